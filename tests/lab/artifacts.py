@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the mirror serves: K3s' release layout with the stand-in in it, and image archives.
+
+Layout of a release: <version>/{k3s,sha256sum-<arch>.txt,k3s-airgap-images-<arch>.tar.zst}
+(k3s-io/docs docs/installation/airgap.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+from . import binaries, layout
+from .shell import say, timed
+
+STANDIN = Path(__file__).parent / "standin"
+IMAGES = layout.CHECKOUT / "images"
+LAB_IMAGES = Path(__file__).parent / "images"
+AIRGAP = ("pause", "coredns", "local-path-provisioner", "busybox")
+PLATFORM = {"postgresql": IMAGES / "postgresql", "pgbouncer": IMAGES / "pgbouncer", "client": LAB_IMAGES / "client"}
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the same source gives the same file, byte for byte
+
+
+def tree() -> Path:
+    """The folder that the mirror serves."""
+    return layout.state() / "mirror"
+
+
+def build() -> None:
+    """Bring the mirror's tree up to date."""
+    release = tree() / layout.K3S_VERSION
+    release.mkdir(parents=True, exist_ok=True)
+    _write_changed(release / _asset("k3s"), standin())
+    airgap = release / f"k3s-airgap-images-{layout.ARCH}.tar.zst"
+    _merge([_image(LAB_IMAGES / name) for name in AIRGAP], airgap)
+    sums = "".join(f"{sha256(p)}  {p.name}\n" for p in sorted(release.iterdir()) if not p.name.startswith("sha256sum"))
+    _write_changed(release / f"sha256sum-{layout.ARCH}.txt", sums.encode())
+    images = tree() / "images"
+    images.mkdir(exist_ok=True)
+    for name, recipe in PLATFORM.items():
+        archive = _image(recipe)
+        _link(archive, images / f"{name}.tar.zst")
+
+
+def _asset(name: str) -> str:
+    return name if layout.ARCH == "amd64" else f"{name}-{layout.ARCH}"
+
+
+def host_image() -> str:
+    """podman's reference of the image that lab hosts run."""
+    return _build_image(LAB_IMAGES / "host")
+
+
+def image_archives() -> dict[str, Path]:
+    """The platform's image archives on the mirror, by name."""
+    return {name: tree() / f"images/{name}.tar.zst" for name in PLATFORM}
+
+
+def standin() -> bytes:
+    """The stand-in `k3s` as an executable zip archive (the zipapp format of PEP 441)."""
+    folders = [binaries.ensure(binaries.target(name)).name for name in ("kube", "containerd")]
+    built = {"version": layout.K3S_VERSION, "bin": ":".join(f"{layout.BINARIES_ON_HOST}/{f}" for f in folders)}
+    files = {f"standin/{p.relative_to(STANDIN)}": p.read_bytes() for p in STANDIN.rglob("*") if p.suffix in (".py", ".yaml")}
+    files["standin/build.json"] = json.dumps(built).encode()
+    files["__main__.py"] = b"import sys\nfrom standin.__main__ import main\nmain(sys.argv)\n"
+    buffer = io.BytesIO(b"#!/usr/bin/python3\n")
+    buffer.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in sorted(files.items()):
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), data)
+    return buffer.getvalue()
+
+
+def _image(recipe: Path) -> Path:
+    return Path(_build_image(recipe))
+
+
+def _build_image(recipe: Path) -> str:
+    """Build one recipe with images/build.py; its last word is the archive's path or podman's reference."""
+    argv = [sys.executable, str(IMAGES / "build.py"), "build", str(recipe)]
+    for each in ("coredns", "local-path-provisioner", "pause"):
+        if recipe.name == each:
+            argv += ["--binary", f"{each}={binaries.ensure(binaries.target(each)) / each}"]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"lab: image {recipe.name} was not built; see above")
+    return done.stdout.split()[-1]
+
+
+def _merge(archives: list[Path], target: Path) -> None:
+    """Several docker archives as one, as K3s' own air-gap tarball is."""
+    stamp = layout.state() / f"{target.name}.sources"
+    sources = "\n".join(str(a) for a in archives)
+    if target.exists() and stamp.exists() and stamp.read_text() == sources:
+        return
+    manifest: list[dict[str, object]] = []
+    seen: set[str] = set()
+    merged = target.with_suffix("")
+    with timed("merging the air-gap images"), tarfile.open(merged, "w") as out:
+        for archive in archives:
+            plain = subprocess.run(["zstd", "-dcq", str(archive)], stdout=subprocess.PIPE, check=True).stdout
+            with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
+                for member in tar:
+                    if member.name == "manifest.json":
+                        manifest += json.load(tar.extractfile(member) or io.BytesIO())
+                    elif member.name not in seen and member.name != "repositories":
+                        seen.add(member.name)
+                        out.addfile(member, tar.extractfile(member) if member.isfile() else None)
+        data = json.dumps(manifest).encode()
+        head = tarfile.TarInfo("manifest.json")
+        head.size = len(data)
+        out.addfile(head, io.BytesIO(data))
+    subprocess.run(["zstd", "-q", "-f", "--rm", str(merged), "-o", str(target)], check=True)
+    stamp.write_text(sources)
+
+
+def _write_changed(path: Path, data: bytes) -> None:
+    if not path.exists() or path.read_bytes() != data:
+        path.write_bytes(data)
+        say(f"mirror: {path.relative_to(tree())} is new")
+    path.chmod(path.stat().st_mode | stat.S_IROTH)
+
+
+def _link(source: Path, target: Path) -> None:
+    if not target.exists() or not target.samefile(source):
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()

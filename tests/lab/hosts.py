@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Throwaway hosts: podman containers with systemd and sshd, on a bridge of their own.
+
+The flags are those that were found to work (docs/lab.md tells why each).
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from . import artifacts, layout
+from .layout import Host
+from .shell import podman, run, say, timed
+
+BOOT_SECONDS = 90
+VOLUMES = {"rancher": "/var/lib/rancher", "kubelet": "/var/lib/kubelet"}  # overlay on overlay does not work
+SSH_OPTIONS = ("-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=10")
+
+
+def key() -> Path:
+    return layout.state() / "id_ed25519"
+
+
+def known_hosts() -> Path:
+    return layout.state() / "known_hosts"
+
+
+def up(hosts: Iterable[Host]) -> None:
+    """Make what is missing: network, mirror, hosts. What runs is left alone."""
+    _ensure_key()
+    _ensure_network()
+    image = artifacts.host_image()
+    _ensure_mirror(image)
+    hosts = list(hosts)
+    with timed(f"starting {', '.join(h.name for h in hosts)}"):
+        for host in hosts:
+            _ensure_host(host, image)
+        for host in hosts:
+            _wait_booted(host)
+    _write_known_hosts()
+
+
+def down(hosts: Iterable[Host] | None = None) -> None:
+    """Remove these hosts, or everything the lab ever made."""
+    label = f"label={layout.LABEL}"
+    names = [h.container for h in hosts] if hosts is not None else podman("ps", "-aq", "--filter", label).split()
+    present = set(podman("ps", "-a", "--filter", label, "--format", "{{.Names}} {{.ID}}").split())
+    for name in names:
+        if name in present:
+            podman("rm", "-f", "-t", "0", name)
+    used = [f"{h.container}-{v}" for h in hosts for v in VOLUMES] if hosts is not None else None
+    for volume in podman("volume", "ls", "-q", "--filter", label).split():
+        if used is None or volume in used:
+            podman("volume", "rm", "-f", volume)
+    if hosts is None:
+        for network in podman("network", "ls", "-q", "--filter", label).split():
+            podman("network", "rm", "-f", network)
+
+
+def running() -> dict[str, str]:
+    """State of each container of ours, by its name."""
+    found = json.loads(podman("ps", "-a", "--filter", f"label={layout.LABEL}", "--format", "json") or "[]")
+    return {each["Names"][0]: each["State"] for each in found}
+
+
+def ssh_command(host: Host, *command: str) -> list[str]:
+    base = ["ssh", "-i", str(key()), "-o", f"UserKnownHostsFile={known_hosts()}", *SSH_OPTIONS]
+    return [*base, f"root@{host.address}", *command]
+
+
+def power_cut(host: Host) -> None:
+    """End the host as a power failure does: no signal reaches anything inside."""
+    podman("kill", "--signal", "KILL", host.container)
+
+
+def power_on(host: Host) -> None:
+    podman("start", host.container)
+    _wait_booted(host)
+
+
+def _ensure_key() -> None:
+    layout.state().mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not key().exists():
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "supalove-lab", "-f", str(key())])
+
+
+def _ensure_network() -> None:
+    if subprocess.run(["podman", "network", "exists", layout.NETWORK], check=False).returncode:
+        podman(
+            "network", "create", "--label", layout.LABEL, "--subnet", layout.SUBNET, "--gateway", layout.GATEWAY,
+            "--disable-dns", "--internal", layout.NETWORK,
+        )  # fmt: skip
+
+
+def _ensure_mirror(image: str) -> None:
+    name = f"{layout.PREFIX}-mirror"
+    if running().get(name) == "running":
+        return
+    subprocess.run(["podman", "rm", "-f", name], capture_output=True, check=False)
+    podman(
+        *_run_flags(name, layout.MIRROR_ADDRESS), "-v", f"{artifacts.tree()}:/srv:ro", "--entrypoint", "/usr/bin/python3",
+        image, "-u", "-m", "http.server", "80", "--directory", "/srv",
+    )  # fmt: skip
+
+
+def _run_flags(name: str, address: str) -> list[str]:
+    return [
+        "run", "-d", "--runtime", "runc", "--name", name, "--hostname", name.removeprefix(f"{layout.PREFIX}-"),
+        "--label", layout.LABEL, "--network", layout.NETWORK, "--ip", address, "--cgroupns=private",
+        "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=30000:30000",
+    ]  # fmt: skip
+
+
+def _ensure_host(host: Host, image: str) -> None:
+    state = running().get(host.container)
+    if state == "running":
+        return
+    if state:
+        podman("start", host.container)
+        return
+    volumes = []
+    for name, path in VOLUMES.items():
+        volume = f"{host.container}-{name}"
+        podman("volume", "create", "--label", layout.LABEL, volume)
+        volumes += ["-v", f"{volume}:{path}"]
+    binaries = layout.cache() / "binaries"
+    podman(
+        *_run_flags(host.container, host.address), "--privileged", "--systemd=always",
+        "--tmpfs", "/tmp", "--tmpfs", "/run", *volumes, "-v", f"{binaries}:{layout.BINARIES_ON_HOST}:ro", image, "/sbin/init",
+    )  # fmt: skip
+
+
+def _wait_booted(host: Host) -> None:
+    deadline = time.monotonic() + BOOT_SECONDS
+    seen = "nothing"
+    while time.monotonic() < deadline:
+        asked = ["podman", "exec", host.container, "systemctl", "is-system-running"]
+        seen = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+        if seen in ("running", "degraded") and _accepts_ssh(host):
+            _authorize(host)
+            return
+        time.sleep(0.3)
+    raise SystemExit(f"lab: {host.name} did not boot within {BOOT_SECONDS}s; systemd last said {seen!r}")
+
+
+def _accepts_ssh(host: Host) -> bool:
+    with socket.socket() as s:
+        s.settimeout(1)
+        return s.connect_ex((host.address, 22)) == 0
+
+
+def _authorize(host: Host) -> None:
+    script = "umask 077; mkdir -p /root/.ssh; cat > /root/.ssh/authorized_keys"
+    podman("exec", "-i", host.container, "sh", "-c", script, stdin=key().with_suffix(".pub").read_text())
+
+
+def _write_known_hosts() -> None:
+    """Host keys are read inside the hosts, so that the first connection is verified too."""
+    lines = []
+    for hosts in layout.TOPOLOGIES.values():
+        for host in hosts:
+            if running().get(host.container) == "running":
+                text = podman("exec", host.container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
+                lines.append(f"{host.address} {' '.join(text.split()[:2])}\n")
+    known_hosts().write_text("".join(lines))
+    say(f"{len(lines)} host keys known")

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names, addresses and folders of the lab: the one place where they are chosen."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+K3S_VERSION = "v1.36.3+k3s1"
+ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+
+LABEL = "cloud.supalove.lab"  # on everything podman holds for us; `down` removes what carries it and nothing else
+PREFIX = "supalove-lab"
+NETWORK = PREFIX
+SUBNET = "10.89.77.0/24"
+GATEWAY = "10.89.77.1"
+MIRROR_ADDRESS = "10.89.77.2"
+BINARIES_ON_HOST = "/opt/lab/binaries"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One throwaway host; `pools` are the inventory groups it is in."""
+
+    name: str
+    address: str
+    pools: tuple[str, ...]
+
+    @property
+    def container(self) -> str:
+        return f"{PREFIX}-{self.name}"
+
+
+TOPOLOGIES = {
+    "cluster": (
+        Host(name="control-1", address="10.89.77.11", pools=("control_plane",)),
+        Host(name="data-1", address="10.89.77.21", pools=("data_plane",)),
+        Host(name="data-2", address="10.89.77.22", pools=("data_plane",)),
+    ),
+    "single": (Host(name="single-1", address="10.89.77.31", pools=("control_plane", "data_plane")),),
+}
+INVENTORIES = {"cluster": CHECKOUT / "inventories/lab/hosts.yml"}
+
+
+def host(name: str) -> Host:
+    """A host by its name; SystemExit tells which there are."""
+    known = {h.name: h for hosts in TOPOLOGIES.values() for h in hosts}
+    if name not in known:
+        raise SystemExit(f"lab: no host {name!r}; there are: {', '.join(sorted(known))}")
+    return known[name]
+
+
+def cache() -> Path:
+    """What can be made again, outside the checkout; SUPALOVE_CACHE moves it."""
+    return Path(os.environ.get("SUPALOVE_CACHE") or Path.home() / ".cache/supalove")
+
+
+def state() -> Path:
+    """What belongs to the running lab: the key, the mirror's tree, inventories."""
+    return cache() / "lab"
