@@ -56,7 +56,7 @@ def _asset(name: str) -> str:
 
 
 def host_image() -> str:
-    """podman's reference of the image that lab hosts run."""
+    """Podman's reference of the image that lab hosts run."""
     return _build_image(LAB_IMAGES / "host")
 
 
@@ -69,7 +69,9 @@ def standin() -> bytes:
     """The stand-in `k3s` as an executable zip archive (the zipapp format of PEP 441)."""
     folders = [binaries.ensure(binaries.target(name)).name for name in ("kube", "containerd")]
     built = {"version": layout.K3S_VERSION, "bin": ":".join(f"{layout.BINARIES_ON_HOST}/{f}" for f in folders)}
-    files = {f"standin/{p.relative_to(STANDIN)}": p.read_bytes() for p in STANDIN.rglob("*") if p.suffix in (".py", ".yaml")}
+    files = {
+        f"standin/{p.relative_to(STANDIN)}": p.read_bytes() for p in STANDIN.rglob("*") if p.suffix in (".py", ".yaml")
+    }
     files["standin/build.json"] = json.dumps(built).encode()
     files["__main__.py"] = b"import sys\nfrom standin.__main__ import main\nmain(sys.argv)\n"
     buffer = io.BytesIO(b"#!/usr/bin/python3\n")

@@ -49,12 +49,23 @@ TARGETS = (
         name="kube",
         version=layout.K3S_VERSION,
         ldflags=f"{STRIP} -X k8s.io/component-base/version.gitVersion={layout.K3S_VERSION}",
-        links=("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl", "crictl"),
+        links=(
+            "etcd",
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kube-scheduler",
+            "kubelet",
+            "kube-proxy",
+            "kubectl",
+            "crictl",
+        ),
     ),
     Target(
         name="containerd",
         version="v2.4.2",
-        packages=tuple(f"github.com/containerd/containerd/v2/cmd/{c}" for c in ("containerd", "ctr", "containerd-shim-runc-v2")),
+        packages=tuple(
+            f"github.com/containerd/containerd/v2/cmd/{c}" for c in ("containerd", "ctr", "containerd-shim-runc-v2")
+        ),
     ),
     Target(name="coredns", version="v1.14.7"),
     Target(name="local-path-provisioner", version="v0.0.30", packages=("github.com/rancher/local-path-provisioner",)),
@@ -108,7 +119,9 @@ def _go_program() -> str:
 
 
 def _go_version() -> str:
-    return subprocess.run([_go_program(), "env", "GOVERSION"], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [_go_program(), "env", "GOVERSION"], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def _go(argv: list[str], cwd: Path, env: dict[str, str]) -> None:
@@ -125,8 +138,7 @@ def _go(argv: list[str], cwd: Path, env: dict[str, str]) -> None:
         [_go_program(), argv[0], "-v", *argv[1:]],
         cwd=cwd, env={**os.environ, **settings, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    assert child.stdout is not None
-    tail = _follow(child.stdout.readline)
+    tail = _follow(child.stdout.readline) if child.stdout else ""
     if child.wait():
         raise SystemExit(f"lab: go {argv[0]} failed:\n{tail}")
 

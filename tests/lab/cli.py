@@ -24,7 +24,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="lab", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, act: object, text: str) -> argparse.ArgumentParser:
@@ -33,7 +35,9 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     def topology(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--topology", choices=layout.TOPOLOGIES, default="cluster", help="which hosts (default: cluster)")
+        added.add_argument(
+            "--topology", choices=layout.TOPOLOGIES, default="cluster", help="which hosts (default: cluster)"
+        )
 
     up = command("up", _up, "build what is missing, start the mirror and the hosts, write the inventory")
     topology(up)
@@ -50,7 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("host")
     logs.add_argument("-f", "--follow", action="store_true")
     command("images", _images, "build the images and the mirror's tree; list them")
-    for name, act, text in (("power-cut", _cut, "end a host as a power failure does"), ("power-on", _on, "start it again")):
+    for name, act, text in (
+        ("power-cut", _cut, "end a host as a power failure does"),
+        ("power-on", _on, "start it again"),
+    ):
         command(name, act, text).add_argument("host")
     built = command("binaries", _binaries, "build the upstream programs; with a name, print that program's path")
     built.add_argument("verb", choices=("build", "path"), nargs="?", default="build")
@@ -64,7 +71,11 @@ def _up(arguments: argparse.Namespace) -> None:
     with timed("images and mirror"):
         artifacts.build()
     hosts.up(members)
-    path = arguments.inventory or layout.INVENTORIES.get(arguments.topology) or layout.state() / f"{arguments.topology}.yml"
+    path = (
+        arguments.inventory
+        or layout.INVENTORIES.get(arguments.topology)
+        or layout.state() / f"{arguments.topology}.yml"
+    )
     inventory.write(members, path)
     say(f"inventory: {os.path.relpath(path)}")
 

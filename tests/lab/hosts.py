@@ -102,10 +102,9 @@ def _ensure_mirror(image: str) -> None:
     if running().get(name) == "running":
         return
     subprocess.run(["podman", "rm", "-f", name], capture_output=True, check=False)
-    podman(
-        *_run_flags(name, layout.MIRROR_ADDRESS), "-v", f"{artifacts.tree()}:/srv:ro", "--entrypoint", "/usr/bin/python3",
-        image, "-u", "-m", "http.server", "80", "--directory", "/srv",
-    )  # fmt: skip
+    serve = ("-u", "-m", "http.server", "80", "--directory", "/srv")
+    mount = ("-v", f"{artifacts.tree()}:/srv:ro", "--entrypoint", "/usr/bin/python3")
+    podman(*_run_flags(name, layout.MIRROR_ADDRESS), *mount, image, *serve)
 
 
 def _run_flags(name: str, address: str) -> list[str]:
@@ -128,11 +127,9 @@ def _ensure_host(host: Host, image: str) -> None:
         volume = f"{host.container}-{name}"
         podman("volume", "create", "--label", layout.LABEL, volume)
         volumes += ["-v", f"{volume}:{path}"]
-    binaries = layout.cache() / "binaries"
-    podman(
-        *_run_flags(host.container, host.address), "--privileged", "--systemd=always",
-        "--tmpfs", "/tmp", "--tmpfs", "/run", *volumes, "-v", f"{binaries}:{layout.BINARIES_ON_HOST}:ro", image, "/sbin/init",
-    )  # fmt: skip
+    volumes += ["-v", f"{layout.cache() / 'binaries'}:{layout.BINARIES_ON_HOST}:ro"]
+    system = ("--privileged", "--systemd=always", "--tmpfs", "/tmp", "--tmpfs", "/run")
+    podman(*_run_flags(host.container, host.address), *system, *volumes, image, "/sbin/init")
 
 
 def _wait_booted(host: Host) -> None:
@@ -142,7 +139,7 @@ def _wait_booted(host: Host) -> None:
         asked = ["podman", "exec", host.container, "systemctl", "is-system-running"]
         seen = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
         if seen in ("running", "degraded") and _accepts_ssh(host):
-            _authorize(host)
+            _settle(host)
             return
         time.sleep(0.3)
     raise SystemExit(f"lab: {host.name} did not boot within {BOOT_SECONDS}s; systemd last said {seen!r}")
@@ -154,7 +151,11 @@ def _accepts_ssh(host: Host) -> bool:
         return s.connect_ex((host.address, 22)) == 0
 
 
-def _authorize(host: Host) -> None:
+def _settle(host: Host) -> None:
+    """Let our key in, and give the host a default route: K3s and Service addresses want one
+    (docs/installation/airgap.md), and the mirror, which has no way out, ends what it takes.
+    """
+    podman("exec", host.container, "ip", "route", "replace", "default", "via", layout.MIRROR_ADDRESS)
     script = "umask 077; mkdir -p /root/.ssh; cat > /root/.ssh/authorized_keys"
     podman("exec", "-i", host.container, "sh", "-c", script, stdin=key().with_suffix(".pub").read_text())
 

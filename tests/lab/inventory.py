@@ -33,7 +33,8 @@ def inventory(members: Sequence[Host]) -> dict[str, Any]:
                 "k3s_image_archives": archives,
             },
             "children": {
-                pool: {"hosts": {h.name: {"ansible_host": h.address} for h in members if pool in h.pools}} for pool in pools
+                pool: {"hosts": {h.name: {"ansible_host": h.address} for h in members if pool in h.pools}}
+                for pool in pools
             },
         }
     }

@@ -25,13 +25,17 @@ def timed(what: str) -> Iterator[None]:
     say(f"{what}: {time.monotonic() - started:.0f}s")
 
 
-def run(argv: Sequence[str], *, stdin: str | None = None, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
+def run(
+    argv: Sequence[str], *, stdin: str | None = None, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> str:
     """The program's output; SystemExit with its last words when it fails."""
     done = subprocess.run(
         argv, input=stdin, env={**os.environ, **(env or {})}, cwd=cwd, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise SystemExit(f"lab: {' '.join(argv[:6])} ... failed ({done.returncode}):\n{(done.stderr or done.stdout)[-2000:]}")
+        raise SystemExit(
+            f"lab: {' '.join(argv[:6])} ... failed ({done.returncode}):\n{(done.stderr or done.stdout)[-2000:]}"
+        )
     return done.stdout.strip()
 
 

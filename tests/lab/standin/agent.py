@@ -59,7 +59,8 @@ class Join:
         if token.startswith("K10"):
             asked_hash, _, credentials = token[3:].partition("::")
             _, _, password = credentials.partition(":")
-        insecure = ssl._create_unverified_context()  # as K3s: the CA is fetched first and judged by its hash
+        insecure = ssl.create_default_context()  # as K3s: the CA is fetched first and judged by its hash
+        insecure.check_hostname, insecure.verify_mode = False, ssl.CERT_NONE
         self.ca = self._get("/cacerts", insecure)
         served = pki.ca_hash(self.ca)
         if asked_hash and asked_hash != served:
@@ -135,15 +136,15 @@ def run(family: processes.Family, settings: Settings, node: Node, server: str) -
     family.wait_until("containerd", lambda: _listens(address), SOCKET_SECONDS)
     importer = Importer(agent / "images", agent / "containerd/imported.json", address)
     importer.import_all()
-    _thread(importer.watch)
+    background(importer.watch)
     network.prepare(node)
     family.start("kubelet", components.kubelet(settings, node, agent))
     family.start("kube-proxy", components.kube_proxy(settings, node, agent))
     api = Api(server, agent / "server-ca.crt", agent / "client-k3s-controller.crt")
     if node.flannel_backend != "none":
-        _thread(network.follow_nodes, api, node, agent / "etc/cni/net.d/10-flannel.conflist")
+        background(network.follow_nodes, api, node, agent / "etc/cni/net.d/10-flannel.conflist")
     if node.network_policy:
-        _thread(network.PolicyEnforcer(api, node.name).run)
+        background(network.PolicyEnforcer(api, node.name).run)
 
 
 def _write_files(settings: Settings, node: Node, server: str, agent: Path, address: str) -> None:
@@ -161,7 +162,8 @@ def _write_files(settings: Settings, node: Node, server: str, agent: Path, addre
         pki.write(agent / f"{name}.kubeconfig", json.dumps(config).encode())
 
 
-def _thread(target: Any, *args: Any) -> None:
+def background(target: Any, *args: Any) -> None:
+    """Run beside the main thread, and end with it."""
     threading.Thread(target=target, args=args, daemon=True).start()
 
 

@@ -201,7 +201,7 @@ def kube_proxy(settings: Settings, node: Node, agent: Path) -> list[str]:
 
 
 def containerd(agent: Path, pause_image: str, snapshotter: str, socket: str) -> str:
-    """containerd 2's configuration, with K3s' drop-in directory (k3s PR #13680)."""
+    """Containerd 2's configuration, with K3s' drop-in directory (k3s PR #13680)."""
     return f"""\
 # Written at every start; put additions into config-v3.toml.d/*.toml.
 version = 3
@@ -234,7 +234,9 @@ def kubeconfig(server: str, ca: Path, crt: Path) -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "local", "cluster": {"server": server, "certificate-authority": str(ca)}}],
-        "users": [{"name": "user", "user": {"client-certificate": str(crt), "client-key": str(crt.with_suffix(".key"))}}],
+        "users": [
+            {"name": "user", "user": {"client-certificate": str(crt), "client-key": str(crt.with_suffix(".key"))}}
+        ],
         "contexts": [{"name": "Default", "context": {"cluster": "local", "user": "user"}}],
         "current-context": "Default",
     }

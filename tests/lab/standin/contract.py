@@ -28,8 +28,7 @@ class Key:
 
 @functools.cache
 def _data() -> dict[str, Any]:
-    raw = pkgutil.get_data(__package__, "contract.yaml")
-    assert raw is not None
+    raw = pkgutil.get_data(__package__, "contract.yaml") or b""
     loaded: dict[str, Any] = yaml.safe_load(raw)
     return loaded
 

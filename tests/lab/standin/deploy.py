@@ -30,8 +30,7 @@ def write_bundled(folder: Path, disabled: list[str], values: Mapping[str, str]) 
         if component in disabled:
             leftovers += [path] if path.exists() else []
             continue
-        raw = pkgutil.get_data(__package__, f"manifests/{name}")
-        assert raw is not None
+        raw = pkgutil.get_data(__package__, f"manifests/{name}") or b""
         text = raw.decode()
         for key, value in values.items():
             text = text.replace(f"%{{{key}}}", value)

@@ -41,7 +41,18 @@ class Importer:
 
     def _import(self, archive: Path) -> bool:
         processes.log(f"Importing images from {archive}")
-        argv = ["ctr", "-a", self._socket, "-n", "k8s.io", "images", "import", "--label", "io.cri-containerd.pinned=pinned", str(archive)]
+        argv = [
+            "ctr",
+            "-a",
+            self._socket,
+            "-n",
+            "k8s.io",
+            "images",
+            "import",
+            "--label",
+            "io.cri-containerd.pinned=pinned",
+            str(archive),
+        ]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode:
             processes.log(f"Failed to import {archive}: {done.stderr.strip()[:300]}")

@@ -63,8 +63,10 @@ def follow_nodes(api: Api, node: Node, cni: Path) -> None:
             if each["metadata"]["name"] == node.name:
                 _write_once(cni, json.dumps(cni_configuration(cidr), indent=2))
             else:
-                ips = [a["address"] for a in each["status"].get("addresses", ()) if a["type"] == "InternalIP"]
-                routes.update({cidr: ip for ip in ips})
+                addresses = each["status"].get("addresses", ())
+                gateway = next((a["address"] for a in addresses if a["type"] == "InternalIP"), None)
+                if gateway:
+                    routes[cidr] = gateway
         _set_routes(routes)
 
     api.follow("/api/v1/nodes", on_change)
@@ -88,14 +90,15 @@ def _set_routes(wanted: dict[str, str]) -> None:
             _run("ip", "route", "replace", cidr, "via", gateway, "proto", ROUTE_PROTOCOL)
 
 
+WATCHED = {
+    "pods": "/api/v1/pods",
+    "namespaces": "/api/v1/namespaces",
+    "policies": "/apis/networking.k8s.io/v1/networkpolicies",
+}
+
+
 class PolicyEnforcer:
     """Loads the ruleset again whenever pods, namespaces or policies change."""
-
-    PATHS = {
-        "pods": "/api/v1/pods",
-        "namespaces": "/api/v1/namespaces",
-        "policies": "/apis/networking.k8s.io/v1/networkpolicies",
-    }
 
     def __init__(self, api: Api, node: str) -> None:
         self._api = api
@@ -105,12 +108,12 @@ class PolicyEnforcer:
         self._loaded = ""
 
     def run(self) -> None:
-        for kind, path in self.PATHS.items():
+        for kind, path in WATCHED.items():
             threading.Thread(target=self._api.follow, args=(path, self._receiver(kind)), daemon=True).start()
         while True:
             self._changed.wait()
             self._changed.clear()
-            if len(self._seen) == len(self.PATHS):
+            if len(self._seen) == len(WATCHED):
                 self._load()
             threading.Event().wait(SETTLE_SECONDS)
 

@@ -51,12 +51,13 @@ class Authority:
             self._create(common_name)
         self._cert = x509.load_pem_x509_certificate(crt.read_bytes())
         key = serialization.load_pem_private_key(self.key_path.read_bytes(), None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError(f"{self.key_path}: expected an elliptic-curve key")
         self._key = key
 
     def _create(self, common_name: str) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
-        now = dt.datetime.utcnow()
+        now = dt.datetime.now(dt.UTC)
         cert = (
             x509.CertificateBuilder()
             .subject_name(_name(common_name))
@@ -75,7 +76,7 @@ class Authority:
     def issue(self, common_name: str, groups: Iterable[str] = (), sans: Iterable[str] = ()) -> tuple[bytes, bytes]:
         """A certificate for client and server use, and its key, both PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
-        now = dt.datetime.utcnow()
+        now = dt.datetime.now(dt.UTC)
         builder = (
             x509.CertificateBuilder()
             .subject_name(_name(common_name, groups))
@@ -124,7 +125,9 @@ def _is_current(crt: Path, sans: set[str]) -> bool:
     if not crt.exists() or not crt.with_suffix(".key").exists():
         return False
     cert = x509.load_pem_x509_certificate(crt.read_bytes())
-    if cert.not_valid_after < dt.datetime.utcnow() + dt.timedelta(days=RENEW_DAYS):
+    # Debian 12's cryptography has only the naive form, newer ones warn of it.
+    end = getattr(cert, "not_valid_after_utc", None) or cert.not_valid_after.replace(tzinfo=dt.UTC)
+    if end < dt.datetime.now(dt.UTC) + dt.timedelta(days=RENEW_DAYS):
         return False
     try:
         extension = cert.extensions.get_extension_for_class(x509.SubjectAlternativeName)

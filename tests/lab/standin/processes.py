@@ -33,7 +33,8 @@ def _die_with_parent() -> None:
 @dataclass(slots=True)
 class Family:
     """The children, in the order they were started. Start them from the main thread only:
-    the death signal is bound to the thread that forked."""
+    the death signal is bound to the thread that forked.
+    """
 
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 

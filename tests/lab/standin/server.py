@@ -140,7 +140,10 @@ class Control:
             return None
         path = self.home / "cred/encryption-config.json"
         if not path.exists():
-            key = {"name": f"{self.settings['secrets-encryption-provider']}key", "secret": base64.b64encode(secrets.token_bytes(32)).decode()}
+            key = {
+                "name": f"{self.settings['secrets-encryption-provider']}key",
+                "secret": base64.b64encode(secrets.token_bytes(32)).decode(),
+            }
             providers = [{self.settings["secrets-encryption-provider"]: {"keys": [key]}}, {"identity": {}}]
             config = {
                 "kind": "EncryptionConfiguration",
@@ -162,7 +165,9 @@ class Control:
         argv = components.apiserver(settings, self.ip, tls, self._encryption())
         family.start("kube-apiserver", argv, {"SUPERVISOR_SOCKET": str(SUPERVISOR_SOCKET)})
         family.wait_until("kube-apiserver to be ready", self._is_ready, READY_SECONDS)
-        family.start("kube-controller-manager", components.controller_manager(settings, tls, self._kubeconfig("controller")))
+        family.start(
+            "kube-controller-manager", components.controller_manager(settings, tls, self._kubeconfig("controller"))
+        )
         family.start("kube-scheduler", components.scheduler(settings, self._kubeconfig("scheduler")))
         values = {
             "CLUSTER_DNS": settings["cluster-dns"],
@@ -171,7 +176,7 @@ class Control:
         }
         deployer = deploy.Deployer(self.home / "manifests", self._kubeconfig("admin"))
         deployer.remove(deploy.write_bundled(self.home / "manifests", settings["disable"], values))
-        agent._thread(deployer.watch)
+        agent.background(deployer.watch)
 
     def _is_ready(self) -> bool:
         try:
@@ -203,7 +208,7 @@ class Control:
         found = agent.Join(self.url, self.passwords["node"], "node")
         agent.fetch_certificates(found, self.settings, self.settings.data_dir / "agent")
         agent.run(family, self.settings, agent.node_from(found.config(), self.settings), self.url)
-        agent._thread(self._label_own_node)
+        agent.background(self._label_own_node)
 
     def _label_own_node(self) -> None:
         labels = {"node-role.kubernetes.io/control-plane": "true", "node-role.kubernetes.io/etcd": "true"}

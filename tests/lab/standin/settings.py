@@ -55,7 +55,7 @@ def load(command: str, argv: Sequence[str], environ: Mapping[str, str]) -> Setti
     path = Path(flags.pop("config", None) or environ.get("K3S_CONFIG_FILE") or contract.file("config"))
     values: dict[str, Any] = {}
     for name, key in contract.keys(command).items():
-        values[name] = [] if key.type == "list" else False if key.type == "bool" else None
+        values[name] = _absent(key)
         if key.default is not None:
             values[name] = key.default
         if key.env and environ.get(key.env):
@@ -64,6 +64,10 @@ def load(command: str, argv: Sequence[str], environ: Mapping[str, str]) -> Setti
     values.update(flags)
     _check(command, values)
     return Settings(command, values)
+
+
+def _absent(key: contract.Key) -> Any:
+    return {"list": [], "bool": False}.get(key.type)
 
 
 def merge_files(path: Path) -> dict[str, Any]:
@@ -76,11 +80,9 @@ def merge_files(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(each.read_text()) or {}
         if not isinstance(data, dict):
             raise Refused(f"{each}: expected a mapping of flags, found {type(data).__name__}")
-        for name, value in data.items():
-            if name.endswith("+"):
-                name = name[:-1]
-                value = _as_list(merged.get(name, [])) + _as_list(value)
-            merged[name] = value
+        for key, value in data.items():
+            name = key.removesuffix("+")
+            merged[name] = _as_list(merged.get(name, [])) + _as_list(value) if key != name else value
     return merged
 
 
@@ -151,8 +153,7 @@ def _check(command: str, values: dict[str, Any]) -> None:
         chosen = value if key.type == "list" else [value]
         if key.choices and value and (wrong := [v for v in chosen if v not in key.choices]):
             raise Refused(f"{name}: {wrong[0]!r} is not one of {', '.join(key.choices)}")
-        absent = [] if key.type == "list" else False if key.type == "bool" else None
-        if not key.acts and value not in (absent, key.default):
+        if not key.acts and value not in (_absent(key), key.default):
             raise Refused(f"the lab's stand-in does not implement {name} (K3s does)")
     if command == "agent":
         if not (values["token"] or values["token-file"]):

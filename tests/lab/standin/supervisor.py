@@ -57,7 +57,13 @@ def check_node_password(api: Api, node: str, password: str) -> None:
             raise
         salt = base64.b16encode(hashlib.sha256(node.encode()).digest()[:8]).decode()
         hashed = base64.b64encode(f"{salt}:{_hash(salt, password)}".encode()).decode()
-        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "immutable": True, "data": {"hash": hashed}}
+        body = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name},
+            "immutable": True,
+            "data": {"hash": hashed},
+        }
         api.request("POST", path, body)
         return
     salt, _, expected = base64.b64decode(stored).decode().partition(":")
@@ -103,10 +109,11 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, b"pong"
         if self.path == "/cacerts":
             return 200, self.cluster.server_ca.crt.read_bytes()
-        user = self._authenticated()
-        if user is None:
+        if not self._is_authenticated():
             return 401, b"Unauthorized"
-        asked = self.path.removeprefix("/v1-k3s/")
+        return self._answer_member(self.path.removeprefix("/v1-k3s/"))
+
+    def _answer_member(self, asked: str) -> tuple[int, bytes]:
         if asked == "config":
             return 200, json.dumps(self.cluster.config).encode()
         if asked == "client-ca.crt":
@@ -115,13 +122,13 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, self._certificate(asked)
         return 404, b"Not Found"
 
-    def _authenticated(self) -> str | None:
+    def _is_authenticated(self) -> bool:
         scheme, _, encoded = self.headers.get("Authorization", "").partition(" ")
         if scheme != "Basic":
-            return None
+            return False
         user, _, password = base64.b64decode(encoded).decode().partition(":")
-        expected = self.cluster.passwords.get(user)
-        return user if expected and hmac.compare_digest(expected, password) else None
+        expected = self.cluster.passwords.get(user, "")
+        return bool(expected) and hmac.compare_digest(expected, password)
 
     def _certificate(self, asked: str) -> bytes:
         node = self.headers["k3s-Node-Name"]
