@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# A thin list of programs. Everything they make lies under SUPALOVE_CACHE, outside the checkout.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+export SUPALOVE_CACHE ?= $(HOME)/.cache/supalove
+LOCKS := requirements/test.txt requirements/tools.txt
+# Two checkouts, or two states of the locks, never share what differs between them.
+VENV := $(SUPALOVE_CACHE)/venv/$(shell cat $(LOCKS) .ci/venv | sha256sum | cut -c1-12)
+export SUPALOVE_VENV := $(VENV)
+export SUPALOVE_CHECKOUT_CACHE := $(SUPALOVE_CACHE)/checkouts/$(shell echo '$(CURDIR)' | sha256sum | cut -c1-12)
+export SUPALOVE_COLLECTIONS := $(SUPALOVE_CHECKOUT_CACHE)/collections
+export ANSIBLE_COLLECTIONS_PATH := $(SUPALOVE_COLLECTIONS)
+export PATH := $(VENV)/bin:$(PATH)
+export PYTHONDONTWRITEBYTECODE := 1
+export PYTHONUNBUFFERED := 1
+export RUFF_CACHE_DIR := $(SUPALOVE_CHECKOUT_CACHE)/ruff
+export MYPY_CACHE_DIR := $(SUPALOVE_CHECKOUT_CACHE)/mypy
+PYTEST := pytest --junit-xml=$(SUPALOVE_CHECKOUT_CACHE)/reports/$$target.xml
+
+.PHONY: help
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo demo-down lab-up lab-down
+demo: venv ## Three throwaway hosts, the platform and its tenants on them
+	@tests/lab/demo
+
+demo-down: lab-down ## Remove every trace of the demo
+
+lab-up: venv ## Only the hosts
+	@tests/lab/lab up
+
+lab-down: venv ## Remove the hosts
+	@tests/lab/lab down
+
+.PHONY: test test-unit test-integration test-e2e test-long
+test: venv ## Everything that CI runs
+	@.ci/stages lint sanity build test-unit test-integration test-e2e
+
+test-unit: venv ## Pure functions and gates; seconds
+	@target=$@; $(PYTEST) tests/unit
+
+test-integration: venv ## The backends against a real API server
+	@target=$@; SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) tests/integration
+
+test-e2e: venv ## Roles, playbooks and tenants on the lab's hosts
+	@target=$@; $(PYTEST) -m 'not long' tests/e2e
+
+test-long: venv ## What takes longer than CI should
+	@target=$@; $(PYTEST) -m long tests/e2e
+
+.PHONY: lint sanity build
+lint: venv ## Linters, types, import contracts, documentation
+	@.ci/lint
+
+sanity: venv ## ansible-test sanity in the path that it wants
+	@.ci/sanity
+
+build: venv ## The artefact: built, installed, its documentation rendered
+	@.ci/artefact
+
+.PHONY: venv venv-path lock clean
+venv: ## The Python environment and the collection's link; prints nothing when they are there
+	@.ci/bootstrap
+	@.ci/venv '$(VENV)' $(LOCKS)
+	@mkdir -p '$(SUPALOVE_COLLECTIONS)/ansible_collections/supalove' '$(SUPALOVE_CHECKOUT_CACHE)/reports'
+	@ln -sfn '$(CURDIR)' '$(SUPALOVE_COLLECTIONS)/ansible_collections/supalove/platform'
+	@ln -sfn '$(VENV)' '$(SUPALOVE_CHECKOUT_CACHE)/venv'
+
+venv-path: # Where the environment is or would be; tests/lab/lab asks
+	@echo '$(VENV)'
+
+lock: venv ## Compile requirements/*.in again; set UPGRADE=--upgrade to move versions
+	@.ci/lock $(UPGRADE)
+
+clean: ## Remove this checkout's caches; the shared ones (venv, Go, images) stay
+	@rm -rf '$(SUPALOVE_CHECKOUT_CACHE)'

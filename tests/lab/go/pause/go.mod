@@ -1,0 +1,3 @@
+module supalove.cloud/lab/pause
+
+go 1.26
