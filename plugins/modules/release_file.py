@@ -1,0 +1,279 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A file of a release, verified before it is put in place, and not downloaded again while it is."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_file
+short_description: Put a verified file of a release in place
+version_added: 0.1.0
+description:
+  - Downloads a file, compares its SHA-256 with the wanted one, and only then moves it to its place.
+  - A file that is in place with the wanted digest is not downloaded again. A digest from the release's checksum file
+    is remembered in O(record_dir), so that a further run asks the network for nothing.
+author:
+  - Supalove contributors (@supalove)
+attributes:
+  check_mode:
+    support: full
+    description: Says whether the file would be replaced. Downloads nothing but the release's checksum file.
+  diff_mode:
+    support: full
+    description: Shows the digests.
+options:
+  url:
+    description:
+      - Where the file is. Its last part is the name that is looked up in the release's checksum file.
+    type: str
+    required: true
+  dest:
+    description:
+      - The path of the file. Its directory is made if it is missing.
+    type: path
+    required: true
+  sha256:
+    description:
+      - The wanted digest. If it is empty, O(checksums_url) is asked.
+    type: str
+    default: ""
+  checksums_url:
+    description:
+      - The release's checksum file, lines of digest and name as C(sha256sum) prints them.
+    type: str
+    default: ""
+  record_dir:
+    description:
+      - Where digests found at O(checksums_url) are remembered.
+    type: path
+    default: /var/lib/supalove/releases
+  mode:
+    description:
+      - The permissions of the file, octal.
+    type: str
+    default: "0644"
+  timeout_seconds:
+    description:
+      - How long the server may be silent.
+    type: int
+    default: 30
+"""
+
+EXAMPLES = r"""
+- name: Put the k3s binary in place
+  supalove.platform.release_file:
+    url: https://mirror.example.com/k3s/v1.36.3%2Bk3s1/k3s
+    checksums_url: https://mirror.example.com/k3s/v1.36.3%2Bk3s1/sha256sum-amd64.txt
+    dest: /usr/local/bin/k3s
+    mode: "0755"
+"""
+
+RETURN = r"""
+dest:
+  description: The path of the file.
+  returned: always
+  type: str
+sha256:
+  description: The digest of the file that is, or would be, in place.
+  returned: always
+  type: str
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import typing as t
+import urllib.error
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.urls import open_url
+
+CHUNK = 1 << 20
+CHECKSUM_FILE_LIMIT = 1 << 20
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class ReleaseError(Exception):
+    """What went wrong, in words for the operator."""
+
+
+def find_digest(text: str, name: str) -> str:
+    r"""Give the digest of exactly ``name`` in the lines of ``sha256sum``, or an empty string.
+
+    >>> find_digest("ab" * 32 + "  k3s-arm64\n" + "cd" * 32 + " *k3s\n", "k3s")[:4]
+    'cdcd'
+    """
+    for line in text.splitlines():
+        digest, _space, rest = line.strip().partition(" ")
+        if rest.lstrip(" *") == name and DIGEST.fullmatch(digest.lower()):
+            return digest.lower()
+    return ""
+
+
+def digest_of(path: str) -> str:
+    """Give a file's SHA-256, or an empty string if there is no such file."""
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.sha256()
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+            return digest.hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
+def fetch(url: str, timeout: int) -> t.Any:
+    """Open a URL; whatever prevents it becomes a ReleaseError that names the URL."""
+    try:
+        return open_url(url, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        raise ReleaseError(f"{url} answered HTTP {error.code} {error.reason}. Does it hold this release?") from error
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise ReleaseError(
+            f"{url} cannot be reached: {reason}. Check that the address is right and the server is up, then run again"
+        ) from error
+
+
+def read_release_digest(checksums_url: str, name: str, timeout: int) -> str:
+    """Ask the release which digest ``name`` has."""
+    with fetch(checksums_url, timeout) as response:
+        text = response.read(CHECKSUM_FILE_LIMIT).decode("utf-8", errors="replace")
+    digest = find_digest(text, name)
+    if not digest:
+        raise ReleaseError(f"{checksums_url} has no line for {name}. Is it the one of this release and architecture?")
+    return digest
+
+
+def record_path(record_dir: str, dest: str) -> str:
+    """Give the path under which the digest of ``dest`` is remembered."""
+    return os.path.join(record_dir, dest.strip("/").replace("/", "__") + ".json")
+
+
+def recorded_digest(record_dir: str, dest: str, url: str) -> str:
+    """Give the digest remembered for ``dest`` if it came from ``url``; a damaged record counts as none."""
+    try:
+        with open(record_path(record_dir, dest), encoding="utf-8") as file:
+            record = json.load(file)
+        return str(record["sha256"]) if record["url"] == url else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def write_record(module: AnsibleModule, dest: str, url: str, digest: str) -> None:
+    """Remember the digest, after the file is in place."""
+    path = record_path(module.params["record_dir"], dest)
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    with open(path + ".part", "w", encoding="utf-8") as file:
+        json.dump({"url": url, "sha256": digest}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + ".part", path)
+
+
+def copy_response(response: t.Any, part: str, url: str) -> str:
+    """Write a response to ``part``, flushed to the disk, and give its digest."""
+    length = int(response.headers.get("Content-Length") or 0)
+    free = shutil.disk_usage(os.path.dirname(part)).free
+    if length > free:
+        raise ReleaseError(no_space(part, f"{length} bytes are needed, {free} are free"))
+    digest = hashlib.sha256()
+    received = 0
+    with open(part, "wb") as file:
+        while chunk := response.read(CHUNK):
+            file.write(chunk)
+            digest.update(chunk)
+            received += len(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    if received < length:
+        raise ReleaseError(f"{url} ended after {received} of {length} bytes. Run again; if it stays, check the mirror")
+    return digest.hexdigest()
+
+
+def no_space(path: str, figures: str) -> str:
+    """Word a full disk."""
+    return f"the disk of {os.path.dirname(path)} is full: {figures}. Free space or grow the disk, then run again"
+
+
+def place(module: AnsibleModule, url: str, dest: str, wanted: str) -> None:
+    """Download, verify, and move into place; a leftover of a killed run is overwritten."""
+    part = dest + ".part"
+    try:
+        os.makedirs(os.path.dirname(dest), mode=0o755, exist_ok=True)
+        with fetch(url, module.params["timeout_seconds"]) as response:
+            found = copy_response(response, part, url)
+        if found != wanted:
+            raise ReleaseError(
+                f"{url} is not the file that was released: found sha256 {found}, wanted {wanted}. "
+                "Nothing was installed. Repair the mirror's copy, or correct the checksum in the inventory"
+            )
+        os.chmod(part, int(module.params["mode"], 8))
+        os.replace(part, dest)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise ReleaseError(no_space(part, str(error.strerror))) from error
+        raise ReleaseError(f"{part} cannot be written: {error.strerror or error}") from error
+    finally:
+        if os.path.exists(part):
+            os.unlink(part)
+
+
+def wanted_digest(params: dict[str, t.Any], in_place: str) -> str:
+    """Give the wanted digest: the given one, else the remembered one if the file has it, else the release's."""
+    if params["sha256"]:
+        return str(params["sha256"]).lower()
+    remembered = recorded_digest(params["record_dir"], params["dest"], params["url"])
+    if remembered and remembered == in_place:
+        return remembered
+    name = params["url"].rsplit("/", 1)[1]
+    return read_release_digest(params["checksums_url"], name, params["timeout_seconds"])
+
+
+def ensure(module: AnsibleModule) -> dict[str, t.Any]:
+    """Bring the file into place and give the module's result."""
+    url, dest = module.params["url"], module.params["dest"]
+    in_place = digest_of(dest)
+    wanted = wanted_digest(module.params, in_place)
+    changed = in_place != wanted
+    if changed and not module.check_mode:
+        place(module, url, dest, wanted)
+    if not module.params["sha256"] and not module.check_mode:
+        write_record(module, dest, url, wanted)
+    mode = {"path": dest, "mode": module.params["mode"], "owner": None, "group": None, "attributes": None}
+    if os.path.exists(dest):
+        arguments = {**mode, "seuser": None, "serole": None, "selevel": None, "secontext": [None, None, None]}
+        changed = module.set_fs_attributes_if_different(arguments, changed)
+    diff = {"before": f"{dest} sha256:{in_place or 'absent'}\n", "after": f"{dest} sha256:{wanted}\n"}
+    return {"changed": changed, "dest": dest, "sha256": wanted, "diff": diff}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "dest": {"type": "path", "required": True},
+            "sha256": {"type": "str", "default": ""},
+            "checksums_url": {"type": "str", "default": "", "no_log": False},
+            "record_dir": {"type": "path", "default": "/var/lib/supalove/releases"},
+            "mode": {"type": "str", "default": "0644"},
+            "timeout_seconds": {"type": "int", "default": 30},
+        },
+        supports_check_mode=True,
+    )
+    if not module.params["sha256"] and not module.params["checksums_url"]:
+        module.fail_json(msg=f"{module.params['dest']}: neither sha256 nor checksums_url says what the file must be")
+    try:
+        result = ensure(module)
+    except ReleaseError as error:
+        module.fail_json(msg=f"on host {os.uname().nodename}: {error}")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

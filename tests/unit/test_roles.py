@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every role promises, compared with what it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROLES = Path(__file__).parents[2] / "roles"
+NAMES = sorted(path.name for path in ROLES.iterdir() if path.is_dir())
+TYPES: dict[str, type] = {"bool": bool, "dict": dict, "int": int, "list": list, "str": str}
+TASK_FILE_LINES = 80
+
+
+def load(*parts: str) -> Any:
+    return yaml.safe_load(ROLES.joinpath(*parts).read_text())
+
+
+def documented(role: str) -> dict[str, dict[str, Any]]:
+    options: dict[str, dict[str, Any]] = load(role, "meta", "argument_specs.yml")["argument_specs"]["main"]["options"]
+    return options
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_documented_defaults_are_the_real_ones(role: str) -> None:
+    spec = {name: option.get("default") for name, option in documented(role).items()}
+    assert spec == load(role, "defaults", "main.yml")
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_defaults_have_the_documented_type(role: str) -> None:
+    options = documented(role)
+    for name, value in load(role, "defaults", "main.yml").items():
+        assert type(value) is TYPES[options[name]["type"]], name
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_every_variable_carries_its_roles_name(role: str) -> None:
+    assert not [name for name in documented(role) if not name.startswith(f"{role}_")]
+
+
+@pytest.mark.parametrize("path", sorted(ROLES.glob("*/tasks/*.yml")), ids=lambda path: f"{path.parts[-3]}/{path.name}")
+def test_a_task_file_fits_on_a_page(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= TASK_FILE_LINES
