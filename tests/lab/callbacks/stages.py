@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes how long each play took, and what the recap says, to the file named by LAB_STAGES."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+    name: stages
+    type: aggregate
+    short_description: Time per play and the recap, as JSON for the lab
+    description: Writes them to the file that the environment variable LAB_STAGES names.
+    options: {}
+"""
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "stages"
+    CALLBACK_NEEDS_ENABLED = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun: list[tuple[str, float]] = []
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        self._begun.append((play.get_name(), time.monotonic()))
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        ends = [begun for _, begun in self._begun[1:]] + [time.monotonic()]
+        plays = [
+            {"name": name, "seconds": round(end - begun, 1)}
+            for (name, begun), end in zip(self._begun, ends, strict=True)
+        ]
+        hosts = {host: stats.summarize(host) for host in sorted(stats.processed)}
+        if path := os.environ.get("LAB_STAGES"):
+            Path(path).write_text(json.dumps({"plays": plays, "hosts": hosts}))

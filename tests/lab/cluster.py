@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looking into the lab's cluster with kubectl and the kubeconfig that the k3s role wrote."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import binaries, layout
+from .shell import run
+
+CLIENT_IMAGE = "registry.supalove.cloud/lab/client:17-1"
+POD_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A cluster by its kubeconfig."""
+
+    kubeconfig: Path
+
+    def command(self, *arguments: str) -> list[str]:
+        program = binaries.ensure(binaries.target("kube")) / "kubectl"
+        return [str(program), "--kubeconfig", str(self.kubeconfig), *arguments]
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return run(self.command(*arguments), stdin=stdin)
+
+    def objects(self, kind: str, *arguments: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-o", "json", *arguments))["items"]
+        return found
+
+    def secret(self, namespace: str, name: str) -> dict[str, str]:
+        data = json.loads(self.kubectl("get", "secret", "-n", namespace, name, "-o", "json"))["data"]
+        return {key: base64.b64decode(value).decode() for key, value in data.items()}
+
+    def start_client(self, namespace: str, name: str = "lab-client", node: str = "", image: str = CLIENT_IMAGE) -> None:
+        """A pod that sleeps, as an application of the project would run: restricted, small; ready on return."""
+        body = json.dumps(client_pod(namespace, name, node, image))
+        self.kubectl("apply", "--server-side", "-f", "-", stdin=body)
+        self.kubectl("wait", "-n", namespace, f"pod/{name}", "--for=condition=Ready", f"--timeout={POD_SECONDS}s")
+
+    def execute(self, namespace: str, pod: str, *argv: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        command = self.command("exec", "-i", "-n", namespace, pod, "--", *argv)
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+
+
+def of_lab() -> Cluster:
+    return Cluster(kubeconfig=layout.INVENTORIES["cluster"].parent / ".kube/supalove.yaml")
+
+
+def client_pod(namespace: str, name: str, node: str, image: str) -> dict[str, Any]:
+    container = {
+        "name": "client",
+        "image": image,
+        "imagePullPolicy": "Never",
+        "command": ["sleep", "infinity"],
+        "resources": {"limits": {"cpu": "50m", "memory": "32Mi"}, "requests": {"cpu": "10m", "memory": "32Mi"}},
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    spec: dict[str, Any] = {
+        "terminationGracePeriodSeconds": 0,
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 65534, "seccompProfile": {"type": "RuntimeDefault"}},
+        "nodeSelector": {"node.supalove.cloud/data-plane": "true"},
+        "tolerations": [{"key": "node.supalove.cloud/data-plane", "operator": "Exists"}],
+        "containers": [container],
+    }
+    if node:
+        spec["nodeSelector"]["kubernetes.io/hostname"] = node
+    meta = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/name": name}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
