@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Options of every module that talks to a platform."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """How the cluster is reached."""
+
+    DOCUMENTATION = r"""
+options:
+  kubeconfig:
+    description:
+      - Path of the kubeconfig file of the cluster, on the host that runs the module.
+      - Without it and without O(context), the module uses the service account of the pod that it runs in.
+      - In check mode a file that does not exist yet stands for an empty cluster.
+    type: path
+  context:
+    description:
+      - Context in the kubeconfig file. Without it the file's current context is used.
+    type: str
+  timeout:
+    description:
+      - Longest time in seconds that the whole task may take, waiting included.
+    type: int
+    default: 900
+  progress_file:
+    description:
+      - Existing file to which the module appends a line whenever it got further.
+      - The action plugins of the collection set it and show the lines; there is no need to set it by hand.
+    type: path
+  platform:
+    description:
+      - What all projects share.
+      - C(namespace) is the platform's own namespace, V(supalove-system) by default.
+      - C(domain) is the DNS name below which projects get their host names.
+      - C(cluster_domain) is the cluster's own DNS name, V(cluster.local) by default.
+      - C(storage_class) is the class of tenants' volumes, V(supalove-retain) by default, and C(storage_provisioner) its
+        provisioner, V(rancher.io/local-path) by default.
+      - C(images) replaces the images C(postgresql) and C(pgbouncer), each with a tag or a digest.
+    type: dict
+    default: {}
+requirements:
+  - kubernetes >= 31, < 37 (Python package)
+"""

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Between Ansible and the engine: argument specs, results, diffs, progress. The only file here that imports ansible."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ._engine.backends.kubernetes.client import Client, connect
+from ._engine.errors import EngineError, InvalidSpec, MissingLibrary
+from ._engine.progress import Lines, Progress, Silent
+from ._engine.settings import Drift, Settings
+from ._engine.steps import Outcome, Plan, Report, Result, Step
+
+# A result goes to callbacks, logs and AWX's database whole.
+SHOWN_PROJECTS = 100
+SHOWN_STEPS = 50
+SHOWN_DIFFS = 200
+SHOWN_FAILURES = 5
+
+Spec = dict[str, dict[str, t.Any]]
+Work = t.Callable[["Client | None", Settings, Progress], dict[str, t.Any]]
+
+
+def connection_spec() -> Spec:
+    """The options of the fragment connection."""
+    return {
+        "kubeconfig": {"type": "path"},
+        "context": {"type": "str"},
+        "timeout": {"type": "int", "default": round(Settings().timeout_seconds)},
+        "progress_file": {"type": "path"},
+    }
+
+
+def projects_spec() -> Spec:
+    """The options of the module projects."""
+    return {
+        **connection_spec(),
+        "projects": {"type": "dict", "required": True},
+        "tiers": {"type": "dict", "required": True},
+        "platform": {"type": "dict", "default": {}},
+        "drift": {"type": "str", "choices": [one.value for one in Drift], "default": Settings().drift.value},
+        "wait": {"type": "bool", "default": Settings().wait},
+        "workers": {"type": "int", "default": Settings().workers},
+    }
+
+
+def platform_spec() -> Spec:
+    """The options of the module platform."""
+    return {
+        **connection_spec(),
+        "tiers": {"type": "dict", "required": True},
+        "platform": {"type": "dict", "default": {}},
+    }
+
+
+def project_info_spec() -> Spec:
+    """The options of the module project_info."""
+    return {
+        **connection_spec(),
+        "refs": {"type": "list", "elements": "str"},
+        "platform": {"type": "dict", "default": {}},
+    }
+
+
+def run_module(spec: Spec, work: t.Callable[[AnsibleModule], Work]) -> t.NoReturn:
+    """Read the arguments, connect, do the work, leave. `work` checks its input before anything is connected."""
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    try:
+        job = work(module)
+        settings = settings_from(module)
+        client = _client(module, settings)
+        try:
+            result = job(client, settings, progress_for(module))
+        finally:
+            if client is not None:
+                client.close()
+    except MissingLibrary as error:
+        module.fail_json(msg=missing_required_lib(error.name), exception=str(error.__cause__))
+    except InvalidSpec as error:
+        problems = [{"path": one.path, "value": str(one.value), "allowed": one.allowed} for one in error.problems]
+        module.fail_json(msg=str(error), problems=problems)
+    except EngineError as error:
+        module.fail_json(msg=str(error))
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+def settings_from(module: AnsibleModule) -> Settings:
+    """The engine's settings out of the module's arguments; an option that a module lacks keeps its default."""
+    params = module.params
+    base = Settings()
+    return Settings(
+        check=module.check_mode,
+        drift=Drift(params.get("drift", base.drift)),
+        wait=params.get("wait", base.wait),
+        timeout_seconds=float(params["timeout"]),
+        workers=params.get("workers", base.workers),
+    )
+
+
+def progress_for(module: AnsibleModule) -> Progress:
+    """Progress into the file that the action plugin reads, or none."""
+    path = module.params["progress_file"]
+    if not path:
+        return Silent()
+
+    def write(text: str) -> None:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+
+    return Lines(write)
+
+
+def result_of(report: Report, *, show_diff: bool) -> dict[str, t.Any]:
+    """The result of a run, bounded: counts always, failures and changes one by one up to a limit."""
+    shown = [one for one in report.outcomes if one.result is not Result.UNCHANGED]
+    shown.sort(key=lambda one: (one.result is Result.CHANGED, one.ref))
+    result: dict[str, t.Any] = {
+        "changed": report.changed,
+        "counts": {kind.value: sum(one.result is kind for one in report.outcomes) for kind in Result},
+        "outcomes": [_outcome(one) for one in shown[:SHOWN_PROJECTS]],
+        "outcomes_left_out": max(0, len(shown) - SHOWN_PROJECTS),
+        "left_alone": list(report.left_alone[:SHOWN_PROJECTS]),
+        "requests": {"reads": report.reads, "writes": report.writes},
+    }
+    if show_diff:
+        result["diff"] = diff_of(Plan(steps=tuple(step for one in report.outcomes for step in one.steps)))
+    if not report.succeeded:
+        result.update(failed=True, msg=_failure_text(report))
+    return result
+
+
+def diff_of(plan: Plan) -> list[dict[str, t.Any]]:
+    """A plan as Ansible's diffs. Generated values are not in it, as they are not in a plan."""
+    shown = [
+        {
+            "before_header": str(step.id),
+            "after_header": f"{step.id} ({step.action}: {step.reason})",
+            "before": step.before or {},
+            "after": step.after,
+        }
+        for step in plan.steps[:SHOWN_DIFFS]
+    ]
+    if len(plan.steps) > SHOWN_DIFFS:
+        shown.append({"prepared": f"and {len(plan.steps) - SHOWN_DIFFS} more changes\n"})
+    return shown
+
+
+def _client(module: AnsibleModule, settings: Settings) -> Client | None:
+    """A connection; in check mode None where the cluster's kubeconfig has yet to be written."""
+    kubeconfig = module.params["kubeconfig"]
+    if settings.check and kubeconfig and not os.path.exists(kubeconfig):
+        module.warn(f"There is no cluster yet ({kubeconfig} does not exist): the plan is that of an empty one.")
+        return None
+    return connect(
+        kubeconfig=kubeconfig,
+        context=module.params["context"],
+        workers=settings.workers,
+        backoff=settings.backoff,
+    )
+
+
+def _outcome(outcome: Outcome) -> dict[str, t.Any]:
+    shown: dict[str, t.Any] = {
+        "ref": outcome.ref,
+        "result": outcome.result.value,
+        "uid": outcome.uid,
+        "steps": [_step(step) for step in outcome.steps[:SHOWN_STEPS]],
+    }
+    if outcome.endpoints:
+        shown["endpoints"] = dict(outcome.endpoints)
+    if outcome.waiting_for:
+        shown["waiting_for"] = list(outcome.waiting_for)
+    if outcome.failure is not None:
+        failure = outcome.failure
+        shown["failure"] = {
+            "step": failure.step,
+            "object": failure.object,
+            "reason": failure.reason,
+            "status": failure.status,
+        }
+    return shown
+
+
+def _step(step: Step) -> dict[str, str]:
+    return {"action": step.action.value, "object": str(step.id), "reason": step.reason}
+
+
+def _failure_text(report: Report) -> str:
+    """The first few that went wrong, each in a line; all of them are in the outcomes."""
+    wrong = [one for one in report.outcomes if one.result in (Result.FAILED, Result.WAITING)]
+    lines = [f"{one.ref}: {_why(one)}" for one in wrong[:SHOWN_FAILURES]]
+    if len(wrong) > SHOWN_FAILURES:
+        lines.append(f"and {len(wrong) - SHOWN_FAILURES} more")
+    return f"{len(wrong)} of {len(report.outcomes)} are not as they should be:\n" + "\n".join(f"  - {one}" for one in lines)
+
+
+def _why(outcome: Outcome) -> str:
+    if outcome.failure is not None:
+        failure = outcome.failure
+        status = f" (HTTP {failure.status})" if failure.status else ""
+        return f"{failure.step} {failure.object}: {failure.reason}{status}"
+    return "not ready in time: " + "; ".join(outcome.waiting_for)

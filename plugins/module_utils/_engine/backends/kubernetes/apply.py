@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""One idempotent step at a time: server-side apply, so that only our own fields are ours."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...credentials import SALT_BYTES, Secret, generate_password, scram_verifier, userlist_line
+from ...deadline import Deadline
+from ...errors import Conflict
+from ...objects import Body, Desired, fingerprint
+from ...project.names import FIELD_MANAGER, FINGERPRINT_ANNOTATION, PROJECT_LABEL
+from ...steps import Action, Step
+from .client import APPLY_PATCH, Answer, Client
+from .kinds import collection_path, object_path
+from .observe import Live, read_object
+
+RandomBytes = Callable[[int], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What a step led to: the object as the server returned it, and whether that changed anything."""
+
+    changed: bool
+    live: Live
+
+
+def apply(
+    client: Client,
+    step: Step,
+    *,
+    before: Live | None,
+    deadline: Deadline,
+    random_bytes: RandomBytes = secrets.token_bytes,
+) -> Applied:
+    """Do one step. Raises Conflict if it would take over a namespace that is not ours."""
+    desired = step.desired
+    if desired.is_create_only:
+        return _create(client, desired, deadline, random_bytes)
+    if step.id.kind == "Namespace" and step.action is Action.CREATE:
+        _refuse_foreign_namespace(client, desired, deadline)
+    answer = _server_side_apply(client, desired, deadline)
+    live = Live.from_object(desired.id, answer.body, with_body=False)
+    changed = answer.status == 201 or before is None or live.version != before.version
+    return Applied(changed=changed, live=live)
+
+
+def _server_side_apply(client: Client, desired: Desired, deadline: Deadline) -> Answer:
+    """The fingerprint travels in the same write as what it describes."""
+    return client.send(
+        "PATCH",
+        object_path(desired.id),
+        subject=str(desired.id),
+        deadline=deadline,
+        query={"fieldManager": FIELD_MANAGER, "force": "true"},
+        body=with_fingerprint(desired.body),
+        content=APPLY_PATCH,
+    )
+
+
+def _create(client: Client, desired: Desired, deadline: Deadline, random_bytes: RandomBytes) -> Applied:
+    """Create with generated values. If it is there already, it stays as it is: its values may be in use."""
+    body = {**with_fingerprint(desired.body), "data": _generated(desired, random_bytes)}
+    try:
+        answer = client.send(
+            "POST",
+            collection_path(desired.id.kind, desired.id.namespace),
+            subject=str(desired.id),
+            deadline=deadline,
+            query={"fieldManager": FIELD_MANAGER},
+            body=body,
+        )
+    except Conflict:
+        live = read_object(client, desired.id, deadline=deadline)
+        if live is None:
+            raise
+        return Applied(changed=False, live=live)
+    return Applied(changed=True, live=Live.from_object(desired.id, answer.body, with_body=False))
+
+
+def _generated(desired: Desired, random_bytes: RandomBytes) -> dict[str, str]:
+    """The data of a Secret of logins, in base64 as the API wants it."""
+    texts: dict[str, str] = {}
+    lines: list[str] = []
+    for login in desired.generates:
+        password = generate_password(random_bytes)
+        verifier = scram_verifier(password, salt=random_bytes(SALT_BYTES))
+        texts[f"{login.key}.user"] = login.role
+        texts[f"{login.key}.password"] = password.reveal()
+        texts[f"{login.key}.verifier"] = verifier
+        lines.append(userlist_line(login.role, password if login.pooler_needs_password else Secret(verifier)))
+    texts["userlist.txt"] = "\n".join(lines) + "\n"
+    return {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
+
+
+def _refuse_foreign_namespace(client: Client, desired: Desired, deadline: Deadline) -> None:
+    """A namespace without our labels was not in the bulk read; applying would silently adopt it."""
+    live = read_object(client, desired.id, deadline=deadline)
+    wanted = desired.body["metadata"]["labels"].get(PROJECT_LABEL)
+    if live is not None and wanted is not None and live.labels.get(PROJECT_LABEL) != wanted:
+        reason = (
+            f"it exists and does not carry the label {PROJECT_LABEL}={wanted}; remove it or label it to hand it over"
+        )
+        raise Conflict(subject=str(desired.id), verb="CREATE", reason=reason)
+
+
+def with_fingerprint(body: Body) -> Body:
+    """The object with the digest of itself as an annotation."""
+    meta = body["metadata"]
+    annotations = {**(meta.get("annotations") or {}), FINGERPRINT_ANNOTATION: fingerprint(body)}
+    return {**body, "metadata": {**meta, "annotations": annotations}}

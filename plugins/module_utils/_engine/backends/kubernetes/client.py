@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The one place that speaks HTTP to an API server. Authentication and connections are those of the package kubernetes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlencode
+
+from ...deadline import Backoff, Deadline, retrying
+from ...errors import (
+    BackendError,
+    Conflict,
+    Denied,
+    EngineError,
+    Expired,
+    MissingLibrary,
+    NotFound,
+    Rejected,
+    ServerFailed,
+    Throttled,
+    Unreachable,
+)
+from ...objects import Body
+
+try:
+    import kubernetes.client as _kubernetes_client
+    import kubernetes.config as _kubernetes_config
+    import urllib3
+except ImportError as error:
+    _MISSING: ImportError | None = error
+else:
+    _MISSING = None
+
+JSON = "application/json"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+APPLY_PATCH = "application/apply-patch+yaml"
+PAGE = "500"
+REQUEST_SECONDS = 30.0
+# The server ends a watch after this time, and we take it up again where it stood.
+WATCH_SECONDS = 20
+REASON_LENGTH = 300
+
+_READS = frozenset({"GET"})
+_BY_STATUS: dict[int, type[BackendError]] = {401: Denied, 403: Denied, 404: NotFound, 409: Conflict, 410: Expired}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the server said to a request that succeeded."""
+
+    status: int
+    body: Body
+
+
+class Client:
+    """Requests to one API server; may be shared by threads. Counts what it sends."""
+
+    def __init__(self, api_client: Any, *, backoff: Backoff) -> None:
+        self._api_client = api_client
+        self._configuration = api_client.configuration
+        self._pool = api_client.rest_client.pool_manager
+        self._backoff = backoff
+        self._lock = threading.Lock()
+        self._counts = {"reads": 0, "writes": 0}
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.clear()
+        self._api_client.close()
+
+    @property
+    def reads(self) -> int:
+        """Requests sent that read, repetitions included."""
+        return self._counts["reads"]
+
+    @property
+    def writes(self) -> int:
+        """Requests sent that write, repetitions included."""
+        return self._counts["writes"]
+
+    def get(self, path: str, *, subject: str, deadline: Deadline, query: dict[str, str] | None = None) -> Body:
+        """Read one object. Raises NotFound."""
+        return self.send("GET", path, subject=subject, deadline=deadline, query=query).body
+
+    def list(
+        self, path: str, *, subject: str, deadline: Deadline, query: dict[str, str], accept: str = JSON
+    ) -> Iterator[Body]:
+        """All objects of a collection, page by page."""
+        wanted = {**query, "limit": PAGE}
+        while True:
+            page = self.send("GET", path, subject=subject, deadline=deadline, query=wanted, accept=accept).body
+            yield from page.get("items") or ()
+            following = page["metadata"].get("continue")
+            if not following:
+                return
+            wanted["continue"] = following
+
+    def send(
+        self,
+        verb: str,
+        path: str,
+        *,
+        subject: str,
+        deadline: Deadline,
+        query: dict[str, str] | None = None,
+        body: Body | None = None,
+        content: str = JSON,
+        accept: str = JSON,
+    ) -> Answer:
+        """Send a request that is harmless to repeat, again where that helps, until the deadline."""
+
+        def once() -> Answer:
+            deadline.require(f"{verb} {subject}")
+            return self._once(verb, path, subject, query or {}, body, content, accept, deadline)
+
+        return retrying(once, deadline=deadline, backoff=self._backoff)
+
+    def watch(self, path: str, *, subject: str, query: dict[str, str]) -> Watch:
+        """Open a watch. Raises as `send` does, but tries once."""
+        wanted = {**query, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_SECONDS)}
+        response = self._request("GET", path, subject, wanted, None, JSON, JSON, WATCH_SECONDS + REQUEST_SECONDS)
+        if response.status != 200:
+            data = response.read()
+            response.release_conn()
+            raise _error(response.status, response.headers, data, subject, "WATCH")
+        return Watch(response, subject)
+
+    def _once(
+        self,
+        verb: str,
+        path: str,
+        subject: str,
+        query: dict[str, str],
+        body: Body | None,
+        content: str,
+        accept: str,
+        deadline: Deadline,
+    ) -> Answer:
+        timeout = max(0.1, min(REQUEST_SECONDS, deadline.remaining()))
+        response = self._request(verb, path, subject, query, body, content, accept, timeout)
+        try:
+            data = response.read()
+        except urllib3.exceptions.HTTPError as error:
+            raise Unreachable(subject=subject, verb=verb, reason=_short(str(error))) from error
+        finally:
+            response.release_conn()
+        if response.status >= 300:
+            raise _error(response.status, response.headers, data, subject, verb)
+        return Answer(status=response.status, body=json.loads(data))
+
+    def _request(
+        self,
+        verb: str,
+        path: str,
+        subject: str,
+        query: dict[str, str],
+        body: Body | None,
+        content: str,
+        accept: str,
+        timeout: float,
+    ) -> Any:
+        url = f"{self._configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        headers = {"Accept": accept, "User-Agent": "supalove", **self._authorization()}
+        if body is not None:
+            headers["Content-Type"] = content
+        with self._lock:
+            self._counts["reads" if verb in _READS else "writes"] += 1
+        try:
+            return self._pool.request(
+                verb,
+                url,
+                headers=headers,
+                body=None if body is None else json.dumps(body).encode(),
+                timeout=urllib3.Timeout(connect=min(10.0, timeout), read=timeout),
+                retries=False,
+                preload_content=False,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise Unreachable(subject=subject, verb=verb, reason=_short(str(error))) from error
+
+    def _authorization(self) -> dict[str, str]:
+        """The package refreshes expiring tokens in here, which it does not guard against threads."""
+        with self._lock:
+            settings = self._configuration.auth_settings()
+        return {
+            entry["key"]: entry["value"] for entry in settings.values() if entry["in"] == "header" and entry["value"]
+        }
+
+
+class Watch:
+    """Changes of a collection as the server tells them, until it ends the watch or another thread calls `shut`."""
+
+    def __init__(self, response: Any, subject: str) -> None:
+        self._response = response
+        self._subject = subject
+        self._shut = threading.Event()
+
+    def events(self) -> Iterator[Body]:
+        """Every event. Raises Expired when the history is gone, Unreachable when the connection breaks."""
+        rest = b""
+        try:
+            for chunk in self._response.stream(amt=65536, decode_content=True):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield self._event(json.loads(line))
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            if not self._shut.is_set():
+                raise Unreachable(subject=self._subject, verb="WATCH", reason=_short(str(error))) from error
+        finally:
+            self._response.close()
+
+    def shut(self) -> None:
+        """End a blocked read. urllib3 offers this from 2.3 on; before, the watch ends by itself after WATCH_SECONDS."""
+        self._shut.set()
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            self._response.shutdown()
+
+    def _event(self, event: Body) -> Body:
+        if event.get("type") != "ERROR":
+            return event
+        status = event.get("object", {})
+        raise _error(status.get("code", 500), {}, json.dumps(status).encode(), self._subject, "WATCH")
+
+
+def connect(*, kubeconfig: str | None, context: str | None, workers: int, backoff: Backoff) -> Client:
+    """A client from a kubeconfig file, or from the pod's own service account where there is neither file nor context.
+
+    Raises MissingLibrary without the package kubernetes, EngineError if the configuration cannot be used.
+    """
+    if _MISSING is not None:
+        raise MissingLibrary("kubernetes") from _MISSING
+    configuration = _kubernetes_client.Configuration()
+    try:
+        if kubeconfig is None and context is None:
+            _kubernetes_config.load_incluster_config(client_configuration=configuration)
+        else:
+            _kubernetes_config.load_kube_config(
+                config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
+            )
+    except (_kubernetes_config.ConfigException, OSError) as error:
+        where = f"kubeconfig {kubeconfig or '(default)'}, context {context or '(current)'}"
+        raise EngineError(f"No access to a cluster by {where}: {_short(str(error))}") from error
+    configuration.connection_pool_maxsize = workers + 4
+    return Client(_kubernetes_client.ApiClient(configuration=configuration), backoff=backoff)
+
+
+def _error(status: int, headers: Any, data: bytes, subject: str, verb: str) -> BackendError:
+    """The error for an HTTP status. A Secret's message is left out, as it may quote what it refuses."""
+    try:
+        said = json.loads(data)
+    except ValueError:
+        said = {}
+    said = said if isinstance(said, dict) else {}
+    text = said.get("reason") if subject.startswith("Secret/") else said.get("message") or said.get("reason")
+    reason = _short(str(text or "no reason given"))
+    if status in (429, 503):
+        after = str(headers.get("Retry-After") or "")
+        seconds = float(after) if after.isdigit() else None
+        return Throttled(subject=subject, verb=verb, reason=reason, status=status, retry_after=seconds)
+    fallback = ServerFailed if status >= 500 else Rejected
+    return _BY_STATUS.get(status, fallback)(subject=subject, verb=verb, reason=reason, status=status)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= REASON_LENGTH else text[: REASON_LENGTH - 1] + "…"

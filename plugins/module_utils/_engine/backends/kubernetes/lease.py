@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A Lease per platform, so that two runs at once cannot happen, and a killed one does not block the next for long."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import secrets
+import socket
+import threading
+import time
+from types import TracebackType
+
+from ...deadline import Deadline
+from ...errors import BackendError, Conflict, NotFound, SafetyStop
+from ...objects import Body, ObjectId
+from ...progress import Progress
+from .client import Client
+from .kinds import collection_path, object_path
+
+NAME = "supalove-reconcile"
+POLL_SECONDS = 1.0
+# So long after its last renewal a lease is dead even if clocks differ.
+CERTAINLY_DEAD = 10
+
+
+class Lease:
+    """Holds the platform's lease while its context lasts, renewed by a thread of its own.
+
+    Taking it:
+    1. Nobody holds it: take it.
+    2. Its renewal is older than CERTAINLY_DEAD times its duration: its holder is gone, take it.
+    3. Its renewal moves while we look: its holder lives, raise SafetyStop.
+    4. Its renewal does not move for the lease's duration by our own clock: its holder is gone, take it.
+    """
+
+    def __init__(
+        self, client: Client, namespace: str, *, seconds: float, progress: Progress, deadline: Deadline
+    ) -> None:
+        self._client = client
+        self._id = ObjectId(kind="Lease", namespace=namespace, name=NAME)
+        self._seconds = seconds
+        self._progress = progress
+        self._deadline = deadline
+        self._holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._stop = threading.Event()
+        self._renewed = time.monotonic()
+        self._lost = ""
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    def __enter__(self) -> Lease:
+        self._take()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if not self._lost:
+            self._release()
+
+    def require(self) -> None:
+        """Raise SafetyStop if the lease is no longer ours for certain. Called before every write."""
+        if not self._lost and time.monotonic() - self._renewed > self._seconds:
+            self._lost = f"it could not be renewed for {self._seconds:g} s"
+        if self._lost:
+            raise SafetyStop(f"The run stopped, because its lease {self._id} was lost: {self._lost}. Run again.")
+
+    def _take(self) -> None:
+        seen = ""
+        since = time.monotonic()
+        while True:
+            body = self._read()
+            if body is None:
+                if self._write("POST", collection_path("Lease", self._id.namespace), self._body({})):
+                    return
+                continue
+            spec = body.get("spec") or {}
+            moment = f"{spec.get('holderIdentity')} {spec.get('renewTime')}"
+            if seen and moment != seen and spec.get("holderIdentity"):
+                raise SafetyStop(self._held(spec))
+            if not seen:
+                self._progress.note(f"another run holds the lease: {spec['holderIdentity']}") if self._blocks(
+                    spec
+                ) else None
+            waited = time.monotonic() - since
+            if not self._blocks(spec) or waited > float(spec.get("leaseDurationSeconds") or 0):
+                if self._write("PUT", object_path(self._id), self._body(body)):
+                    return
+                seen, since = "", time.monotonic()
+                continue
+            seen = moment
+            self._deadline.require(f"the lease {self._id}, held by {spec.get('holderIdentity')}")
+            time.sleep(POLL_SECONDS)
+
+    def _blocks(self, spec: Body) -> bool:
+        """True if the lease may be somebody's."""
+        renewed = _parse_time(spec.get("renewTime"))
+        if not spec.get("holderIdentity") or renewed is None:
+            return False
+        age = (_now() - renewed).total_seconds()
+        return age < CERTAINLY_DEAD * float(spec.get("leaseDurationSeconds") or 0)
+
+    def _held(self, spec: Body) -> str:
+        return (
+            f"Another run is at work on this platform: {spec.get('holderIdentity')}, since {spec.get('acquireTime')}. "
+            f"Wait for it to end. If it was killed, its lease {self._id} ends by itself after {self._seconds:g} s."
+        )
+
+    def _keep(self) -> None:
+        while not self._stop.wait(self._seconds / 3):
+            try:
+                body = self._read()
+                holder = ((body or {}).get("spec") or {}).get("holderIdentity")
+                if body is None or holder != self._holder:
+                    self._lost = f"it is held by {holder or 'nobody'}"
+                    return
+                self._write("PUT", object_path(self._id), self._body(body))
+            except BackendError:
+                continue
+
+    def _release(self) -> None:
+        """Best effort: an unreleased lease only costs the next run a wait."""
+        try:
+            body = self._read()
+            if body is not None and body["spec"].get("holderIdentity") == self._holder:
+                body["spec"]["holderIdentity"] = ""
+                self._write("PUT", object_path(self._id), body)
+        except BackendError as error:
+            self._progress.note(f"the lease could not be given back and ends by itself: {error}")
+
+    def _read(self) -> Body | None:
+        try:
+            return self._client.get(object_path(self._id), subject=str(self._id), deadline=self._deadline_of_one())
+        except NotFound:
+            return None
+
+    def _write(self, verb: str, path: str, body: Body) -> bool:
+        """True if it is written; False if somebody was faster (resourceVersion guards a PUT)."""
+        began = time.monotonic()
+        try:
+            self._client.send(verb, path, subject=str(self._id), deadline=self._deadline_of_one(), body=body)
+        except Conflict:
+            return False
+        self._renewed = began
+        return True
+
+    def _deadline_of_one(self) -> Deadline:
+        """Keeping the lease must go on while the run's own time is up and its last words are written."""
+        return Deadline(limit_seconds=self._seconds / 3)
+
+    def _body(self, current: Body) -> Body:
+        spec = current.get("spec") or {}
+        ours = spec.get("holderIdentity") == self._holder
+        now = _now().isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": current.get("metadata") or {"name": self._id.name, "namespace": self._id.namespace},
+            "spec": {
+                "holderIdentity": self._holder,
+                "leaseDurationSeconds": max(1, round(self._seconds)),
+                "acquireTime": spec["acquireTime"] if ours else now,
+                "renewTime": now,
+                "leaseTransitions": int(spec.get("leaseTransitions") or 0) + (0 if ours else 1),
+            },
+        }
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _parse_time(text: object) -> datetime.datetime | None:
+    try:
+        return datetime.datetime.fromisoformat(str(text))
+    except ValueError:
+        return None

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What has to be done: a pure comparison of what is wanted with what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ...objects import Body, Desired, Difference, ObjectId, differences, fingerprint, restricted_to
+from ...project.names import UID_LABEL
+from ...settings import Drift
+from ...steps import Action, Plan, Step
+from .kinds import KINDS
+from .observe import Live, Observed
+
+REASON_DIFFERENCES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """What the record certifies of an object: it was as wanted when it had this uid and version."""
+
+    uid: str
+    version: str
+
+    @classmethod
+    def of(cls, live: Live) -> Stamp:
+        """The stamp of a live object."""
+        return cls(uid=live.uid, version=live.version)
+
+
+Stamps = Mapping[ObjectId, Stamp]
+
+
+def doubtful(desired: Iterable[Desired], observed: Observed, stamps: Stamps, drift: Drift) -> tuple[ObjectId, ...]:
+    """The objects that must be read whole before a plan can be made.
+
+    1. One that is not there, or is only ever created, need not be read.
+    2. One whose fingerprint is not that of what is wanted must be.
+    3. One that the record does not certify as it is now must be, unless drift is off.
+    4. With drift full, every one must be.
+    """
+    return tuple(
+        one.id
+        for one in desired
+        if (live := observed.find(one.id)) is not None
+        and not one.is_create_only
+        and (
+            live.fingerprint != fingerprint(one.body)
+            or (drift is not Drift.OFF and stamps.get(one.id) != Stamp.of(live))
+            or drift is Drift.FULL
+        )
+    )
+
+
+def plan_objects(desired: Iterable[Desired], observed: Observed) -> Plan:
+    """Steps in the order of `desired`. An object whose body was not read is taken as certified."""
+    steps: list[Step] = []
+    unchanged = 0
+    for one in desired:
+        step = plan_object(one, observed.find(one.id))
+        if step is None:
+            unchanged += 1
+        else:
+            steps.append(step)
+    return Plan(steps=tuple(steps), unchanged=unchanged)
+
+
+def plan_object(desired: Desired, live: Live | None) -> Step | None:
+    """The step for one object, or None if it is as wanted."""
+    if live is None:
+        return _step(Action.CREATE, desired, "it does not exist", None)
+    stranger = _stranger(desired, live)
+    if stranger is not None:
+        return _step(Action.REFUSE, desired, stranger, None)
+    if desired.is_create_only or live.body is None:
+        return None
+    found = tuple(differences(live.body, desired.body))
+    before: Body = _as_body(restricted_to(live.body, desired.body))
+    fixed = tuple(one for one in found if _is_immutable(desired.id, one))
+    if fixed:
+        reason = (
+            f"{_sentence(fixed)}; this cannot be changed in place. Set it back, or make a new one under another name"
+        )
+        return _step(Action.REFUSE, desired, reason, before)
+    if found:
+        by_others = live.fingerprint == fingerprint(desired.body)
+        return _step(Action.UPDATE, desired, _sentence(found) + (" (changed by others)" if by_others else ""), before)
+    if live.fingerprint != fingerprint(desired.body):
+        return _step(Action.UPDATE, desired, "its fingerprint is not the one of this version", before)
+    return None
+
+
+def _stranger(desired: Desired, live: Live) -> str | None:
+    """Why the live object belongs to somebody else, if it does: a reused ref must never inherit anything."""
+    wanted = (desired.body["metadata"].get("labels") or {}).get(UID_LABEL)
+    found = live.labels.get(UID_LABEL)
+    if wanted is None or found is None or found == wanted:
+        return None
+    return f"it belongs to the uid {found}, an earlier project of this name; remove it or restore that project's record"
+
+
+def _is_immutable(id: ObjectId, difference: Difference) -> bool:
+    return any(
+        difference.path == path or difference.path.startswith((f"{path}.", f"{path}["))
+        for path in KINDS[id.kind].immutable
+    )
+
+
+def _sentence(found: tuple[Difference, ...]) -> str:
+    shown = ", ".join(str(one) for one in found[:REASON_DIFFERENCES])
+    more = len(found) - REASON_DIFFERENCES
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _step(action: Action, desired: Desired, reason: str, before: Body | None) -> Step:
+    return Step(action=action, id=desired.id, reason=reason, desired=desired, before=before)
+
+
+def _as_body(value: object) -> Body:
+    return value if isinstance(value, dict) else {}

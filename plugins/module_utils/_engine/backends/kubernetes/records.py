@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The records as the API server keeps them: read all at once, written a whole status at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ...deadline import Deadline
+from ...objects import Body, ObjectId
+from ...project.names import FIELD_MANAGER, GROUP, RECORD_KIND, VERSION, Ref, Uid
+from .client import APPLY_PATCH, Client
+from .kinds import collection_path, object_path
+from .observe import Live
+from .plan import Stamp, Stamps
+
+# The type of the one condition, too.
+READY = "Ready"
+APPLYING = "Applying"
+WAITING = "Waiting"
+FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The status of a record. A phase other than Ready says that a run began and did not end well, or at all."""
+
+    uid: Uid
+    phase: str
+    placement: str
+    reason: str
+    message: str
+    since: str
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    stamps: Stamps = field(default_factory=dict)
+
+    @classmethod
+    def from_object(cls, status: Body) -> Status | None:
+        """From the status of a record; None if it has no uid yet."""
+        if not status.get("uid"):
+            return None
+        condition: Body = next((one for one in status.get("conditions") or () if one.get("type") == READY), {})
+        return cls(
+            uid=Uid(status["uid"]),
+            phase=status.get("phase", ""),
+            placement=status.get("placement", ""),
+            reason=condition.get("reason", ""),
+            message=condition.get("message", ""),
+            since=condition.get("lastTransitionTime", ""),
+            endpoints=status.get("endpoints") or {},
+            stamps={_id_from(key): Stamp(**stamp) for key, stamp in (status.get("stamps") or {}).items()},
+        )
+
+    def to_object(self) -> Body:
+        """In the form of the API."""
+        condition = {
+            "type": READY,
+            "status": "True" if self.phase == READY else "False",
+            "reason": self.reason,
+            "message": self.message,
+            "lastTransitionTime": self.since,
+        }
+        return {
+            "uid": self.uid,
+            "phase": self.phase,
+            "placement": self.placement,
+            "conditions": [condition],
+            "endpoints": dict(self.endpoints),
+            "stamps": {str(id): {"uid": one.uid, "version": one.version} for id, one in sorted(self.stamps.items())},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One record: who owns its spec, what a run left in its status (None before the first), the object itself."""
+
+    ref: Ref
+    managed_by: str
+    spec: Body
+    status: Status | None
+    live: Live
+
+
+def read_records(client: Client, namespace: str, *, deadline: Deadline) -> dict[Ref, Record]:
+    """Every record of the platform. Raises NotFound if the platform does not know the kind."""
+    path = collection_path(RECORD_KIND, namespace)
+    items = client.list(path, subject=f"{RECORD_KIND}/{namespace}", deadline=deadline, query={})
+    records = (_record(item) for item in items)
+    return {record.ref: record for record in records}
+
+
+def write_status(client: Client, id: ObjectId, status: Status, *, deadline: Deadline) -> None:
+    """Replace the status by server-side apply; what is not said here is removed, so it is always said whole."""
+    body = {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": RECORD_KIND,
+        "metadata": {"name": id.name, "namespace": id.namespace},
+        "status": status.to_object(),
+    }
+    client.send(
+        "PATCH",
+        f"{object_path(id)}/status",
+        subject=f"{id} (status)",
+        deadline=deadline,
+        query={"fieldManager": FIELD_MANAGER, "force": "true"},
+        body=body,
+        content=APPLY_PATCH,
+    )
+
+
+def _record(item: Body) -> Record:
+    named = {**item, "apiVersion": f"{GROUP}/{VERSION}", "kind": RECORD_KIND}
+    spec = item.get("spec") or {}
+    return Record(
+        ref=Ref(item["metadata"]["name"]),
+        managed_by=spec.get("managedBy", ""),
+        spec=spec,
+        status=Status.from_object(item.get("status") or {}),
+        live=Live.from_object(ObjectId.of(named), named, with_body=True),
+    )
+
+
+def _id_from(text: str) -> ObjectId:
+    kind, *namespace, name = text.split("/")
+    return ObjectId(kind=kind, namespace="".join(namespace), name=name)

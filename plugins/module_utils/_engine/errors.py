@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What can go wrong, by what the user can do about it. Foreign exceptions become one of these at a backend's edge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One wrong value in what the user wrote: where it stands, what was found, what is allowed instead."""
+
+    path: str
+    value: object
+    allowed: str
+
+    def __str__(self) -> str:
+        found = "nothing" if self.value is None else repr(self.value)
+        return f"{self.path}: found {found}, allowed is {self.allowed}"
+
+
+class EngineError(Exception):
+    """Base of all errors that the engine raises on purpose."""
+
+
+class InvalidSpec(EngineError):
+    """The input is wrong. Carries every problem at once; nothing has been read or changed."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        self.problems = problems
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        super().__init__(f"The input has {count}; nothing was changed:\n{lines}")
+
+
+class SafetyStop(EngineError):
+    """Going on could do harm. The text names what would lift the stop."""
+
+
+class DeadlineExceeded(EngineError):
+    """A wait ended at the limit that its caller had set."""
+
+
+class MissingLibrary(EngineError):
+    """A Python package that the engine needs cannot be imported."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"The Python package {name!r} is missing. Install it for the interpreter that runs this module."
+        )
+
+
+class BackendError(EngineError):
+    """A backend refused or failed. `subject` is the object, `verb` what was tried, `status` the server's code."""
+
+    def __init__(self, *, subject: str, verb: str, reason: str, status: int | None = None) -> None:
+        self.subject = subject
+        self.verb = verb
+        self.reason = reason
+        self.status = status
+        code = "" if status is None else f" (HTTP {status})"
+        super().__init__(f"{verb} {subject}: {reason}{code}")
+
+
+class Unreachable(BackendError):
+    """No answer from the server: connection, TLS or time."""
+
+
+class Denied(BackendError):
+    """The server does not accept our identity or its rights (401, 403)."""
+
+
+class NotFound(BackendError):
+    """The object or its kind does not exist (404)."""
+
+
+class Conflict(BackendError):
+    """Somebody else changed or holds the object (409)."""
+
+
+class Rejected(BackendError):
+    """The server says that the request is wrong (400, 422 and alike). Repeating it cannot help."""
+
+
+class Expired(BackendError):
+    """The place in the history of changes is gone (410); a watch has to start anew."""
+
+
+class Throttled(BackendError):
+    """The server asks for patience (429, 503). `retry_after` in seconds, if it said so."""
+
+    def __init__(self, *, subject: str, verb: str, reason: str, status: int, retry_after: float | None) -> None:
+        super().__init__(subject=subject, verb=verb, reason=reason, status=status)
+        self.retry_after = retry_after
+
+
+class ServerFailed(BackendError):
+    """The server met an error of its own (500 and above)."""

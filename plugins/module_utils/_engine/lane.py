@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The second half of a run: one lane per project, its steps in order, the waiting, and the record as the last word."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from .backends.kubernetes import records
+from .backends.kubernetes.apply import apply
+from .backends.kubernetes.lease import Lease
+from .backends.kubernetes.observe import Live, in_parallel
+from .backends.kubernetes.plan import Stamp, plan_objects
+from .backends.kubernetes.readiness import WAITED_KINDS, Readiness, State
+from .backends.kubernetes.records import APPLYING, FAILED, READY, WAITING, Status
+from .backends.kubernetes.wait import await_ready
+from .deadline import Deadline
+from .errors import BackendError, DeadlineExceeded, EngineError, SafetyStop
+from .objects import ObjectId
+from .progress import Progress
+from .project.names import PENDING_UID, Uid
+from .render import endpoints_of, render
+from .sight import Run, Sight
+from .steps import Failure, Step
+
+# What ends one lane and leaves the others alone. A lost lease is among them, so that the report is not lost with it.
+LANE_ERRORS = (BackendError, DeadlineExceeded, SafetyStop)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """What was done for one project so far."""
+
+    sight: Sight
+    uid: Uid
+    steps: tuple[Step, ...] = ()
+    stamps: Mapping[ObjectId, Stamp]
+    failure: Failure | None = None
+    waiting_for: tuple[str, ...] = ()
+
+
+def apply_all(run: Run, sights: tuple[Sight, ...], lease: Lease, make_uid: Callable[[], Uid]) -> tuple[Lane, ...]:
+    """Every lane as far as it gets; a failure ends its own lane only."""
+    done = _Counter(run.progress, "projects applied", len(sights))
+
+    def work(sight: Sight) -> Lane:
+        threading.current_thread().name = f"project {sight.project.ref}"
+        lane = _apply_one(run, sight, lease, make_uid)
+        done.add()
+        return lane
+
+    return tuple(in_parallel(work, sights, workers=run.settings.workers))
+
+
+def _apply_one(run: Run, sight: Sight, lease: Lease, make_uid: Callable[[], Uid]) -> Lane:
+    """One lane: the record first, with uid and the mark that work has begun; then the objects in their order."""
+    lane = Lane(sight=sight, uid=sight.uid, stamps=sight.stamps, failure=sight.refused)
+    if lane.failure is not None or not sight.plan.steps and sight.is_settled:
+        return lane
+    record_id = sight.record_wanted.id
+    steps = [step for step in sight.plan.steps if step.id != record_id]
+    try:
+        for step in sight.plan.steps:
+            if step.id == record_id:
+                lane = _apply_step(run, lane, step, sight.record.live if sight.record else None, lease)
+        if sight.record is None or sight.record.status is None:
+            lane = replace(lane, uid=make_uid())
+            steps = list(plan_objects(render(sight.project, run.platform, lane.uid), sight.observed).steps)
+        if steps:
+            lease.require()
+            records.write_status(
+                run.client, record_id, _status(run, lane, APPLYING, "work has begun"), deadline=run.deadline
+            )
+        for step in steps:
+            lane = _apply_step(run, lane, step, sight.observed.find(step.id), lease)
+    except _LaneFailed as failed:
+        return replace(failed.lane, failure=failed.failure)
+    except LANE_ERRORS as error:
+        return replace(lane, failure=_failure("mark", record_id, error))
+    return lane
+
+
+class _LaneFailed(Exception):
+    def __init__(self, lane: Lane, failure: Failure) -> None:
+        super().__init__()
+        self.lane = lane
+        self.failure = failure
+
+
+def _apply_step(run: Run, lane: Lane, step: Step, before: Live | None, lease: Lease) -> Lane:
+    lease.require()
+    try:
+        applied = apply(run.client, step, before=before, deadline=run.deadline)
+    except LANE_ERRORS as error:
+        raise _LaneFailed(lane, _failure(step.action, step.id, error)) from error
+    stamps = lane.stamps
+    if step.id != lane.sight.record_wanted.id:
+        stamps = {**stamps, step.id: Stamp.of(applied.live)}
+    return replace(lane, steps=(*lane.steps, step) if applied.changed else lane.steps, stamps=stamps)
+
+
+def _failure(step: str, id: ObjectId, error: EngineError) -> Failure:
+    status = error.status if isinstance(error, BackendError) else None
+    reason = error.reason if isinstance(error, BackendError) else str(error)
+    return Failure(step=str(step), object=str(id), reason=reason, status=status)
+
+
+def await_all(run: Run, lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
+    """Wait for every project that is written but not known to be ready."""
+    wanted = {lane.sight.project.ref: _waited(lane) for lane in lanes}
+    ids = [id for some in wanted.values() for id in some]
+    if not ids:
+        return lanes
+    run.progress.note(f"waiting for {len(ids)} workloads to get ready")
+    answers = await_ready(
+        run.client,
+        ids,
+        deadline=run.deadline,
+        progress=lambda done, total: run.progress.count("workloads ready", done, total),
+    )
+    return tuple(_judged(lane, wanted[lane.sight.project.ref], answers) for lane in lanes)
+
+
+def _waited(lane: Lane) -> tuple[ObjectId, ...]:
+    if lane.failure is not None or (not lane.steps and lane.sight.is_settled):
+        return ()
+    return tuple(one.id for one in lane.sight.desired if one.id.kind in WAITED_KINDS)
+
+
+def _judged(lane: Lane, ids: Iterable[ObjectId], answers: Mapping[ObjectId, Readiness]) -> Lane:
+    for id in ids:
+        if answers[id].state is State.FAILED:
+            return replace(lane, failure=Failure(step="wait", object=str(id), reason=answers[id].reason))
+    laggards = tuple(f"{id}: {answers[id].reason}" for id in ids if answers[id].state is State.WAITING)
+    return replace(lane, waiting_for=laggards)
+
+
+def write_records(run: Run, lanes: tuple[Lane, ...], lease: Lease) -> tuple[Lane, ...]:
+    """The last write of every lane that did something: its outcome and what can be certified from now on."""
+
+    def write(lane: Lane) -> Lane:
+        if lane.sight.refused is not None or lane.uid == PENDING_UID:
+            return lane
+        status = _status(run, lane, *_phase(run, lane))
+        if not lane.steps and lane.sight.record is not None and lane.sight.record.status == status:
+            return lane
+        try:
+            lease.require()
+            # Written even when the run's time is up: it says so.
+            deadline = Deadline(limit_seconds=max(run.deadline.remaining(), run.settings.lease_seconds))
+            records.write_status(run.client, lane.sight.record_wanted.id, status, deadline=deadline)
+        except LANE_ERRORS as error:
+            failure = lane.failure or _failure("record", lane.sight.record_wanted.id, error)
+            return replace(lane, failure=failure)
+        return lane
+
+    return tuple(in_parallel(write, lanes, workers=run.settings.workers))
+
+
+def _phase(run: Run, lane: Lane) -> tuple[str, str]:
+    if lane.failure is not None:
+        return FAILED, f"{lane.failure.step} {lane.failure.object}: {lane.failure.reason}"
+    if lane.waiting_for:
+        return WAITING, "; ".join(lane.waiting_for)
+    if not run.settings.wait:
+        return WAITING, "all is written; nobody waited for it to get ready"
+    return READY, "all is as wanted"
+
+
+def _status(run: Run, lane: Lane, phase: str, message: str) -> Status:
+    project = lane.sight.project
+    before = lane.sight.record.status if lane.sight.record else None
+    return Status(
+        uid=lane.uid,
+        phase=phase,
+        placement=project.tier.placement,
+        reason=phase,
+        message=message,
+        since=before.since if before is not None and before.phase == phase else run.now,
+        endpoints=endpoints_of(project, run.platform, lane.uid),
+        stamps=lane.stamps,
+    )
+
+
+class _Counter:
+    """Counts finished lanes from several threads."""
+
+    def __init__(self, progress: Progress, stage: str, total: int) -> None:
+        self._progress = progress
+        self._stage = stage
+        self._total = total
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def add(self) -> None:
+        with self._lock:
+            self._done += 1
+            self._progress.count(self._stage, self._done, self._total)

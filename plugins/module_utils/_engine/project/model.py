@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the user writes, without holes: every default is resolved, every quantity is in base units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from .names import Ref
+
+# The tags are those of images/<name>/recipe.yml; a test compares them.
+IMAGES: Mapping[str, str] = MappingProxyType(
+    {
+        "postgresql": "registry.supalove.cloud/platform/postgresql:17-1",
+        "pgbouncer": "registry.supalove.cloud/platform/pgbouncer:1.26-1",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """Named limits of a project. CPU in millicores, memory and storage in bytes.
+
+    `connections`: sessions in PostgreSQL at once. `clients`: connections to the pooler at once.
+    `runtime_class`: None runs the pods with the cluster's default runtime.
+    `priority`: whose pods go first when a node is full; higher wins.
+    """
+
+    name: str
+    placement: str
+    cpu: int
+    memory: int
+    storage: int
+    connections: int
+    clients: int
+    runtime_class: str | None
+    priority: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """One tenant. The limits are those of the tier unless `spec`, what its user wrote, overrides them."""
+
+    ref: Ref
+    tier: Tier
+    cpu: int
+    memory: int
+    storage: int
+    connections: int
+    clients: int
+    spec: Mapping[str, object] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Platform:
+    """What all projects share. `domain` is None as long as projects have no public host names."""
+
+    namespace: str = "supalove-system"
+    domain: str | None = None
+    cluster_domain: str = "cluster.local"
+    storage_class: str = "supalove-retain"
+    storage_provisioner: str = "rancher.io/local-path"
+    images: Mapping[str, str] = field(default_factory=lambda: IMAGES, hash=False)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Every name that is ever derived from a project. What strangers can see comes from the uid, never from the ref."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NewType
+
+Ref = NewType("Ref", str)
+Uid = NewType("Uid", str)
+
+REF_LONGEST = 40
+UID_LENGTH = 12
+# Stands for the uid that a new project has not got yet, where a plan is only shown.
+PENDING_UID = Uid("x" * UID_LENGTH)
+
+GROUP = "supalove.cloud"
+VERSION = "v1alpha1"
+RECORD_KIND = "SupaloveProject"
+RECORD_PLURAL = "supaloveprojects"
+FIELD_MANAGER = "supalove"
+PROJECT_LABEL = f"{GROUP}/project"
+COMPONENT_LABEL = f"{GROUP}/component"
+UID_LABEL = f"{GROUP}/uid"
+PLATFORM_LABEL = f"{GROUP}/platform"
+FINGERPRINT_ANNOTATION = f"{GROUP}/fingerprint"
+CONFIG_ANNOTATION = f"{GROUP}/config"
+
+# Host names under the platform's domain that are or may become the platform's own.
+RESERVED_REFS = frozenset(
+    "admin api app auth console dashboard default docs mail ns1 ns2 registry s3 status supalove system vault www".split()
+)
+
+_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
+# Base32 letters of RFC 4648 in lower case.
+_UID_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
+_UID = re.compile(rf"[{_UID_LETTERS}]{{{UID_LENGTH}}}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """The names of one project. The port and service names are the same in every namespace."""
+
+    namespace: str
+    database: str
+    owner: str
+    probe: str
+
+
+def names_of(ref: Ref, uid: Uid) -> Names:
+    """All derived names.
+
+    >>> names_of(Ref("acme"), Uid("abcdefgh2345")).owner
+    'p_abcdefgh2345_owner'
+    """
+    base = f"p_{uid}"
+    return Names(namespace=namespace_of(ref), database=base, owner=f"{base}_owner", probe=f"{base}_probe")
+
+
+def namespace_of(ref: Ref) -> str:
+    """The Kubernetes namespace of a project."""
+    return f"p-{ref}"
+
+
+def priority_class_of(tier: str) -> str:
+    """The PriorityClass of a tier's pods."""
+    return f"supalove-{tier}"
+
+
+def is_dns_label(text: str, *, longest: int = 63) -> bool:
+    """True for an RFC 1123 label of at most `longest` characters."""
+    return len(text) <= longest and _LABEL.fullmatch(text) is not None
+
+
+def is_uid(text: str) -> bool:
+    """True for what `new_uid` can have made."""
+    return _UID.fullmatch(text) is not None
+
+
+def new_uid(choose: Callable[[str], str] = secrets.choice) -> Uid:
+    """A fresh uid: 60 random bits; `choose` picks one letter of a text."""
+    return Uid("".join(choose(_UID_LETTERS) for _ in range(UID_LENGTH)))

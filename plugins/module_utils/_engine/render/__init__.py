@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""From a Project to the objects that make it up. Pure: no clock, no randomness, no I/O, no secret's value."""
+
+from __future__ import annotations
+
+from ..objects import Desired
+from ..project.model import Platform, Project
+from ..project.names import Uid
+from .context import Context, context_of
+from .database import render_database
+from .isolation import render_isolation
+from .namespace import render_namespace
+from .pooler import render_pooler
+
+
+def render(project: Project, platform: Platform, uid: Uid) -> tuple[Desired, ...]:
+    """Every object of the project in the order in which it is applied: what others need comes first."""
+    context = context_of(project, platform, uid)
+    parts = (render_namespace, render_isolation, render_database, render_pooler)
+    return tuple(desired for part in parts for desired in part(context))
+
+
+def endpoints_of(project: Project, platform: Platform, uid: Uid) -> dict[str, str]:
+    """Where clients inside the cluster find the project, and as whom; no secrets."""
+    context = context_of(project, platform, uid)
+    return {
+        "host": f"pooler.{context.names.namespace}.svc.{platform.cluster_domain}",
+        "port": str(context.POOLER_PORT),
+        "database": context.DATABASE_ALIAS,
+        "user": context.names.owner,
+        "secret": f"{context.names.namespace}/{context.CREDENTIALS}",
+    }
+
+
+__all__ = ["Context", "endpoints_of", "render"]

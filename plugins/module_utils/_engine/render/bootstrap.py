@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The SQL by which a dedicated PostgreSQL brings itself into shape at every start, over its own socket.
+
+psql runs it as the platform's superuser. Verifiers come from mounted files, so no statement here holds a secret. Every
+name is qualified or looked up in pg_catalog alone: the session's search_path is pinned before it begins.
+"""
+
+from __future__ import annotations
+
+from ..project.names import Names
+from .files import identifier, literal
+
+CREDENTIALS_DIRECTORY = "/etc/supalove/credentials"
+# Databases that every cluster has. No tenant has business in them.
+FOREIGN_DATABASES = ("postgres", "template1")
+
+
+def bootstrap_sql(names: Names, *, connections: int, probe_connections: int) -> str:
+    """Roles, database and grants; every statement may be repeated.
+
+    1. The tenant's login is no superuser and cannot make roles, databases or replicas.
+    2. It does not own its database, so that it can neither drop it nor lift its limits; it may create schemas in it.
+    3. PUBLIC may connect to no database.
+    """
+    owner, probe, database = (identifier(name) for name in (names.owner, names.probe, names.database))
+    return "\n".join(
+        (
+            *_role(names.owner, key="owner", connections=connections),
+            *_role(names.probe, key="probe", connections=probe_connections),
+            *_unless_exists(f"CREATE DATABASE {database}", f"pg_database WHERE datname = {literal(names.database)}"),
+            *(
+                f"REVOKE ALL ON DATABASE {identifier(name)} FROM PUBLIC;"
+                for name in (names.database, *FOREIGN_DATABASES)
+            ),
+            f"GRANT CONNECT, TEMPORARY, CREATE ON DATABASE {database} TO {owner};",
+            f"GRANT CONNECT ON DATABASE {database} TO {probe};",
+            f"\\connect {database}",
+            # A tenant may have dropped or replaced it; then it is already the tenant's own.
+            *_when_exists(
+                f"ALTER SCHEMA public OWNER TO {owner}",
+                "pg_namespace WHERE nspname = 'public' AND nspowner = 'pg_database_owner'::pg_catalog.regrole",
+            ),
+            "",
+        )
+    )
+
+
+def _role(name: str, *, key: str, connections: int) -> tuple[str, ...]:
+    role = identifier(name)
+    rights = "LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+    return (
+        f"\\set verifier `cat {CREDENTIALS_DIRECTORY}/{key}.verifier`",
+        *_unless_exists(f"CREATE ROLE {role}", f"pg_roles WHERE rolname = {literal(name)}"),
+        f"ALTER ROLE {role} WITH {rights} CONNECTION LIMIT {connections} PASSWORD :'verifier';",
+    )
+
+
+def _unless_exists(statement: str, condition: str) -> tuple[str, str]:
+    return (f"SELECT {literal(statement)} WHERE NOT EXISTS (SELECT FROM pg_catalog.{condition})", "\\gexec")
+
+
+def _when_exists(statement: str, condition: str) -> tuple[str, str]:
+    return (f"SELECT {literal(statement)} WHERE EXISTS (SELECT FROM pg_catalog.{condition})", "\\gexec")

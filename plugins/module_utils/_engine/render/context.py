@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What every part of a project's rendering needs to know, worked out once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..objects import Body, Desired, canonical_json, fingerprint
+from ..project.model import Platform, Project
+from ..project.names import (
+    COMPONENT_LABEL,
+    CONFIG_ANNOTATION,
+    PROJECT_LABEL,
+    UID_LABEL,
+    Names,
+    Uid,
+    names_of,
+    priority_class_of,
+)
+
+DATA_PLANE = "node.supalove.cloud/data-plane"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """A project with its uid and derived names, and the few words that several of its objects share."""
+
+    POSTGRESQL: ClassVar[str] = "postgresql"
+    POOLER: ClassVar[str] = "pooler"
+    CREDENTIALS: ClassVar[str] = "credentials"
+    SERVICE_ACCOUNT: ClassVar[str] = "project"
+    POSTGRESQL_PORT: ClassVar[int] = 5432
+    POOLER_PORT: ClassVar[int] = 6432
+    # What clients call their database; the real name contains the uid and stays hidden.
+    DATABASE_ALIAS: ClassVar[str] = "postgres"
+
+    project: Project
+    platform: Platform
+    uid: Uid
+    names: Names
+
+    def labels(self, component: str) -> dict[str, str]:
+        """Labels by which a Service or a policy selects the pods of a component."""
+        return {PROJECT_LABEL: self.project.ref, COMPONENT_LABEL: component}
+
+    def object(self, api_version: str, kind: str, name: str, *, component: str | None = None, **rest: Any) -> Desired:
+        """A desired object in the project's namespace."""
+        labels = {PROJECT_LABEL: self.project.ref, UID_LABEL: self.uid}
+        if component is not None:
+            labels[COMPONENT_LABEL] = component
+        meta = {"name": name, "namespace": self.names.namespace, "labels": labels}
+        return Desired(body={"apiVersion": api_version, "kind": kind, "metadata": meta, **rest})
+
+    def pod_template(self, component: str, *, config: Mapping[str, str], user: int, spec: Body) -> Body:
+        """A pod of ours: on the data plane, under the restricted profile, new whenever its configuration is."""
+        project = self.project
+        pod: Body = {
+            "serviceAccountName": self.SERVICE_ACCOUNT,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "priorityClassName": priority_class_of(project.tier.name),
+            "nodeSelector": {DATA_PLANE: "true"},
+            "tolerations": [{"key": DATA_PLANE, "operator": "Equal", "value": "true", "effect": "NoSchedule"}],
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": user,
+                "runAsGroup": user,
+                "fsGroup": user,
+                "fsGroupChangePolicy": "OnRootMismatch",
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            **spec,
+        }
+        if project.tier.runtime_class is not None:
+            pod["runtimeClassName"] = project.tier.runtime_class
+        annotations = {CONFIG_ANNOTATION: fingerprint({"config": canonical_json(config)})}
+        labels = {**self.labels(component), UID_LABEL: self.uid}
+        return {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod}
+
+
+CONTAINER_SECURITY: Mapping[str, Any] = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+def context_of(project: Project, platform: Platform, uid: Uid) -> Context:
+    """The context of one project."""
+    return Context(project=project, platform=platform, uid=uid, names=names_of(project.ref, uid))
+
+
+def guaranteed(*, cpu: str, memory: str) -> Body:
+    """Resources whose requests are their limits, which makes the pod's class of service Guaranteed."""
+    return {"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": cpu, "memory": memory}}
+
+
+def empty_dir(name: str, size: str, *, in_memory: bool = False) -> Body:
+    """A bounded volume that lives as long as its pod."""
+    return {"name": name, "emptyDir": {"sizeLimit": size, **({"medium": "Memory"} if in_memory else {})}}

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Who may talk to whom. Two policies say everything, because every policy costs every node rules."""
+
+from __future__ import annotations
+
+from ..objects import Body, Desired
+from ..project.names import COMPONENT_LABEL
+from .context import Context
+
+
+def render_isolation(context: Context) -> tuple[Desired, ...]:
+    """Deny by default both ways; then pods to the pooler, all to DNS, the pooler to the database."""
+    return (_project(context), _database(context))
+
+
+def _project(context: Context) -> Desired:
+    """All pods: in, only from neighbours to the pooler's port; out, only to DNS and to the own pooler."""
+    pooler_port = _tcp(context.POOLER_PORT)
+    spec = {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [{"podSelector": {}}], "ports": [pooler_port]}],
+        "egress": [
+            {"to": [_cluster_dns()], "ports": [{"protocol": "UDP", "port": 53}, _tcp(53)]},
+            {"to": [_pods_of(context.POOLER)], "ports": [pooler_port]},
+        ],
+    }
+    return context.object("networking.k8s.io/v1", "NetworkPolicy", "project", spec=spec)
+
+
+def _database(context: Context) -> Desired:
+    """The pooler and the database: from the one to the other and not back, on the database's port."""
+    port = _tcp(context.POSTGRESQL_PORT)
+    members = [context.POOLER, context.POSTGRESQL]
+    spec = {
+        "podSelector": {"matchExpressions": [{"key": COMPONENT_LABEL, "operator": "In", "values": members}]},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [_pods_of(context.POOLER)], "ports": [port]}],
+        "egress": [{"to": [_pods_of(context.POSTGRESQL)], "ports": [port]}],
+    }
+    return context.object("networking.k8s.io/v1", "NetworkPolicy", "database", spec=spec)
+
+
+def _pods_of(component: str) -> Body:
+    return {"podSelector": {"matchLabels": {COMPONENT_LABEL: component}}}
+
+
+def _cluster_dns() -> Body:
+    """CoreDNS as K3s deploys it."""
+    return {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+        "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+    }
+
+
+def _tcp(port: int) -> Body:
+    return {"protocol": "TCP", "port": port}

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The project's namespace and what bounds it: quota, defaults, the identity of its pods, its credentials."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..objects import Desired, GeneratedLogin
+from ..project.names import PROJECT_LABEL, UID_LABEL
+from ..project.quantities import format_bytes, format_cpu
+from .context import Context
+from .pooler import pooler_cpu, pooler_memory
+
+MIB = 1024**2
+
+# For short-lived Jobs of the platform and for clients that run beside the database.
+SPARE_CPU = 500
+SPARE_MEMORY = 512 * MIB
+# Database, pooler, the pooler's successor during an update, and the spare ones.
+PODS = 8
+
+
+def render_namespace(context: Context) -> tuple[Desired, ...]:
+    """Namespace first: everything else lives in it."""
+    return (_namespace(context), _quota(context), _limits(context), _service_account(context), _credentials(context))
+
+
+def _namespace(context: Context) -> Desired:
+    labels = {PROJECT_LABEL: context.project.ref, UID_LABEL: context.uid}
+    for mode in ("enforce", "audit", "warn"):
+        labels[f"pod-security.kubernetes.io/{mode}"] = "restricted"
+    meta = {"name": context.names.namespace, "labels": labels}
+    return Desired(body={"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+
+
+def _quota(context: Context) -> Desired:
+    """The tier, and nothing that would lead around it: no node ports, no load balancers, one volume."""
+    project = context.project
+    cpu = format_cpu(project.cpu + 2 * pooler_cpu(project) + SPARE_CPU)
+    memory = format_bytes(project.memory + 2 * pooler_memory(project) + SPARE_MEMORY)
+    hard = {
+        "requests.cpu": cpu,
+        "limits.cpu": cpu,
+        "requests.memory": memory,
+        "limits.memory": memory,
+        "requests.storage": format_bytes(project.storage),
+        "persistentvolumeclaims": "1",
+        "pods": str(PODS),
+        "services.nodeports": "0",
+        "services.loadbalancers": "0",
+    }
+    return context.object("v1", "ResourceQuota", "project", spec={"hard": hard})
+
+
+def _limits(context: Context) -> Desired:
+    """What a container gets that asks for nothing, so that the quota lets it in."""
+    small = {"cpu": "100m", "memory": "128Mi"}
+    limit = {"type": "Container", "default": small, "defaultRequest": dict(small)}
+    return context.object("v1", "LimitRange", "project", spec={"limits": [limit]})
+
+
+def _service_account(context: Context) -> Desired:
+    return context.object("v1", "ServiceAccount", context.SERVICE_ACCOUNT, automountServiceAccountToken=False)
+
+
+def _credentials(context: Context) -> Desired:
+    logins = (
+        GeneratedLogin(key="owner", role=context.names.owner),
+        GeneratedLogin(key="probe", role=context.names.probe, pooler_needs_password=True),
+    )
+    return replace(context.object("v1", "Secret", context.CREDENTIALS, type="Opaque"), generates=logins)

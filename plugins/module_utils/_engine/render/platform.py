@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What all projects share and none of them owns: the platform's namespace, the record's definition, classes."""
+
+from __future__ import annotations
+
+from ..objects import Desired
+from ..project.model import Platform, Tier
+from ..project.names import PLATFORM_LABEL, priority_class_of
+from .record import render_record_definition
+
+
+def render_platform(platform: Platform, tiers: tuple[Tier, ...]) -> tuple[Desired, ...]:
+    """Every object of the platform in the order in which it is applied."""
+    classes = (_priority_class(platform, tier) for tier in tiers)
+    return (_namespace(platform), render_record_definition(platform), _storage_class(platform), *classes)
+
+
+def _namespace(platform: Platform) -> Desired:
+    labels = {PLATFORM_LABEL: platform.namespace, "pod-security.kubernetes.io/enforce": "baseline"}
+    return Desired(
+        body={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": platform.namespace, "labels": labels}}
+    )
+
+
+def _storage_class(platform: Platform) -> Desired:
+    """A tenant's volume stays when its claim goes, and is made where the pod runs."""
+    return Desired(
+        body={
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {"name": platform.storage_class, "labels": {PLATFORM_LABEL: platform.namespace}},
+            "provisioner": platform.storage_provisioner,
+            "reclaimPolicy": "Retain",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        }
+    )
+
+
+def _priority_class(platform: Platform, tier: Tier) -> Desired:
+    return Desired(
+        body={
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": priority_class_of(tier.name), "labels": {PLATFORM_LABEL: platform.namespace}},
+            "value": tier.priority,
+            "description": f"Pods of projects in the tier {tier.name}.",
+        }
+    )

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The way into the database: a PgBouncer of the project's own, in transaction mode."""
+
+from __future__ import annotations
+
+from ..objects import Body, Desired
+from ..project.model import Project
+from ..project.quantities import format_bytes, format_cpu
+from .context import CONTAINER_SECURITY, Context, empty_dir, guaranteed
+from .files import Value, write_connection, write_ini, write_pg_hba
+
+MIB = 1024**2
+
+CONFIG_DIRECTORY = "/etc/pgbouncer"
+SECRET_DIRECTORY = "/etc/supalove/pooler"
+SOCKET_DIRECTORY = "/run/pgbouncer"
+PROBE = "/usr/local/bin/supalove-pooler-probe"
+# uid and gid of pgbouncer in the image.
+USER = 998
+
+CPU_MILLICORES = 100
+BASE_MEMORY = 64 * MIB
+CLIENTS_PER_MIB = 64
+PREPARED_STATEMENTS = 200
+# The Service forgets the pod first; then running transactions may end; then the kubelet kills.
+DRAIN_SECONDS = 5
+SHUTDOWN_SECONDS = 60
+# As long as a database may take for its first start; the pooler is not there before it.
+START_SECONDS = 3600
+
+
+def pooler_cpu(project: Project) -> int:
+    """Millicores of one pooler."""
+    return CPU_MILLICORES
+
+
+def pooler_memory(project: Project) -> int:
+    """Bytes of one pooler: its clients have buffers."""
+    return BASE_MEMORY + -(-project.clients // CLIENTS_PER_MIB) * MIB
+
+
+def render_pooler(context: Context) -> tuple[Desired, ...]:
+    """Configuration, Service and Deployment."""
+    files = config_files(context)
+    return (
+        context.object("v1", "ConfigMap", context.POOLER, component=context.POOLER, data=files),
+        _service(context),
+        _deployment(context, files),
+    )
+
+
+def config_files(context: Context) -> dict[str, str]:
+    """pgbouncer.ini and its access rules. The logins come from the Secret."""
+    return {
+        "pgbouncer.ini": write_ini({"databases": _databases(context), "pgbouncer": _settings(context.project)}),
+        "pg_hba.conf": write_pg_hba(_hba_rules(context)),
+    }
+
+
+def _databases(context: Context) -> dict[str, Value]:
+    host = f"{context.POSTGRESQL}.{context.names.namespace}.svc.{context.platform.cluster_domain}"
+    target: dict[str, Value] = {"host": host, "port": context.POSTGRESQL_PORT, "dbname": context.names.database}
+    return {context.DATABASE_ALIAS: write_connection(target)}
+
+
+def _settings(project: Project) -> dict[str, Value]:
+    """No auth_user and no auth_query: the pooler knows the logins of its own project and can look up no others."""
+    return {
+        "listen_addr": "*",
+        "listen_port": Context.POOLER_PORT,
+        "unix_socket_dir": SOCKET_DIRECTORY,
+        "auth_type": "hba",
+        "auth_hba_file": f"{CONFIG_DIRECTORY}/pg_hba.conf",
+        "auth_file": f"{SECRET_DIRECTORY}/userlist.txt",
+        "pool_mode": "transaction",
+        "max_client_conn": project.clients,
+        "default_pool_size": project.connections,
+        "max_prepared_statements": PREPARED_STATEMENTS,
+        "server_idle_timeout": 60,
+        "query_wait_timeout": 60,
+        "server_login_retry": 1,
+        # The database's address changes when its pod does.
+        "dns_max_ttl": 5,
+        "dns_nxdomain_ttl": 1,
+        "server_tls_sslmode": "disable",
+        "ignore_startup_parameters": "extra_float_digits,options,search_path",
+        "log_connections": 0,
+        "log_disconnections": 0,
+    }
+
+
+def _hba_rules(context: Context) -> tuple[tuple[str, ...], ...]:
+    """The probe has no right but to connect, and comes only through the container's own socket."""
+    alias, names = context.DATABASE_ALIAS, context.names
+    tenants = tuple(("host", alias, names.owner, address, "scram-sha-256") for address in ("0.0.0.0/0", "::/0"))
+    return (("local", alias, names.probe, "trust"), *tenants)
+
+
+def _service(context: Context) -> Desired:
+    port = {"name": "pooler", "port": context.POOLER_PORT, "protocol": "TCP", "targetPort": context.POOLER_PORT}
+    spec = {"type": "ClusterIP", "selector": context.labels(context.POOLER), "ports": [port]}
+    return context.object("v1", "Service", context.POOLER, component=context.POOLER, spec=spec)
+
+
+def _deployment(context: Context, files: dict[str, str]) -> Desired:
+    pod = {
+        "terminationGracePeriodSeconds": SHUTDOWN_SECONDS,
+        "containers": [_container(context)],
+        "volumes": [
+            {"name": "config", "configMap": {"name": context.POOLER}},
+            _userlist(context),
+            empty_dir("run", "16Mi"),
+        ],
+    }
+    spec = {
+        "replicas": 1,
+        "revisionHistoryLimit": 2,
+        "progressDeadlineSeconds": START_SECONDS,
+        "selector": {"matchLabels": context.labels(context.POOLER)},
+        # The new one first, so that there is always one.
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "template": context.pod_template(context.POOLER, config=files, user=USER, spec=pod),
+    }
+    return context.object("apps/v1", "Deployment", context.POOLER, component=context.POOLER, spec=spec)
+
+
+def _container(context: Context) -> Body:
+    """Starting ends with a SELECT through the pool; from then on the pooler only answers for itself.
+
+    So it keeps holding its clients while the database restarts, instead of leaving the Service and refusing them.
+    """
+    memory = format_bytes(pooler_memory(context.project))
+    sql = [PROBE, "sql", context.names.probe, context.DATABASE_ALIAS]
+    return {
+        "name": context.POOLER,
+        "image": context.platform.images["pgbouncer"],
+        "imagePullPolicy": "IfNotPresent",
+        "args": [f"{CONFIG_DIRECTORY}/pgbouncer.ini"],
+        "ports": [{"name": "pooler", "containerPort": context.POOLER_PORT, "protocol": "TCP"}],
+        "resources": guaranteed(cpu=format_cpu(pooler_cpu(context.project)), memory=memory),
+        "securityContext": dict(CONTAINER_SECURITY),
+        "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
+        "startupProbe": {
+            "exec": {"command": sql},
+            "periodSeconds": 2,
+            "timeoutSeconds": 5,
+            "failureThreshold": START_SECONDS // 2,
+        },
+        "readinessProbe": {
+            "exec": {"command": [PROBE, "self"]},
+            "periodSeconds": 15,
+            "timeoutSeconds": 5,
+            "failureThreshold": 2,
+        },
+        "volumeMounts": [
+            {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True},
+            {"name": "userlist", "mountPath": SECRET_DIRECTORY, "readOnly": True},
+            {"name": "run", "mountPath": SOCKET_DIRECTORY},
+        ],
+    }
+
+
+def _userlist(context: Context) -> Body:
+    items = [{"key": "userlist.txt", "path": "userlist.txt"}]
+    return {"name": "userlist", "secret": {"secretName": context.CREDENTIALS, "defaultMode": 0o440, "items": items}}

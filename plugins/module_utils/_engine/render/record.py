@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The record: one SupaloveProject per project, its definition for the API server, and what a run writes into it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..objects import Body, Desired
+from ..project.model import Platform, Project
+from ..project.names import GROUP, PLATFORM_LABEL, PROJECT_LABEL, RECORD_KIND, RECORD_PLURAL, VERSION
+
+MANAGERS = ("inventory", "api")
+
+_TEXT: Mapping[str, object] = {"type": "string"}
+_COUNT: Mapping[str, object] = {"type": "integer", "format": "int64"}
+
+
+def render_record(project: Project, platform: Platform) -> Desired:
+    """What the user wrote, in the platform's namespace under the project's ref."""
+    meta = {
+        "name": project.ref,
+        "namespace": platform.namespace,
+        "labels": {PROJECT_LABEL: project.ref},
+    }
+    spec = {**project.spec, "managedBy": MANAGERS[0]}
+    return Desired(body={"apiVersion": f"{GROUP}/{VERSION}", "kind": RECORD_KIND, "metadata": meta, "spec": spec})
+
+
+def render_record_definition(platform: Platform) -> Desired:
+    """The CustomResourceDefinition. A uid, once set, cannot change."""
+    version = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": _schema()},
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [
+            {"name": "Tier", "type": "string", "jsonPath": ".spec.tier"},
+            {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
+            {"name": "Uid", "type": "string", "jsonPath": ".status.uid"},
+            {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+        ],
+    }
+    names = {
+        "kind": RECORD_KIND,
+        "listKind": f"{RECORD_KIND}List",
+        "plural": RECORD_PLURAL,
+        "singular": RECORD_KIND.lower(),
+        "shortNames": ["slp"],
+    }
+    return Desired(
+        body={
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"{RECORD_PLURAL}.{GROUP}", "labels": {PLATFORM_LABEL: platform.namespace}},
+            "spec": {"group": GROUP, "scope": "Namespaced", "names": names, "versions": [version]},
+        }
+    )
+
+
+def _schema() -> Body:
+    spec = {
+        "tier": _TEXT,
+        "cpu": _TEXT,
+        "memory": _TEXT,
+        "storage": _TEXT,
+        "connections": _COUNT,
+        "clients": _COUNT,
+        "managedBy": {"type": "string", "enum": list(MANAGERS)},
+    }
+    stamp = _object({"uid": _TEXT, "version": _TEXT}, required=["uid", "version"])
+    condition = _object({key: _TEXT for key in ("type", "status", "reason", "message", "lastTransitionTime")})
+    status = {
+        "uid": {**_TEXT, "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "a uid never changes"}]},
+        "phase": _TEXT,
+        "placement": _TEXT,
+        "conditions": {
+            "type": "array",
+            "items": condition,
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        },
+        # Atomic: always written whole, and one entry instead of hundreds in managedFields.
+        "endpoints": {"type": "object", "additionalProperties": _TEXT, "x-kubernetes-map-type": "atomic"},
+        "stamps": {"type": "object", "additionalProperties": stamp, "x-kubernetes-map-type": "atomic"},
+    }
+    condition["required"] = ["type", "status"]
+    root = _object(
+        {"spec": _object(spec, required=["tier", "managedBy"]), "status": _object(status)}, required=["spec"]
+    )
+    return root
+
+
+def _object(properties: Mapping[str, object], *, required: list[str] | None = None) -> Body:
+    return {"type": "object", "properties": dict(properties), **({"required": required} if required else {})}

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""How a run behaves, apart from what it should reach. Built by the caller, passed down, never changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .deadline import Backoff
+
+
+class Drift(StrEnum):
+    """How much is read to find what others changed.
+
+    `metadata`: the fingerprint on the object, and what the record certifies of uid and last editors.
+    `full`: every object, field by field. `off`: the fingerprint alone.
+    """
+
+    METADATA = "metadata"
+    FULL = "full"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Limits of a run; times in seconds."""
+
+    check: bool = False
+    drift: Drift = Drift.METADATA
+    wait: bool = True
+    timeout_seconds: float = 900.0
+    # In flight at once; more than this finds no seats in a small API server's priority level.
+    workers: int = 16
+    # Long enough for one lost renewal, short enough that the run after a kill need not wait for long.
+    lease_seconds: float = 30.0
+    backoff: Backoff = Backoff()

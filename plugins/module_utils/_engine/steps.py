@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A plan, and what became of it. Check mode, diff, drift reports and dashboards read these and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from .objects import Body, Desired, ObjectId
+
+
+class Action(StrEnum):
+    """What a step does. `refuse` says that the wanted change cannot be made in place and stops its project."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One change to one object, with its reason as a sentence. `before` and `after` hold no secrets."""
+
+    action: Action
+    id: ObjectId
+    reason: str
+    desired: Desired
+    before: Body | None
+
+    @property
+    def after(self) -> Body:
+        """The object as the step leaves it."""
+        return self.desired.body
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.id}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Steps in the order in which they are done; what needs none is only counted."""
+
+    steps: tuple[Step, ...] = ()
+    unchanged: int = 0
+
+    @property
+    def refusals(self) -> tuple[Step, ...]:
+        """The steps that forbid the plan."""
+        return tuple(step for step in self.steps if step.action is Action.REFUSE)
+
+
+class Result(StrEnum):
+    """How a project ended. `waiting`: all is written, but not all of it was ready when the time was up."""
+
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    WAITING = "waiting"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a project failed: the step and object, a reason, and the server's status if one answered."""
+
+    step: str
+    object: str
+    reason: str
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What happened to one project, the steps done before a failure included."""
+
+    ref: str
+    uid: str
+    result: Result
+    steps: tuple[Step, ...] = ()
+    failure: Failure | None = None
+    waiting_for: tuple[str, ...] = ()
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All outcomes of a run, in the order of the refs; the projects that have a record but were not asked for; costs."""
+
+    outcomes: tuple[Outcome, ...]
+    left_alone: tuple[str, ...] = ()
+    reads: int = 0
+    writes: int = 0
+    check: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """True if the server answered that something changed (in check mode: if something would)."""
+        return any(outcome.steps for outcome in self.outcomes)
+
+    @property
+    def succeeded(self) -> bool:
+        """True if every project is as it should be."""
+        return all(outcome.result in (Result.CHANGED, Result.UNCHANGED) for outcome in self.outcomes)

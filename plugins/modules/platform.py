@@ -1,0 +1,83 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Bring the platform's own objects into place."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: platform
+short_description: Prepare a cluster for projects
+description:
+  - Brings into place what all projects share, which is the platform's namespace, the definition of the SupaloveProject
+    records, the StorageClass of tenants' volumes and a PriorityClass for each tier.
+  - Has to run before M(supalove.platform.projects).
+author:
+  - Supalove contributors (@supalove)
+extends_documentation_fragment:
+  - supalove.platform.attributes
+  - supalove.platform.attributes.actiongroup_platform
+  - supalove.platform.connection
+options:
+  tiers:
+    description:
+      - Mapping from a tier's name to its limits, as in M(supalove.platform.projects).
+    type: dict
+    required: true
+seealso:
+  - module: supalove.platform.projects
+"""
+
+EXAMPLES = r"""
+- name: Prepare the cluster for projects
+  supalove.platform.platform:
+    kubeconfig: "{{ k3s_kubeconfig_path }}"
+    platform: "{{ supalove_platform }}"
+    tiers: "{{ supalove_tiers }}"
+"""
+
+RETURN = r"""
+outcomes:
+  description: The steps that were done, and the failure if there was one. Empty if nothing changed.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - ref: supalove-system
+      result: changed
+      uid: ""
+      steps:
+        - action: create
+          object: Namespace/supalove-system
+          reason: it does not exist
+requests:
+  description: Requests sent to the API server.
+  returned: always
+  type: dict
+  sample: {reads: 5, writes: 0}
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._ansible import Work, platform_spec, result_of, run_module
+from ..module_utils._engine.prepare import prepare
+from ..module_utils._engine.project.parse import parse_platform
+
+
+def _work(module: AnsibleModule) -> Work:
+    params: dict[str, t.Any] = module.params
+    tiers, platform = parse_platform(tiers=params["tiers"], platform=params["platform"])
+    return lambda client, settings, progress: result_of(
+        prepare(client, tiers, platform, settings=settings, progress=progress), show_diff=module._diff
+    )
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(platform_spec(), _work)
+
+
+if __name__ == "__main__":
+    main()

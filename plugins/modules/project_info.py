@@ -1,0 +1,119 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Read what the platform knows of its projects."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: project_info
+short_description: Read state, placement and endpoints of projects
+description:
+  - Returns what the records of projects say, and whether their databases and poolers are ready now.
+  - Never returns a secret. RV(projects[].endpoints) names the Secret that holds the credentials.
+author:
+  - Supalove contributors (@supalove)
+extends_documentation_fragment:
+  - supalove.platform.attributes.read_only
+  - supalove.platform.attributes.actiongroup_platform
+  - supalove.platform.connection
+options:
+  refs:
+    description:
+      - Refs of the projects to return; those without a record are left out. Without it all projects are returned.
+    type: list
+    elements: str
+seealso:
+  - module: supalove.platform.projects
+"""
+
+EXAMPLES = r"""
+- name: Read all projects
+  supalove.platform.project_info:
+    kubeconfig: "{{ k3s_kubeconfig_path }}"
+    platform: "{{ supalove_platform }}"
+  register: tenants
+
+- name: Show where the project acme is
+  ansible.builtin.debug:
+    msg: "{{ (tenants.projects | selectattr('ref', 'equalto', 'acme') | first).endpoints }}"
+"""
+
+RETURN = r"""
+projects:
+  description: The projects, in the order of their refs.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    ref:
+      description: The project's name.
+      type: str
+      returned: always
+    uid:
+      description: What its database and roles are named after; empty before its first run.
+      type: str
+      returned: always
+    spec:
+      description: What its owner wrote.
+      type: dict
+      returned: always
+    phase:
+      description: How the last run ended, one of V(Applying), V(Waiting), V(Ready) and V(Failed); empty before the first.
+      type: str
+      returned: always
+    message:
+      description: Why, in a sentence.
+      type: str
+      returned: always
+    placement:
+      description: Where its database is.
+      type: str
+      returned: always
+    ready:
+      description: Whether its database and its pooler are ready now.
+      type: bool
+      returned: always
+    waiting_for:
+      description: What is not ready, each with its reason.
+      type: list
+      elements: str
+      returned: always
+    endpoints:
+      description: Host, port, database and user for clients, and the Secret with the password.
+      type: dict
+      returned: always
+      sample:
+        host: pooler.p-acme.svc.cluster.local
+        port: "6432"
+        database: postgres
+        user: p_abcdefgh2345_owner
+        secret: p-acme/credentials
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._ansible import Work, project_info_spec, run_module
+from ..module_utils._engine.project.parse import parse
+from ..module_utils._engine.describe import describe
+
+
+def _work(module: AnsibleModule) -> Work:
+    params: dict[str, t.Any] = module.params
+    _none, platform = parse(projects={}, tiers={}, platform=params["platform"])
+    refs = params["refs"]
+    return lambda client, settings, progress: {
+        "changed": False,
+        "projects": describe(client, platform, refs=refs, settings=settings),
+    }
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(project_info_spec(), _work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Keep all projects as the inventory describes them."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: projects
+short_description: Keep all projects of a platform as described
+description:
+  - Creates and changes tenant projects, each with a namespace, isolation, a PostgreSQL and a pooler of its own, in one task
+    for all of them.
+  - A project that does not change costs no request of its own. A second run changes nothing.
+  - Wrong input is reported completely, for all projects at once, before anything is changed.
+  - A project's failure is its own. The others go on, and the task fails at its end with all outcomes in its result.
+  - A run that was killed is finished by the next one. Two runs at once on one platform are refused.
+  - A project that is no longer listed is left as it is.
+author:
+  - Supalove contributors (@supalove)
+extends_documentation_fragment:
+  - supalove.platform.attributes
+  - supalove.platform.attributes.actiongroup_platform
+  - supalove.platform.connection
+options:
+  projects:
+    description:
+      - Mapping from a project's ref to its settings. A ref is a DNS label of at most 40 characters.
+      - C(tier) names one of O(tiers).
+      - C(cpu), C(memory), C(storage), C(connections) and C(clients) override what the tier says.
+    type: dict
+    required: true
+  tiers:
+    description:
+      - Mapping from a tier's name to its limits.
+      - C(cpu) is a number of cores or millicores, C(memory) and C(storage) are sizes with Mi, Gi or Ti.
+      - C(connections) is the number of PostgreSQL sessions at once; C(clients) the number of connections to the pooler at
+        once, 20 times as many by default.
+      - C(placement) is V(dedicated).
+      - C(runtime_class) names a RuntimeClass for the project's pods.
+      - C(priority) ranks the tier's pods on a full node, V(0) by default. It cannot be changed later.
+    type: dict
+    required: true
+  drift:
+    description:
+      - How much is read to find what others changed.
+      - With V(metadata), changes of every object are noticed by its metadata, which costs one request per kind.
+      - With V(full), every object is read and compared field by field.
+      - With V(off), only changes of what is wanted are noticed.
+    type: str
+    choices: [metadata, full, "off"]
+    default: metadata
+  wait:
+    description:
+      - Whether to wait until databases and poolers answer.
+    type: bool
+    default: true
+  workers:
+    description:
+      - Projects that are worked on at once.
+    type: int
+    default: 16
+seealso:
+  - module: supalove.platform.platform
+  - module: supalove.platform.project_info
+"""
+
+EXAMPLES = r"""
+- name: Keep all projects as the inventory describes them
+  supalove.platform.projects:
+    kubeconfig: "{{ k3s_kubeconfig_path }}"
+    platform: "{{ supalove_platform }}"
+    tiers: "{{ supalove_tiers }}"
+    projects: "{{ supalove_projects }}"
+
+- name: Two projects, one with more storage than its tier has
+  supalove.platform.projects:
+    kubeconfig: /etc/supalove/kubeconfig
+    tiers:
+      free:
+        cpu: 250m
+        memory: 256Mi
+        storage: 1Gi
+        connections: 20
+    projects:
+      acme:
+        tier: free
+      beta:
+        tier: free
+        storage: 5Gi
+"""
+
+RETURN = r"""
+counts:
+  description: How many projects ended how.
+  returned: always
+  type: dict
+  sample: {changed: 2, failed: 0, unchanged: 998, waiting: 0}
+outcomes:
+  description:
+    - What happened to each project that is not unchanged, failures first, at most 100.
+    - V(waiting) means that all is written but was not ready in time.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - ref: acme
+      result: changed
+      uid: abcdefgh2345
+      steps:
+        - action: create
+          object: Namespace/p-acme
+          reason: it does not exist
+      endpoints:
+        host: pooler.p-acme.svc.cluster.local
+        port: "6432"
+        database: postgres
+        user: p_abcdefgh2345_owner
+        secret: p-acme/credentials
+outcomes_left_out:
+  description: How many outcomes did not fit into RV(outcomes).
+  returned: always
+  type: int
+  sample: 0
+left_alone:
+  description: Refs that have a record on the platform but are not in O(projects), at most 100.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+problems:
+  description: What is wrong with the input.
+  returned: when the input is wrong
+  type: list
+  elements: dict
+  sample:
+    - path: supalove_tiers.pro.memory
+      value: 4GB
+      allowed: a whole number with Mi, Gi or Ti, such as 512Mi or 4Gi
+requests:
+  description: Requests sent to the API server.
+  returned: always
+  type: dict
+  sample: {reads: 11, writes: 0}
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._ansible import Work, projects_spec, result_of, run_module
+from ..module_utils._engine.project.parse import parse
+from ..module_utils._engine.reconcile import reconcile
+
+
+def _work(module: AnsibleModule) -> Work:
+    params: dict[str, t.Any] = module.params
+    projects, platform = parse(projects=params["projects"], tiers=params["tiers"], platform=params["platform"])
+    return lambda client, settings, progress: result_of(
+        reconcile(client, projects, platform, settings=settings, progress=progress), show_diff=module._diff
+    )
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(projects_spec(), _work)
+
+
+if __name__ == "__main__":
+    main()

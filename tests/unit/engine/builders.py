@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Builders with defaults: a test names only what it is about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.observe import Live, Observed
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.plan import Stamp
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.apply import with_fingerprint
+from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Desired
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform, Project
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Uid
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render import render
+
+UID = Uid("abcdefgh2345")
+FREE = {"cpu": "250m", "memory": "256Mi", "storage": "1Gi", "connections": 20}
+PRO = {"cpu": 2, "memory": "4Gi", "storage": "20Gi", "connections": 100, "clients": 1000, "priority": 1000}
+
+
+def a_project(ref: str = "acme", *, tier: dict[str, Any] | None = None, **spec: Any) -> Project:
+    """A project in a tier with these limits."""
+    (project,), _platform = parse(projects={ref: {"tier": "t", **spec}}, tiers={"t": {**FREE, **(tier or {})}}, platform={})
+    return project
+
+
+def objects_of(project: Project | None = None, *, platform: Platform | None = None, uid: Uid = UID) -> tuple[Desired, ...]:
+    """Everything that is rendered for a project."""
+    return render(project or a_project(), platform or Platform(), uid)
+
+
+def one(kind: str, name: str, objects: tuple[Desired, ...] | None = None) -> dict[str, Any]:
+    """The body of one of the rendered objects."""
+    (found,) = [each for each in objects or objects_of() if (each.id.kind, each.id.name) == (kind, name)]
+    return found.body
+
+
+def live(desired: Desired, *, with_body: bool = True, version: str = "1", **changes: Any) -> Live:
+    """The object as the server has it right after we applied it; `changes` replace top-level keys."""
+    body = {**with_fingerprint(desired.body), **changes}
+    body["metadata"] = {**body["metadata"], "uid": f"uid-of-{desired.id}", "generation": version}
+    return Live.from_object(desired.id, body, with_body=with_body)
+
+
+def observed(*lives: Live) -> Observed:
+    """A cluster that holds these."""
+    return Observed(objects={each.id: each for each in lives})
+
+
+def stamps_of(state: Observed) -> dict[Any, Stamp]:
+    """What a record certifies after a run that left this state."""
+    return {id: Stamp.of(each) for id, each in state.objects.items()}

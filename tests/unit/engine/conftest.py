@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine is imported by its name in the collection; the Makefile links the checkout to that place."""
+
+import os
+import sys
+
+sys.path.insert(0, os.environ["SUPALOVE_COLLECTIONS"])
+sys.path.insert(0, os.path.dirname(__file__))

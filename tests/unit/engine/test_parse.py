@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import InvalidSpec
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
+from builders import FREE, PRO, a_project
+from hypothesis import given
+from hypothesis import strategies as st
+
+LONG = "a" * 41
+
+
+@pytest.mark.parametrize(
+    ("projects", "tiers", "platform", "path", "allowed"),
+    [
+        ({"acme": {"tier": "gold"}}, {"free": FREE}, {}, "supalove_projects.acme.tier", "one of free"),
+        ({"acme": {}}, {"free": FREE}, {}, "supalove_projects.acme.tier", "one of free"),
+        ({"acme": {"tier": "x"}}, {}, {}, "supalove_projects.acme.tier", "nothing, as none is defined"),
+        ({"Acme": {"tier": "free"}}, {"free": FREE}, {}, "supalove_projects.Acme", "a DNS label of at most 40"),
+        ({"a_b": {"tier": "free"}}, {"free": FREE}, {}, "supalove_projects.a_b", "a DNS label"),
+        ({"-a": {"tier": "free"}}, {"free": FREE}, {}, "supalove_projects.-a", "a DNS label"),
+        ({LONG: {"tier": "free"}}, {"free": FREE}, {}, f"supalove_projects.{LONG}", "at most 40"),
+        ({"www": {"tier": "free"}}, {"free": FREE}, {}, "supalove_projects.www", "reserved are"),
+        ({12: {"tier": "free"}}, {"free": FREE}, {}, "supalove_projects", "put it in quotes"),
+        ({"acme": {"tier": "free", "disk": 1}}, {"free": FREE}, {}, "supalove_projects.acme", "a key out of"),
+        (["acme"], {"free": FREE}, {}, "supalove_projects", "a mapping"),
+        ({}, {"free": {**FREE, "cpu": "2 cores"}}, {}, "supalove_tiers.free.cpu", "millicores such as 500m"),
+        ({}, {"free": {**FREE, "cpu": "10m"}}, {}, "supalove_tiers.free.cpu", "at least 100m"),
+        ({}, {"free": {**FREE, "memory": "4GB"}}, {}, "supalove_tiers.free.memory", "Mi, Gi or Ti"),
+        ({}, {"free": {**FREE, "memory": "64Mi"}}, {}, "supalove_tiers.free.memory", "at least 192Mi"),
+        ({}, {"free": {**FREE, "storage": "1.5Gi"}}, {}, "supalove_tiers.free.storage", "a whole number with"),
+        ({}, {"free": {**FREE, "connections": True}}, {}, "supalove_tiers.free.connections", "from 5 to 1000"),
+        ({}, {"free": {**FREE, "placement": "shared"}}, {}, "supalove_tiers.free.placement", "one of dedicated"),
+        ({}, {"free": {k: v for k, v in FREE.items() if k != "cpu"}}, {}, "supalove_tiers.free.cpu", "a number of cores"),
+        ({}, {}, {"domain": "not a name"}, "supalove_platform.domain", "a DNS name"),
+        ({}, {}, {"images": {"postgresql": "x:latest"}}, "supalove_platform.images.postgresql", "a tag other than latest"),
+        ({}, {}, {"images": {"mysql": "x:1"}}, "supalove_platform.images", "a key out of pgbouncer, postgresql"),
+    ],
+)
+def test_wrong_input_names_the_place_and_what_is_allowed(projects, tiers, platform, path, allowed):
+    with pytest.raises(InvalidSpec) as caught:
+        parse(projects=projects, tiers=tiers, platform=platform)
+    (problem,) = caught.value.problems
+    assert problem.path == path
+    assert allowed in problem.allowed
+
+
+def test_all_problems_of_all_projects_are_reported_at_once():
+    projects = {"www": {"tier": "gold"}, "beta": {"tier": "free", "memory": "4GB", "cpu": "2 cores"}}
+    with pytest.raises(InvalidSpec) as caught:
+        parse(projects=projects, tiers={"free": FREE}, platform={"namespace": "A"})
+    assert [problem.path for problem in caught.value.problems] == [
+        "supalove_platform.namespace",
+        "supalove_projects.www",
+        "supalove_projects.www.tier",
+        "supalove_projects.beta.cpu",
+        "supalove_projects.beta.memory",
+    ]
+    assert "5 problems; nothing was changed" in str(caught.value)
+
+
+def test_a_problem_says_what_was_found():
+    with pytest.raises(InvalidSpec) as caught:
+        parse(projects={}, tiers={"free": {**FREE, "memory": "4GB"}}, platform={})
+    assert "supalove_tiers.free.memory: found '4GB', allowed is a whole number" in str(caught.value)
+
+
+def test_projects_of_a_wrong_tier_are_not_blamed_too():
+    with pytest.raises(InvalidSpec) as caught:
+        parse(projects={"acme": {"tier": "free"}}, tiers={"free": {**FREE, "memory": "4GB"}}, platform={})
+    assert [problem.path for problem in caught.value.problems] == ["supalove_tiers.free.memory"]
+
+
+def test_what_a_project_does_not_say_comes_from_its_tier():
+    project = a_project(tier=PRO, storage="40Gi")
+    assert (project.cpu, project.memory, project.storage) == (2000, 4 * 1024**3, 40 * 1024**3)
+    assert (project.connections, project.clients) == (100, 1000)
+
+
+def test_clients_default_to_twenty_times_the_connections():
+    assert a_project(tier={"connections": 30}).clients == 600
+
+
+def test_numbers_that_templates_made_into_text_are_numbers():
+    assert a_project(tier={"connections": "30", "cpu": 0.5}).connections == 30
+
+
+def test_the_record_keeps_only_what_was_written():
+    assert a_project(storage="2048Mi").spec == {"tier": "t", "storage": "2Gi"}
+
+
+@given(st.permutations(["a", "b", "c", "d"]))
+def test_the_order_of_input_does_not_matter(refs):
+    projects, _platform = parse(projects={ref: {"tier": "t"} for ref in refs}, tiers={"t": FREE}, platform={})
+    assert [project.ref for project in projects] == ["a", "b", "c", "d"]
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(projects=json_like, tiers=json_like, platform=json_like)
+def test_no_input_whatever_ends_in_another_error(projects, tiers, platform):
+    try:
+        parse(projects=projects, tiers=tiers, platform=platform)
+    except InvalidSpec as error:
+        assert error.problems
