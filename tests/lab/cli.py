@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import artifacts, binaries, hosts, inventory, layout
+from . import artifacts, binaries, cluster, demo, hosts, inventory, layout
 from .shell import say, timed
 
 
@@ -42,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     up = command("up", _up, "build what is missing, start the mirror and the hosts, write the inventory")
     topology(up)
     up.add_argument("--inventory", type=Path, help="where to write it (default: inventories/lab/hosts.yml)")
+    command("demo", _demo, "up, then playbooks/site.yml, then what came of it as a table")
     down = command("down", _down, "remove the lab's hosts, or with no topology everything it made in podman")
     down.add_argument("--topology", choices=layout.TOPOLOGIES, help="only these hosts")
     command("status", _status, "what runs, and where")
@@ -50,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     ssh.add_argument("command", nargs=argparse.REMAINDER)
     kubectl = command("kubectl", _kubectl, "kubectl with the kubeconfig that the k3s role wrote")
     kubectl.add_argument("arguments", nargs=argparse.REMAINDER)
+    psql = command("psql", _psql, "psql in a project, through its PgBouncer, from a pod of that project")
+    psql.add_argument("project")
+    psql.add_argument("arguments", nargs=argparse.REMAINDER)
     logs = command("logs", _logs, "the journal of K3s on a host")
     logs.add_argument("host")
     logs.add_argument("-f", "--follow", action="store_true")
@@ -80,11 +86,18 @@ def _up(arguments: argparse.Namespace) -> None:
     say(f"inventory: {os.path.relpath(path)}")
 
 
+def _demo(arguments: argparse.Namespace) -> int:
+    began = time.monotonic()
+    arguments.topology, arguments.inventory = "cluster", None
+    _up(arguments)
+    return demo.run(began)
+
+
 def _down(arguments: argparse.Namespace) -> None:
     hosts.down(layout.TOPOLOGIES[arguments.topology] if arguments.topology else None)
     if not arguments.topology:
         layout.INVENTORIES["cluster"].unlink(missing_ok=True)
-        kubeconfig().unlink(missing_ok=True)
+        cluster.of_lab().kubeconfig.unlink(missing_ok=True)
 
 
 def _status(_arguments: argparse.Namespace) -> int:
@@ -100,13 +113,17 @@ def _ssh(arguments: argparse.Namespace) -> int:
     return subprocess.run(hosts.ssh_command(layout.host(arguments.host), *arguments.command), check=False).returncode
 
 
-def kubeconfig() -> Path:
-    return layout.INVENTORIES["cluster"].parent / ".kube/supalove.yaml"
-
-
 def _kubectl(arguments: argparse.Namespace) -> int:
-    program = binaries.ensure(binaries.target("kube")) / "kubectl"
-    return subprocess.run([program, "--kubeconfig", str(kubeconfig()), *arguments.arguments], check=False).returncode
+    return subprocess.run(cluster.of_lab().command(*arguments.arguments), check=False).returncode
+
+
+def _psql(arguments: argparse.Namespace) -> int:
+    found = cluster.of_lab()
+    namespace = f"p-{arguments.project}"
+    found.start_client(namespace)
+    terminal = ["-t"] if sys.stdin.isatty() else []
+    command = found.command("exec", "-i", *terminal, "-n", namespace, cluster.CLIENT, "--")
+    return subprocess.run([*command, "psql", *arguments.arguments], check=False).returncode
 
 
 def _logs(arguments: argparse.Namespace) -> int:

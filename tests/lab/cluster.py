@@ -13,6 +13,7 @@ from typing import Any
 from . import binaries, layout
 from .shell import run
 
+CLIENT = "lab-client"
 CLIENT_IMAGE = "registry.supalove.cloud/lab/client:17-1"
 POD_SECONDS = 60
 
@@ -38,13 +39,37 @@ class Cluster:
         data = json.loads(self.kubectl("get", "secret", "-n", namespace, name, "-o", "json"))["data"]
         return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
-    def start_client(self, namespace: str, name: str = "lab-client", node: str = "", image: str = CLIENT_IMAGE) -> None:
-        """A pod that sleeps, as an application of the project would run: restricted, small; ready on return."""
-        body = json.dumps(client_pod(namespace, name, node, image))
-        self.kubectl("apply", "--server-side", "-f", "-", stdin=body)
+    def start_client(self, namespace: str, name: str = CLIENT, node: str = "", project: str = "") -> None:
+        """A pod that sleeps, as an application would run: restricted, small; ready on return.
+
+        In its environment psql finds the database of `project`, or of the project that the namespace belongs to.
+        """
+        environment = self._connection(namespace, project)
+        self.kubectl(
+            "apply", "--server-side", "-f", "-", stdin=json.dumps(client_pod(namespace, name, node, environment))
+        )
         self.kubectl("wait", "-n", namespace, f"pod/{name}", "--for=condition=Ready", f"--timeout={POD_SECONDS}s")
 
-    def execute(self, namespace: str, pod: str, *argv: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    def _connection(self, namespace: str, project: str) -> list[dict[str, Any]]:
+        owner = f"p-{project}" if project else namespace
+        uid = self.kubectl("get", "namespace", owner, "-o", r"jsonpath={.metadata.labels.supalove\.cloud/uid}")
+        plain = {
+            "PGHOST": f"pooler.{owner}",
+            "PGPORT": "6432",
+            "PGDATABASE": "postgres",
+            "PGUSER": f"p_{uid}_owner",
+            "PGCONNECT_TIMEOUT": "3",
+        }
+        key = {"secretKeyRef": {"name": "credentials", "key": "owner.password", "optional": True}}
+        return [{"name": k, "value": v} for k, v in plain.items()] + [{"name": "PGPASSWORD", "valueFrom": key}]
+
+    def psql(self, namespace: str, sql: str, pod: str = CLIENT) -> subprocess.CompletedProcess[str]:
+        """Run SQL from a client pod; the answer is unaligned, without heads."""
+        return self.execute(namespace, pod, "psql", "-qAtX", "-v", "ON_ERROR_STOP=1", stdin=sql)
+
+    def execute(
+        self, namespace: str, pod: str, *argv: str, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         command = self.command("exec", "-i", "-n", namespace, pod, "--", *argv)
         return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
 
@@ -53,12 +78,14 @@ def of_lab() -> Cluster:
     return Cluster(kubeconfig=layout.INVENTORIES["cluster"].parent / ".kube/supalove.yaml")
 
 
-def client_pod(namespace: str, name: str, node: str, image: str) -> dict[str, Any]:
+def client_pod(namespace: str, name: str, node: str, environment: list[dict[str, Any]]) -> dict[str, Any]:
+    """The Pod object; `node` pins it, else any node of the data plane will do."""
     container = {
         "name": "client",
-        "image": image,
+        "image": CLIENT_IMAGE,
         "imagePullPolicy": "Never",
         "command": ["sleep", "infinity"],
+        "env": environment,
         "resources": {"limits": {"cpu": "50m", "memory": "32Mi"}, "requests": {"cpu": "10m", "memory": "32Mi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }

@@ -73,6 +73,11 @@ def ssh_command(host: Host, *command: str) -> list[str]:
     return [*base, f"root@{host.address}", *command]
 
 
+def run_on(host: Host, command: str) -> str:
+    """What the command prints, whatever its exit code."""
+    return subprocess.run(ssh_command(host, command), capture_output=True, text=True, check=False).stdout
+
+
 def power_cut(host: Host) -> None:
     """End the host as a power failure does: no signal reaches anything inside."""
     podman("kill", "--signal", "KILL", host.container)

@@ -20,15 +20,17 @@ CALLBACKS = Path(__file__).parent / "callbacks"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run: its exit code, its output (empty when it went to the terminal), seconds per play, recap per host."""
+    """One run.
+
+    `code` is the exit code, `output` empty when it went to the terminal, `plays` are names with seconds, `changes`
+    are (host, task) and `hosts` is the recap.
+    """
 
     code: int
     output: str
     plays: tuple[tuple[str, float], ...]
+    changes: frozenset[tuple[str, str]]
     hosts: Mapping[str, Mapping[str, int]]
-
-    def changed(self) -> int:
-        return sum(counts["changed"] for counts in self.hosts.values())
 
     def seconds(self) -> float:
         return sum(seconds for _, seconds in self.plays)
@@ -71,9 +73,12 @@ def run(name: str, inventory: Path, *options: str, show: bool = False) -> Run:
             env=environment(stages), text=True, check=False,
             stdout=None if show else subprocess.PIPE, stderr=None if show else subprocess.STDOUT,
         )  # fmt: skip
-        told: dict[str, Any] = json.loads(stages.read_text()) if stages.exists() else {"plays": [], "hosts": {}}
-    plays = tuple((play["name"], play["seconds"]) for play in told["plays"])
-    return Run(code=done.returncode, output=done.stdout or "", plays=plays, hosts=told["hosts"])
+        told: dict[str, Any] = json.loads(stages.read_text()) if stages.exists() else {}
+    plays = tuple((play["name"], play["seconds"]) for play in told.get("plays", ()))
+    changes = frozenset((host, task) for host, task in told.get("changed", ()))
+    return Run(
+        code=done.returncode, output=done.stdout or "", plays=plays, changes=changes, hosts=told.get("hosts", {})
+    )
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes how long each play took, and what the recap says, to the file named by LAB_STAGES."""
+"""Writes how long each play took, what changed where, and the recap, to the file named by LAB_STAGES."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from ansible.plugins.callback import CallbackBase
 DOCUMENTATION = """
     name: stages
     type: aggregate
-    short_description: Time per play and the recap, as JSON for the lab
+    short_description: Time per play, changes and the recap, as JSON for the lab
     description: Writes them to the file that the environment variable LAB_STAGES names.
     options: {}
 """
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]
+    """Listens only; what it gathers goes out once, at the end."""
+
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
     CALLBACK_NAME = "stages"
@@ -29,9 +31,14 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._begun: list[tuple[str, float]] = []
+        self._changed: list[tuple[str, str]] = []
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         self._begun.append((play.get_name(), time.monotonic()))
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        if result.result.get("changed"):
+            self._changed.append((result.host.get_name(), result.task.get_name().rpartition(" : ")[2]))
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         ends = [begun for _, begun in self._begun[1:]] + [time.monotonic()]
@@ -41,4 +48,4 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         ]
         hosts = {host: stats.summarize(host) for host in sorted(stats.processed)}
         if path := os.environ.get("LAB_STAGES"):
-            Path(path).write_text(json.dumps({"plays": plays, "hosts": hosts}))
+            Path(path).write_text(json.dumps({"plays": plays, "changed": self._changed, "hosts": hosts}))

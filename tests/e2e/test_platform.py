@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What site.yml promises of a running platform: a second run is free, drift is named, packets obey."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab import hosts, layout, playbook
+from lab.cluster import CLIENT, Cluster
+
+DEMO = "p-demo"
+POOL_LABELS = {
+    "control_plane": {"node.supalove.cloud/control-plane"},
+    "data_plane": {"node.supalove.cloud/data-plane"},
+}
+TAINTS = {"control_plane": "node-role.kubernetes.io/control-plane", "data_plane": "node.supalove.cloud/data-plane"}
+
+
+def started(host: layout.Host) -> str:
+    """When the host's K3s was last started, as systemd remembers it."""
+    units = "systemctl show k3s k3s-agent --property=Id,ActiveEnterTimestampMonotonic,NRestarts"
+    return hosts.run_on(host, units)
+
+
+def test_a_second_run_changes_nothing_and_restarts_nothing(platform: Cluster, lab: Path) -> None:
+    before = [started(host) for host in layout.TOPOLOGIES["cluster"]]
+    again = playbook.run("site", lab)
+    assert again.code == 0, again.output[-3000:]
+    assert again.changes == frozenset()
+    assert [started(host) for host in layout.TOPOLOGIES["cluster"]] == before
+    print(f"second run of site.yml: {again.seconds():.0f}s")
+
+
+def test_a_check_after_converge_names_no_change(platform: Cluster, lab: Path) -> None:
+    check = playbook.run("site", lab, "--check", "--diff")
+    assert check.code == 0, check.output[-3000:]
+    assert check.changes == frozenset()
+
+
+def test_a_label_edited_by_hand_is_the_one_change_that_a_check_names(platform: Cluster, lab: Path) -> None:
+    label = "node.supalove.cloud/data-plane"
+    platform.kubectl("label", "node", "data-1", f"{label}=maybe", "--overwrite")
+    check = playbook.run("cluster", lab, "--check", "--diff")
+    assert len(check.changes) == 1, check.changes
+    differing = [line for line in check.output.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    assert {line[0] for line in differing} == {"+", "-"}
+    assert all(label in line for line in differing), differing
+    assert playbook.run("cluster", lab).code == 0
+    node = next(n for n in platform.objects("nodes") if n["metadata"]["name"] == "data-1")
+    assert node["metadata"]["labels"][label] == "true"
+
+
+def test_nodes_are_ready_in_two_pools_with_their_labels_and_taints(platform: Cluster) -> None:
+    nodes = {node["metadata"]["name"]: node for node in platform.objects("nodes")}
+    assert nodes.keys() == {host.name for host in layout.TOPOLOGIES["cluster"]}
+    for host in layout.TOPOLOGIES["cluster"]:
+        node = nodes[host.name]
+        conditions = {c["type"]: c["status"] for c in node["status"]["conditions"]}
+        assert conditions["Ready"] == "True"
+        assert POOL_LABELS[host.pools[0]] <= node["metadata"]["labels"].keys()
+        assert {t["key"] for t in node["spec"]["taints"]} == {TAINTS[host.pools[0]]}
+
+
+def test_k3s_understood_every_key_of_its_configuration(platform: Cluster) -> None:
+    journal = hosts.run_on(layout.host("control-1"), "journalctl -u k3s --no-pager")
+    assert "Running kube-apiserver" in journal
+    assert "Unknown flag" not in journal
+
+
+@pytest.fixture(scope="module")
+def clients(platform: Cluster) -> Iterator[Cluster]:
+    """Client pods on both data-plane nodes, in the project's namespace and in a stranger's."""
+    stranger = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "stranger"}}
+    platform.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(stranger))
+    for node in ("data-1", "data-2"):
+        platform.start_client(DEMO, f"{CLIENT}-{node}", node)
+        platform.start_client("stranger", f"{CLIENT}-{node}", node, project="demo")
+    yield platform
+    platform.kubectl("delete", "namespace", "stranger", "--wait=false")
+    platform.kubectl("delete", "pod", "-n", DEMO, f"{CLIENT}-data-1", f"{CLIENT}-data-2")
+
+
+@pytest.mark.parametrize("node", ["data-1", "data-2"])
+def test_a_pod_of_the_project_makes_a_table_and_rows_through_the_pooler(clients: Cluster, node: str) -> None:
+    sql = "DROP TABLE IF EXISTS notes; CREATE TABLE notes (id int, text text); INSERT INTO notes VALUES (1, 'kept');"
+    asked = clients.psql(DEMO, sql + "SELECT text FROM notes;", f"{CLIENT}-{node}")
+    assert asked.stdout.strip() == "kept", asked.stderr
+
+
+def pod_address(found: Cluster, component: str) -> str:
+    (pod,) = found.objects("pods", "-n", DEMO, "-l", f"supalove.cloud/component={component}")
+    return str(pod["status"]["podIP"])
+
+
+def answers(found: Cluster, namespace: str, pod: str, host: str, port: str) -> bool:
+    """Whether a PostgreSQL server or pooler answers there: pg_isready's exit code is 0, or 2 for silence."""
+    asked = found.execute(namespace, pod, "pg_isready", "-t", "3", "-h", host, "-p", port)
+    assert asked.returncode in (0, 2), asked.stdout + asked.stderr
+    return asked.returncode == 0
+
+
+@pytest.mark.parametrize("node", ["data-1", "data-2"])
+def test_only_pods_of_the_project_reach_its_pooler_and_only_the_pooler_its_database(
+    clients: Cluster, node: str
+) -> None:
+    """By Service and by pod address; of the two nodes one is the server's own and one another."""
+    pod = f"{CLIENT}-{node}"
+    pooler, database = pod_address(clients, "pooler"), pod_address(clients, "postgresql")
+    for host in ("pooler.p-demo", pooler):
+        assert answers(clients, DEMO, pod, host, "6432")
+        assert not answers(clients, "stranger", pod, host, "6432")
+    assert not answers(clients, DEMO, pod, database, "5432")
+    assert not answers(clients, "stranger", pod, database, "5432")
