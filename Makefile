@@ -14,12 +14,14 @@ export SUPALOVE_CHECKOUT_CACHE := $(SUPALOVE_CACHE)/checkouts/$(shell echo '$(CU
 export SUPALOVE_COLLECTIONS := $(SUPALOVE_CHECKOUT_CACHE)/collections
 export ANSIBLE_COLLECTIONS_PATH := $(SUPALOVE_COLLECTIONS)
 export PATH := $(VENV)/bin:$(PATH)
+# Ansible's own directory: temporary files, collections of ansible-lint, molecule's state.
+export ANSIBLE_HOME := $(SUPALOVE_CHECKOUT_CACHE)/ansible
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONUNBUFFERED := 1
 export HYPOTHESIS_STORAGE_DIRECTORY := $(SUPALOVE_CHECKOUT_CACHE)/hypothesis
 export RUFF_CACHE_DIR := $(SUPALOVE_CHECKOUT_CACHE)/ruff
 export MYPY_CACHE_DIR := $(SUPALOVE_CHECKOUT_CACHE)/mypy
-PYTEST := pytest --junit-xml=$(SUPALOVE_CHECKOUT_CACHE)/reports/$$target.xml
+PYTEST = pytest --junit-xml=$(SUPALOVE_CHECKOUT_CACHE)/reports/$@.xml $(ARGS)
 
 .PHONY: help
 help: ## Show the targets
@@ -27,7 +29,7 @@ help: ## Show the targets
 
 .PHONY: demo demo-down lab-up lab-down
 demo: venv ## Three throwaway hosts, the platform and its tenants on them
-	@tests/lab/demo
+	@tests/lab/lab demo
 
 demo-down: lab-down ## Remove every trace of the demo
 
@@ -37,28 +39,34 @@ lab-up: venv ## Only the hosts
 lab-down: venv ## Remove the hosts
 	@tests/lab/lab down
 
-.PHONY: test test-unit test-integration test-e2e test-long
+.PHONY: test test-unit test-integration test-molecule test-e2e test-long
 test: venv ## Everything that CI runs
-	@.ci/stages lint sanity build test-unit test-integration test-e2e
+	@.ci/stages lint sanity build test-unit test-integration test-molecule test-e2e
 
 test-unit: venv ## Pure functions and gates; seconds
-	@target=$@; $(PYTEST) tests/unit
+	@$(PYTEST) tests/unit
 
 test-integration: venv ## The backends against a real API server
-	@target=$@; SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) tests/integration
+	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) tests/integration
 
-test-e2e: venv ## Roles, playbooks and tenants on the lab's hosts
-	@target=$@; $(PYTEST) -m 'not long' tests/e2e
+test-molecule: venv ## The scenario cluster: check, converge, idempotence, verify
+	@molecule test --scenario-name cluster
+
+test-e2e: venv ## Faults, bad input and tenants' traffic on the lab's hosts
+	@$(PYTEST) -m 'not long' tests/e2e
 
 test-long: venv ## What takes longer than CI should
-	@target=$@; $(PYTEST) -m long tests/e2e
+	@$(PYTEST) -m long tests/e2e
 
-.PHONY: lint sanity build
+.PHONY: format lint sanity build
+format: venv ## Let ruff put Python in form
+	@ruff check --quiet --fix-only . ; ruff format .
+
 lint: venv ## Linters, types, import contracts, documentation
 	@.ci/lint
 
 sanity: venv ## ansible-test sanity in the path that it wants
-	@.ci/sanity
+	@.ci/sanity $(SANITY)
 
 build: venv ## The artefact: built, installed, its documentation rendered
 	@.ci/artefact
