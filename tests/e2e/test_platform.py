@@ -11,6 +11,8 @@ import pytest
 from lab import hosts, layout, playbook
 from lab.cluster import CLIENT, Cluster
 
+pytestmark = pytest.mark.usefixtures("platform")
+
 DEMO = "p-demo"
 POOL_LABELS = {
     "control_plane": {"node.supalove.cloud/control-plane"},
@@ -19,13 +21,21 @@ POOL_LABELS = {
 TAINTS = {"control_plane": "node-role.kubernetes.io/control-plane", "data_plane": "node.supalove.cloud/data-plane"}
 
 
+NOTES = """
+DROP TABLE IF EXISTS notes;
+CREATE TABLE notes (id int, text text);
+INSERT INTO notes VALUES (1, 'kept');
+SELECT text FROM notes;
+"""
+
+
 def started(host: layout.Host) -> str:
     """When the host's K3s was last started, as systemd remembers it."""
     units = "systemctl show k3s k3s-agent --property=Id,ActiveEnterTimestampMonotonic,NRestarts"
     return hosts.run_on(host, units)
 
 
-def test_a_second_run_changes_nothing_and_restarts_nothing(platform: Cluster, lab: Path) -> None:
+def test_a_second_run_changes_nothing_and_restarts_nothing(lab: Path) -> None:
     before = [started(host) for host in layout.TOPOLOGIES["cluster"]]
     again = playbook.run("site", lab)
     assert again.code == 0, again.output[-3000:]
@@ -34,7 +44,7 @@ def test_a_second_run_changes_nothing_and_restarts_nothing(platform: Cluster, la
     print(f"second run of site.yml: {again.seconds():.0f}s")
 
 
-def test_a_check_after_converge_names_no_change(platform: Cluster, lab: Path) -> None:
+def test_a_check_after_converge_names_no_change(lab: Path) -> None:
     check = playbook.run("site", lab, "--check", "--diff")
     assert check.code == 0, check.output[-3000:]
     assert check.changes == frozenset()
@@ -64,7 +74,7 @@ def test_nodes_are_ready_in_two_pools_with_their_labels_and_taints(platform: Clu
         assert {t["key"] for t in node["spec"]["taints"]} == {TAINTS[host.pools[0]]}
 
 
-def test_k3s_understood_every_key_of_its_configuration(platform: Cluster) -> None:
+def test_k3s_understood_every_key_of_its_configuration() -> None:
     journal = hosts.run_on(layout.host("control-1"), "journalctl -u k3s --no-pager")
     assert "Running kube-apiserver" in journal
     assert "Unknown flag" not in journal
@@ -85,8 +95,7 @@ def clients(platform: Cluster) -> Iterator[Cluster]:
 
 @pytest.mark.parametrize("node", ["data-1", "data-2"])
 def test_a_pod_of_the_project_makes_a_table_and_rows_through_the_pooler(clients: Cluster, node: str) -> None:
-    sql = "DROP TABLE IF EXISTS notes; CREATE TABLE notes (id int, text text); INSERT INTO notes VALUES (1, 'kept');"
-    asked = clients.psql(DEMO, sql + "SELECT text FROM notes;", f"{CLIENT}-{node}")
+    asked = clients.psql(DEMO, NOTES, f"{CLIENT}-{node}")
     assert asked.stdout.strip() == "kept", asked.stderr
 
 

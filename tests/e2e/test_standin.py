@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import pytest
 from lab import hosts, layout
-from lab.cluster import Cluster
+
+pytestmark = pytest.mark.usefixtures("platform")
 
 SECONDS = 6
 SERVER = "https://10.89.77.11:6443"
@@ -20,18 +22,18 @@ def token(host: str) -> str:
     return hosts.run_on(layout.host(host), "cat /etc/rancher/k3s/agent-token").strip()
 
 
-def test_a_wrong_token_is_not_authorized(platform: Cluster) -> None:
+def test_a_wrong_token_is_not_authorized() -> None:
     wrong = token("data-1")[:-4] + "xxxx"
     assert "401 Unauthorized" in k3s("data-1", "agent", "--server", SERVER, "--token", wrong)
 
 
-def test_a_token_of_another_cluster_names_both_authorities(platform: Cluster) -> None:
+def test_a_token_of_another_cluster_names_both_authorities() -> None:
     head, _, rest = token("data-1").partition("::")
     foreign = f"{head[:-4]}0000::{rest}"
     assert "token CA hash does not match" in k3s("data-1", "agent", "--server", SERVER, "--token", foreign)
 
 
-def test_a_node_name_with_another_password_is_rejected(platform: Cluster) -> None:
+def test_a_node_name_with_another_password_is_rejected() -> None:
     """The hosts' own passwords differ, so data-2 may not come as data-1."""
     said = k3s(
         "data-2", "agent", "--server", SERVER, "--token-file", "/etc/rancher/k3s/agent-token", "--node-name", "data-1"
@@ -39,7 +41,7 @@ def test_a_node_name_with_another_password_is_rejected(platform: Cluster) -> Non
     assert "Node password rejected" in said
 
 
-def test_a_server_whose_critical_settings_differ_may_not_join(platform: Cluster) -> None:
+def test_a_server_whose_critical_settings_differ_may_not_join() -> None:
     options = (
         "--server",
         SERVER,

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs that are killed, and a host whose power fails: the next run finishes what they began.
+
+Each test begins where the one before was stopped, from clean hosts to a converged platform.
+"""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+from lab import cluster, hosts, interrupt, layout, playbook
+
+SECONDS = 240
+SERVER = layout.host("control-1")
+JOINER = layout.host("data-1")
+AGENT_TOKEN = "/etc/rancher/k3s/agent-token"  # a path, no secret
+
+
+@pytest.fixture(scope="module")
+def clean(lab: Path) -> Path:
+    """The same hosts, new."""
+    members = layout.TOPOLOGIES["cluster"]
+    hosts.down(members)
+    cluster.of_lab().kubeconfig.unlink(missing_ok=True)
+    hosts.up(members)
+    return lab
+
+
+def server_answers() -> bool:
+    """Whether K3s' supervisor is up; it says so without asking who wants to know."""
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    try:
+        with urllib.request.urlopen(f"https://{SERVER.address}:6443/ping", context=trusting, timeout=1) as answer:
+            return bool(answer.read() == b"pong")
+    except OSError:
+        return False
+
+
+def exists(host: layout.Host, path: str) -> bool:
+    return hosts.run_on(host, f"ls -d {path} 2>/dev/null").strip() == path
+
+
+def namespace_exists() -> bool:
+    command = cluster.of_lab().command("get", "namespace", "p-demo", "--request-timeout=2s")
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_a_kill_while_the_server_is_up_but_its_token_unread(clean: Path) -> None:
+    interrupt.at(server_answers, "site", clean, None, SECONDS)
+    assert not any(exists(host, AGENT_TOKEN) for host in layout.TOPOLOGIES["cluster"][1:])
+
+
+def test_a_power_cut_of_a_host_during_its_join_is_named_by_the_run(lab: Path) -> None:
+    output = interrupt.at(lambda: exists(JOINER, AGENT_TOKEN), "site", lab, lambda: hosts.power_cut(JOINER), SECONDS)
+    assert "data-1" in output.split("PLAY RECAP")[0].rpartition("UNREACHABLE")[0].splitlines()[-1]
+    hosts.power_on(JOINER)
+
+
+def test_a_kill_while_the_engine_applies(lab: Path) -> None:
+    interrupt.at(namespace_exists, "site", lab, None, SECONDS)
+
+
+def test_the_next_run_converges(lab: Path) -> None:
+    done = playbook.run("site", lab)
+    assert done.code == 0, done.output[-3000:]
+    assert ("localhost", "Keep the projects") in done.changes
+    found = cluster.of_lab()
+    (record,) = found.objects("supaloveprojects", "-A")
+    assert record["status"]["phase"] == "Ready"
+    assert len(found.objects("nodes")) == len(layout.TOPOLOGIES["cluster"])

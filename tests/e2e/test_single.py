@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""inventories/single on one host: a check names what converge does, and the tenant answers."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab import hosts, inventory, layout, playbook
+from lab.cluster import Cluster
+
+MEMBERS = layout.TOPOLOGIES["single"]
+LAB_TRAITS = f"@{layout.CHECKOUT / 'inventories/lab/group_vars/all/lab.yml'}"
+
+
+@pytest.fixture(scope="module")
+def single(lab: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:  # noqa: ARG001  (the mirror runs)
+    """A copy of the inventory, as a user makes one, with a lab host's address in it."""
+    copy = tmp_path_factory.mktemp("site") / "single"
+    shutil.copytree(layout.CHECKOUT / "inventories/single", copy)
+    hosts.down(MEMBERS)
+    hosts.up(MEMBERS)
+    inventory.write(MEMBERS, copy / "hosts.yml")
+    yield copy
+    hosts.down(MEMBERS)
+
+
+def test_a_check_on_a_clean_host_names_every_change_that_converge_makes(single: Path) -> None:
+    check = playbook.run("cluster", single, "--check", "--diff", "-e", LAB_TRAITS)
+    assert check.code == 0, check.output[-3000:]
+    converge = playbook.run("cluster", single, "-e", LAB_TRAITS)
+    assert converge.code == 0, converge.output[-3000:]
+    assert converge.changes
+    assert converge.changes <= check.changes, converge.changes - check.changes
+
+
+def test_one_machine_in_both_pools_runs_the_platform_and_its_tenant(single: Path) -> None:
+    done = playbook.run("site", single, "-e", LAB_TRAITS)
+    assert done.code == 0, done.output[-3000:]
+    found = Cluster(kubeconfig=single / ".kube/supalove.yaml")
+    (node,) = found.objects("nodes")
+    assert {"node.supalove.cloud/control-plane", "node.supalove.cloud/data-plane"} <= node["metadata"]["labels"].keys()
+    assert "taints" not in node["spec"]
+    found.start_client("p-demo")
+    assert found.psql("p-demo", "SELECT 6 * 7;").stdout.strip() == "42"
+
+
+def test_a_second_run_changes_nothing(single: Path) -> None:
+    again = playbook.run("site", single, "-e", LAB_TRAITS)
+    assert again.code == 0, again.output[-3000:]
+    assert again.changes == frozenset()
