@@ -242,7 +242,8 @@ def ensure(module: AnsibleModule) -> dict[str, t.Any]:
     changed = in_place != wanted
     if changed and not module.check_mode:
         place(module, url, dest, wanted)
-    if not module.params["sha256"] and not module.check_mode:
+    remembered = recorded_digest(module.params["record_dir"], dest, url)
+    if not module.params["sha256"] and remembered != wanted and not module.check_mode:
         write_record(module, dest, url, wanted)
     mode = {"path": dest, "mode": module.params["mode"], "owner": None, "group": None, "attributes": None}
     if os.path.exists(dest):
