@@ -64,7 +64,7 @@ def _server_side_apply(client: Client, desired: Desired, deadline: Deadline) -> 
 
 def _create(client: Client, desired: Desired, deadline: Deadline, random_bytes: RandomBytes) -> Applied:
     """Create with generated values. If it is there already, it stays as it is: its values may be in use."""
-    body = {**with_fingerprint(desired.body), "data": _generated(desired, random_bytes)}
+    body = {**with_fingerprint(desired.body), "data": generated_data(desired, random_bytes)}
     try:
         answer = client.send(
             "POST",
@@ -82,7 +82,7 @@ def _create(client: Client, desired: Desired, deadline: Deadline, random_bytes: 
     return Applied(changed=True, live=Live.from_object(desired.id, answer.body, with_body=False))
 
 
-def _generated(desired: Desired, random_bytes: RandomBytes) -> dict[str, str]:
+def generated_data(desired: Desired, random_bytes: RandomBytes) -> dict[str, str]:
     """The data of a Secret of logins, in base64 as the API wants it."""
     texts: dict[str, str] = {}
     lines: list[str] = []

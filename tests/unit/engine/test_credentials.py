@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import pickle
+
+import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.apply import generated_data
+from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import Secret, generate_password, scram_verifier, userlist_line
+from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Action, Step
+from builders import objects_of
+
+
+def test_the_verifier_is_that_of_rfc_7677():
+    """Password, salt and keys of the example in RFC 7677, section 3, with the keys as PostgreSQL stores them."""
+    salt = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
+    assert scram_verifier(Secret("pencil"), salt=salt) == (
+        "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:"
+        "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+    )
+
+
+def test_a_password_that_saslprep_could_change_is_refused():
+    with pytest.raises(ValueError, match="ASCII"):
+        scram_verifier(Secret("pässword"), salt=b"0" * 16)
+
+
+def test_passwords_do_not_repeat_and_need_no_quoting():
+    made = {generate_password().reveal() for _ in range(100)}
+    assert len(made) == 100
+    assert all(word.replace("-", "").replace("_", "").isalnum() for word in made)
+
+
+@pytest.mark.parametrize("show", [repr, str, "{}".format, lambda secret: f"{secret!r:>20}", lambda secret: "%s" % secret])
+def test_a_secret_does_not_show_itself(show):
+    assert "hunter2" not in show(Secret("hunter2"))
+
+
+@pytest.mark.parametrize("dump", [json.dumps, pickle.dumps, copy.deepcopy])
+def test_a_secret_is_not_serialised(dump):
+    with pytest.raises(TypeError):
+        dump(Secret("hunter2"))
+
+
+def test_quotes_in_a_userlist_are_doubled():
+    assert userlist_line('a"b', Secret('c"d')) == '"a""b" "c""d"'
+
+
+def test_the_pooler_gets_the_tenants_verifier_and_never_its_password():
+    (desired,) = [each for each in objects_of() if each.id.kind == "Secret"]
+    data = {key: base64.b64decode(text).decode() for key, text in generated_data(desired, lambda count: b"r" * count).items()}
+    assert sorted(data) == [
+        *("owner.password", "owner.user", "owner.verifier"),
+        *("probe.password", "probe.user", "probe.verifier", "userlist.txt"),
+    ]
+    owner, probe = data["userlist.txt"].splitlines()
+    assert owner == f'"{data["owner.user"]}" "{data["owner.verifier"]}"'
+    assert probe == f'"{data["probe.user"]}" "{data["probe.password"]}"'
+
+
+def test_a_step_that_creates_credentials_shows_none():
+    (desired,) = [each for each in objects_of() if each.id.kind == "Secret"]
+    step = Step(action=Action.CREATE, id=desired.id, reason="it does not exist", desired=desired, before=None)
+    assert "data" not in step.after

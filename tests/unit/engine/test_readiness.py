@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.readiness import State, readiness_of, trouble_of
+
+OLD = {"observedGeneration": 1}
+CURRENT = {"observedGeneration": 2, "updatedReplicas": 1}
+STATEFUL = {**CURRENT, "currentRevision": "b", "updateRevision": "b"}
+STUCK = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "no progress"}
+
+
+def an_object(kind, status):
+    return {"kind": kind, "metadata": {"generation": 2}, "spec": {"replicas": 1}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "state", "reason"),
+    [
+        ("StatefulSet", {}, State.WAITING, "has not seen it"),
+        ("StatefulSet", {**OLD, "readyReplicas": 1}, State.WAITING, "has not seen it"),
+        ("StatefulSet", {**STATEFUL, "currentRevision": "a", "readyReplicas": 1}, State.WAITING, "of the new version"),
+        ("StatefulSet", STATEFUL, State.WAITING, "0 of 1 pods are ready"),
+        ("StatefulSet", {**STATEFUL, "readyReplicas": 1}, State.READY, ""),
+        ("Deployment", {**OLD, "availableReplicas": 1}, State.WAITING, "has not seen it"),
+        ("Deployment", {"observedGeneration": 2}, State.WAITING, "0 of 1 pods are of the new version"),
+        ("Deployment", {**CURRENT, "replicas": 2, "availableReplicas": 2}, State.WAITING, "1 pods of the old version"),
+        ("Deployment", {**CURRENT, "replicas": 1}, State.WAITING, "0 of 1 pods are ready"),
+        ("Deployment", {**CURRENT, "replicas": 1, "availableReplicas": 1}, State.READY, ""),
+        ("Deployment", {**CURRENT, "conditions": [STUCK]}, State.FAILED, "no progress"),
+        ("CustomResourceDefinition", {}, State.WAITING, "does not serve it yet"),
+        ("ConfigMap", {}, State.READY, ""),
+    ],
+)
+def test_readiness_of_an_object(kind, status, state, reason):
+    answer = readiness_of(an_object(kind, status))
+    assert answer.state is state
+    assert reason in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "trouble"),
+    [
+        ({}, ""),
+        ({"containerStatuses": [{"name": "a", "state": {"waiting": {"reason": "ContainerCreating"}}}]}, ""),
+        (
+            {"containerStatuses": [{"name": "a", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no"}}}]},
+            "a: ImagePullBackOff no",
+        ),
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "False", "message": "no node fits"}]},
+            "not scheduled: no node fits",
+        ),
+    ],
+)
+def test_a_pods_trouble_is_told_in_the_words_of_who_knows(status, trouble):
+    assert trouble_of({"status": status}) == trouble

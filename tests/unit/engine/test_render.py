@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Desired
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.quantities import parse_bytes, parse_cpu
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render import endpoints_of
+from builders import FREE, PRO, UID, a_project, objects_of, one
+
+GOLDEN = Path(__file__).parent / "golden"
+TIERS = {"free": FREE, "pro": {**PRO, "runtime_class": "gvisor"}}
+
+
+def as_json(objects: tuple[Desired, ...]) -> str:
+    return json.dumps([desired.body for desired in objects], indent=1, sort_keys=True) + "\n"
+
+
+@pytest.mark.parametrize("tier", sorted(TIERS))
+def test_the_objects_of_a_tier_are_the_reviewed_ones(tier, request):
+    """To accept a wanted change: write the text of the failure's left side to the file, and review the diff."""
+    assert as_json(objects_of(a_project(tier=TIERS[tier]))) == (GOLDEN / f"{tier}.json").read_text()
+
+
+def pods():
+    for desired in objects_of():
+        if desired.id.kind in ("StatefulSet", "Deployment"):
+            yield desired.body["spec"]["template"]["spec"]
+
+
+def test_every_pod_keeps_to_the_restricted_profile():
+    for pod in pods():
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["readOnlyRootFilesystem"] is True
+            assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_every_container_is_guaranteed_its_resources():
+    for pod in pods():
+        for container in pod["containers"]:
+            assert container["resources"]["requests"] == container["resources"]["limits"]
+
+
+def test_pods_run_on_the_data_plane_only_and_without_a_token():
+    for pod in pods():
+        assert pod["nodeSelector"] == {"node.supalove.cloud/data-plane": "true"}
+        assert pod["automountServiceAccountToken"] is False
+
+
+def test_the_quota_has_room_for_the_pods_an_update_and_a_job():
+    hard = one("ResourceQuota", "project")["spec"]["hard"]
+    cpu = memory = 0
+    for pod in pods():
+        limits = pod["containers"][0]["resources"]["limits"]
+        copies = 2 if pod["containers"][0]["name"] == "pooler" else 1
+        cpu += copies * parse_cpu(limits["cpu"])
+        memory += copies * parse_bytes(limits["memory"])
+    assert parse_cpu(hard["limits.cpu"]) == cpu + 500
+    assert parse_bytes(hard["limits.memory"]) == memory + 512 * 1024**2
+
+
+def test_default_deny_holds_both_ways_for_every_pod():
+    policy = one("NetworkPolicy", "project")["spec"]
+    assert policy["podSelector"] == {}
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_only_the_pooler_reaches_the_database():
+    policies = [one("NetworkPolicy", name)["spec"] for name in ("project", "database")]
+    rules = [rule for policy in policies for rule in policy["ingress"] if {"protocol": "TCP", "port": 5432} in rule["ports"]]
+    assert [rule["from"] for rule in rules] == [[{"podSelector": {"matchLabels": {"supalove.cloud/component": "pooler"}}}]]
+
+
+def test_no_rendered_object_holds_a_secret():
+    secrets = [desired for desired in objects_of() if desired.id.kind == "Secret"]
+    assert [("data" in each.body, each.is_create_only) for each in secrets] == [(False, True)]
+
+
+def test_strangers_see_neither_ref_nor_tier_in_the_database():
+    files = one("ConfigMap", "postgresql", objects_of(a_project("acme")))["data"]
+    assert "acme" not in json.dumps(files)
+
+
+def test_a_new_setting_restarts_the_pods_and_an_unchanged_one_does_not():
+    def config(project):
+        template = one("StatefulSet", "postgresql", objects_of(project))["spec"]["template"]
+        return template["metadata"]["annotations"]["supalove.cloud/config"]
+
+    assert config(a_project()) == config(a_project())
+    assert config(a_project()) != config(a_project(connections=21))
+
+
+def test_the_database_accepts_no_more_sessions_than_its_settings_allow():
+    files = one("ConfigMap", "postgresql", objects_of(a_project(connections=50)))["data"]
+    assert "max_connections = '55'" in files["postgresql.conf"]
+    assert "CONNECTION LIMIT 50" in files["bootstrap.sql"]
+
+
+@pytest.mark.parametrize("memory", ["192Mi", "256Mi", "1Gi", "64Gi"])
+def test_memory_of_all_sessions_at_once_fits(memory):
+    project = a_project(memory=memory, connections=100)
+    settings = dict(
+        line.split(" = ")
+        for line in one("ConfigMap", "postgresql", objects_of(project))["data"]["postgresql.conf"].splitlines()
+        if " = " in line
+    )
+    shared = int(settings["shared_buffers"].strip("'MB"))
+    work = max(1024, int(settings["work_mem"].strip("'kB"))) * 100 // 1024
+    assert shared + work <= project.memory // 1024**2
+
+
+def test_endpoints_name_the_secret_and_not_what_is_in_it():
+    endpoints = endpoints_of(a_project(), Platform(), UID)
+    assert endpoints == {
+        "host": "pooler.p-acme.svc.cluster.local",
+        "port": "6432",
+        "database": "postgres",
+        "user": "p_abcdefgh2345_owner",
+        "secret": "p-acme/credentials",
+    }
