@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine against the API server of fix_apiserver, and what stands in for the controllers that it lacks."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import itertools
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import Client, connect
+from ansible_collections.supalove.platform.plugins.module_utils._engine.prepare import prepare
+from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Lines, Silent
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse, parse_platform
+from ansible_collections.supalove.platform.plugins.module_utils._engine.reconcile import reconcile
+from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Settings
+from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Report
+from fix_apiserver import ApiServer
+
+TIERS = {"free": {"cpu": "250m", "memory": "256Mi", "storage": "1Gi", "connections": 20}}
+RECORDS = "/apis/supalove.cloud/v1alpha1/namespaces/supalove-system/supaloveprojects"
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/supalove-system/leases/supalove-reconcile"
+
+_numbers = itertools.count(1)
+
+
+class Killed(BaseException):
+    """What SIGKILL is to a process: nothing catches it, and nothing is sent after it."""
+
+
+class DyingClient(Client):
+    """A client whose process is killed when it would send one write more than it may."""
+
+    may_write = 0
+
+    def send(self, verb: str, path: str, **rest: Any) -> Any:
+        if self.may_write < 0 or (verb != "GET" and self.writes >= self.may_write):
+            self.may_write = -1
+            raise Killed
+        return super().send(verb, path, **rest)
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """Runs of the engine, each with a client of its own, as separate runs of a module have."""
+
+    server: ApiServer
+    lines: list[str] = dataclasses.field(default_factory=list)
+
+    @contextlib.contextmanager
+    def client(self, kind: type[Client] = Client) -> Iterator[Client]:
+        settings = Settings()
+        made = connect(
+            kubeconfig=str(self.server.kubeconfig), context=None, workers=settings.workers, backoff=settings.backoff
+        )
+        with kind(made._api_client, backoff=settings.backoff) as client:
+            yield client
+
+    def prepare(self, *, tiers: dict[str, Any] = TIERS, **settings: Any) -> Report:
+        found, platform = parse_platform(tiers=tiers, platform={})
+        with self.client() as client:
+            return prepare(client, found, platform, settings=Settings(**settings), progress=Silent())
+
+    def reconcile(
+        self, projects: dict[str, Any], *, dies_after: int | None = None, tiers: dict[str, Any] = TIERS, **settings: Any
+    ) -> Report:
+        """One run; without controllers it does not wait unless told to."""
+        found, platform = parse(projects=projects, tiers=tiers, platform={})
+        wanted = Settings(**{"wait": False, "lease_seconds": 3.0, "timeout_seconds": 30.0, **settings})
+        with self.client(Client if dies_after is None else DyingClient) as client:
+            if isinstance(client, DyingClient):
+                client.may_write = dies_after or 0
+            return reconcile(client, found, platform, settings=wanted, progress=Lines(self.lines.append))
+
+    def settle(self, projects: dict[str, Any]) -> Report:
+        """A run that waits, while workloads get ready by themselves."""
+        with self.ready_workloads(*projects):
+            return self.reconcile(projects, wait=True)
+
+    def record(self, ref: str) -> Any:
+        return self.server.request("GET", f"{RECORDS}/{ref}")
+
+    def secret(self, ref: str) -> dict[str, str]:
+        data = self.server.request("GET", f"/api/v1/namespaces/p-{ref}/secrets/credentials")["data"]
+        return {key: base64.b64decode(text).decode() for key, text in data.items()}
+
+    def free_lease(self) -> None:
+        """What time does to the lease of a dead holder; one test sees time do it."""
+        if self.server.exists(LEASE):
+            self.server.merge(LEASE, {"spec": {"holderIdentity": None}})
+
+    @contextlib.contextmanager
+    def ready_workloads(self, *refs: str) -> Iterator[None]:
+        """Does the controllers' part: every workload of the projects becomes ready."""
+        stop = threading.Event()
+
+        def work() -> None:
+            while not stop.wait(0.1):
+                for ref, plural in itertools.product(refs, ("statefulsets", "deployments")):
+                    self._make_ready(f"/apis/apps/v1/namespaces/p-{ref}/{plural}")
+
+        thread = threading.Thread(target=work, name="controllers")
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _make_ready(self, path: str) -> None:
+        for item in self.server.request("GET", path)["items"]:
+            generation = item["metadata"]["generation"]
+            if item.get("status", {}).get("observedGeneration") == generation:
+                continue
+            status = {"observedGeneration": generation, "replicas": 1, "readyReplicas": 1, "updatedReplicas": 1}
+            status |= {"availableReplicas": 1}
+            if path.endswith("statefulsets"):
+                status |= {"currentRevision": "a", "updateRevision": "a"}
+            self.server.merge(f"{path}/{item['metadata']['name']}/status", {"status": status})
+
+
+@pytest.fixture(scope="session")
+def prepared(api_server: ApiServer) -> Engine:
+    engine = Engine(server=api_server)
+    report = engine.prepare()
+    assert report.succeeded, report
+    return engine
+
+
+@pytest.fixture
+def engine(prepared: Engine) -> Engine:
+    """A prepared platform that nobody holds."""
+    prepared.free_lease()
+    prepared.lines.clear()
+    return prepared
+
+
+@pytest.fixture
+def ref() -> str:
+    """A name that no other test has: nothing is cleaned up."""
+    return f"t{next(_numbers)}"

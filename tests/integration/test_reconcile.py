@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import SafetyStop
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import is_uid
+from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift
+from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Result
+from fix_engine import LEASE, RECORDS, Killed
+
+
+def the(report, ref):
+    return next(outcome for outcome in report.outcomes if outcome.ref == ref)
+
+
+def test_a_new_project_is_created_awaited_and_recorded(engine, ref):
+    report = engine.settle({ref: {"tier": "free"}})
+    assert the(report, ref).result is Result.CHANGED
+    record = engine.record(ref)
+    assert record["spec"] == {"tier": "free", "managedBy": "inventory"}
+    assert record["status"]["phase"] == "Ready"
+    assert is_uid(record["status"]["uid"])
+    assert record["status"]["endpoints"]["user"] == f"p_{record['status']['uid']}_owner"
+
+
+def test_a_second_run_writes_nothing_at_all(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    again = engine.reconcile({ref: {"tier": "free"}}, wait=True)
+    assert (again.changed, the(again, ref).result, again.writes) == (False, Result.UNCHANGED, 0)
+
+
+def test_the_steady_run_reads_each_kind_once_whatever_the_number_of_projects(engine, ref):
+    projects = {f"{ref}-{number}": {"tier": "free"} for number in range(3)}
+    engine.settle(projects)
+    assert engine.reconcile(projects, wait=True).reads == engine.reconcile({}, wait=True).reads == 11
+
+
+def test_every_object_is_exactly_as_rendered_when_all_is_read(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    report = engine.reconcile({ref: {"tier": "free"}}, drift=Drift.FULL, wait=True)
+    assert (report.changed, report.writes) == (False, 0)
+
+
+def test_check_mode_names_what_the_run_then_does_and_writes_nothing(engine, ref):
+    check = engine.reconcile({ref: {"tier": "free"}}, check=True)
+    assert check.writes == 0
+    assert not engine.server.exists(f"{RECORDS}/{ref}")
+    run = engine.settle({ref: {"tier": "free"}})
+    planned = [(step.action, step.id) for step in the(check, ref).steps]
+    assert planned == [(step.action, step.id) for step in the(run, ref).steps]
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        ("/apis/apps/v1/namespaces/p-{}/deployments/pooler", {"spec": {"replicas": 3}}),
+        ("/api/v1/namespaces/p-{}/configmaps/pooler", {"data": {"pgbouncer.ini": "[pgbouncer]"}}),
+        ("/api/v1/namespaces/p-{}/services/pooler", {"spec": {"selector": {"supalove.cloud/component": "x"}}}),
+        ("/api/v1/namespaces/p-{}/resourcequotas/project", {"spec": {"hard": {"pods": "100"}}}),
+        ("/api/v1/namespaces/p-{}", {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}}),
+        ("/apis/networking.k8s.io/v1/namespaces/p-{}/networkpolicies/project", {"spec": {"ingress": [{}]}}),
+    ],
+)
+def test_what_somebody_changed_by_hand_is_the_one_thing_repaired(engine, ref, path, change):
+    projects = {ref: {"tier": "free"}, f"{ref}-b": {"tier": "free"}}
+    engine.settle(projects)
+    engine.server.merge(path.format(ref), change)
+    check = engine.reconcile(projects, check=True)
+    (step,) = the(check, ref).steps
+    assert "(changed by others)" in step.reason
+    repaired = engine.settle(projects)
+    assert [one.id for one in the(repaired, ref).steps] == [step.id]
+    assert the(repaired, f"{ref}-b").result is Result.UNCHANGED
+    assert engine.reconcile(projects, wait=True).writes == 0
+
+
+def test_an_object_that_somebody_removed_comes_back(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    engine.server.request("DELETE", f"/api/v1/namespaces/p-{ref}/services/pooler")
+    report = engine.settle({ref: {"tier": "free"}})
+    assert [str(step) for step in the(report, ref).steps] == [f"create Service/p-{ref}/pooler: it does not exist"]
+
+
+def test_what_others_add_beside_ours_stays_and_is_read_once(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    path = f"/apis/apps/v1/namespaces/p-{ref}/deployments/pooler"
+    engine.server.merge(path, {"metadata": {"labels": {"team": "blue"}}})
+    assert not engine.settle({ref: {"tier": "free"}}).changed
+    assert engine.reconcile({ref: {"tier": "free"}}, wait=True).writes == 0
+    assert engine.server.request("GET", path)["metadata"]["labels"]["team"] == "blue"
+
+
+def test_a_changed_limit_touches_only_what_depends_on_it(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    report = engine.settle({ref: {"tier": "free", "memory": "512Mi"}})
+    changed = {str(step.id).removeprefix(f"/p-{ref}") for step in the(report, ref).steps}
+    assert changed == {
+        f"SupaloveProject/supalove-system/{ref}",
+        f"ResourceQuota/p-{ref}/project",
+        f"ConfigMap/p-{ref}/postgresql",
+        f"StatefulSet/p-{ref}/postgresql",
+    }
+    assert engine.record(ref)["spec"]["memory"] == "512Mi"
+
+
+def test_a_run_killed_between_any_two_writes_is_finished_by_the_next(engine, ref):
+    """Each run may write a little more than the one before it needed, and dies; secrets and uid never change."""
+    projects = {ref: {"tier": "free"}}
+    deaths, uids, passwords = 0, set(), set()
+    while deaths < 40:
+        try:
+            engine.reconcile(projects, dies_after=4)
+        except Killed:
+            deaths += 1
+            engine.free_lease()
+        else:
+            break
+        if engine.server.exists(f"{RECORDS}/{ref}"):
+            uids.add(engine.record(ref).get("status", {}).get("uid"))
+        if engine.server.exists(f"/api/v1/namespaces/p-{ref}/secrets/credentials"):
+            passwords.add(engine.secret(ref)["owner.password"])
+    report = engine.settle(projects)
+    assert deaths > 5
+    assert the(report, ref).result in (Result.CHANGED, Result.UNCHANGED)
+    assert engine.record(ref)["status"]["phase"] == "Ready"
+    assert len(uids - {None}) == 1
+    assert len(passwords) == 1
+    assert engine.reconcile(projects, drift=Drift.FULL, wait=True).writes == 0
+
+
+# Lease, record, mark, 13 objects, outcome, lease given back.
+FIRST_RUN_WRITES = 18
+
+
+def test_a_first_run_writes_each_object_once(engine, ref):
+    assert engine.reconcile({ref: {"tier": "free"}}).writes == FIRST_RUN_WRITES
+
+
+@pytest.mark.parametrize("writes", range(1, FIRST_RUN_WRITES))
+def test_a_first_run_killed_at_any_write_is_finished_by_one_more(engine, ref, writes):
+    projects = {ref: {"tier": "free"}}
+    with pytest.raises(Killed):
+        engine.reconcile(projects, dies_after=writes)
+    engine.free_lease()
+    assert engine.settle(projects).succeeded
+    assert engine.reconcile(projects, drift=Drift.FULL, wait=True).writes == 0
+
+
+def test_a_project_that_does_not_get_ready_is_waiting_and_the_next_run_takes_it_up(engine, ref):
+    projects = {ref: {"tier": "free"}}
+    report = engine.reconcile(projects, wait=True, timeout_seconds=3.0)
+    assert the(report, ref).result is Result.WAITING
+    assert len(the(report, ref).waiting_for) == 2
+    assert "has not seen it yet" in the(report, ref).waiting_for[0]
+    assert engine.record(ref)["status"]["phase"] == "Waiting"
+    assert the(engine.settle(projects), ref).result is Result.UNCHANGED
+    assert engine.record(ref)["status"]["phase"] == "Ready"
+
+
+def test_the_failure_of_one_project_is_its_own(engine, ref):
+    foreign, good = f"{ref}-foreign", f"{ref}-good"
+    engine.server.request("POST", "/api/v1/namespaces", {"metadata": {"name": f"p-{foreign}"}})
+    report = engine.settle({foreign: {"tier": "free"}, good: {"tier": "free"}})
+    failure = the(report, foreign).failure
+    assert (failure.step, failure.object) == ("create", f"Namespace/p-{foreign}")
+    assert "does not carry the label" in failure.reason
+    assert the(report, good).result is Result.CHANGED
+    assert engine.record(foreign)["status"]["phase"] == "Failed"
+
+
+def test_a_volume_that_cannot_grow_stops_its_project_before_any_write(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    report = engine.reconcile({ref: {"tier": "free", "storage": "2Gi"}})
+    assert the(report, ref).result is Result.FAILED
+    assert "storage is 1Gi, wanted is 2Gi" in the(report, ref).failure.reason
+    assert report.writes == 0
+
+
+def test_a_ref_whose_record_is_gone_inherits_no_database(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    engine.server.request("DELETE", f"{RECORDS}/{ref}")
+    report = engine.reconcile({ref: {"tier": "free"}})
+    assert "an earlier project of this name" in the(report, ref).failure.reason
+    assert report.writes == 0
+
+
+def test_a_project_of_the_other_door_is_refused(engine, ref):
+    record = {
+        "apiVersion": "supalove.cloud/v1alpha1",
+        "kind": "SupaloveProject",
+        "metadata": {"name": ref},
+        "spec": {"tier": "free", "managedBy": "api"},
+    }
+    engine.server.request("POST", RECORDS, record)
+    report = engine.reconcile({ref: {"tier": "free"}})
+    assert "managed by api" in the(report, ref).failure.reason
+    assert not engine.server.exists(f"/api/v1/namespaces/p-{ref}")
+
+
+def test_a_project_taken_off_the_list_is_left_alone_and_said_so(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    report = engine.reconcile({})
+    assert ref in report.left_alone
+    assert engine.server.exists(f"/api/v1/namespaces/p-{ref}")
+
+
+def test_a_uid_cannot_be_changed(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    with pytest.raises(OSError, match="422"):
+        engine.server.merge(f"{RECORDS}/{ref}/status", {"status": {"uid": "abcdefgh2345"}})
+
+
+def test_two_runs_at_once_are_refused(engine, ref):
+    first = threading.Thread(
+        target=engine.reconcile, args=({f"{ref}-a": {"tier": "free"}},), kwargs={"wait": True, "timeout_seconds": 8.0}
+    )
+    first.start()
+    while not engine.server.exists(LEASE) or not engine.server.request("GET", LEASE)["spec"].get("holderIdentity"):
+        time.sleep(0.1)
+    with pytest.raises(SafetyStop, match="Another run is at work"):
+        engine.reconcile({f"{ref}-b": {"tier": "free"}})
+    first.join()
+    assert not engine.server.exists(f"{RECORDS}/{ref}-b")
+
+
+def test_the_lease_of_a_killed_run_is_waited_for_and_taken(engine, ref):
+    projects = {ref: {"tier": "free"}}
+    with pytest.raises(Killed):
+        engine.reconcile(projects, dies_after=3)
+    began = time.monotonic()
+    assert engine.settle(projects).succeeded
+    assert 2.0 < time.monotonic() - began < 15.0
+    assert any("another run holds the lease" in line for line in engine.lines)
