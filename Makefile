@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 
 export SUPALOVE_CACHE ?= $(HOME)/.cache/supalove
+STAGES := lint sanity build test-unit test-integration test-molecule test-e2e
 LOCKS := requirements/test.txt requirements/tools.txt
 # Two checkouts, or two states of the locks, never share what differs between them.
 VENV := $(SUPALOVE_CACHE)/venv/$(shell cat $(LOCKS) .ci/venv | sha256sum | cut -c1-12)
@@ -41,7 +42,7 @@ lab-down: venv ## Remove the hosts
 
 .PHONY: test test-unit test-integration test-molecule test-e2e test-long
 test: venv ## Everything that CI runs
-	@.ci/stages lint sanity build test-unit test-integration test-molecule test-e2e
+	@.ci/stages $(STAGES)
 
 test-unit: venv ## Pure functions and gates; seconds
 	@$(PYTEST) tests/unit
