@@ -88,6 +88,7 @@ def run_module(spec: Spec, work: t.Callable[[AnsibleModule], Work]) -> t.NoRetur
     if result.pop("failed", False):
         module.fail_json(**result)
     module.exit_json(**result)
+    raise AssertionError  # exit_json does not return
 
 
 def settings_from(module: AnsibleModule) -> Settings:
@@ -197,7 +198,9 @@ def _failure_text(report: Report) -> str:
     lines = [f"{one.ref}: {_why(one)}" for one in wrong[:SHOWN_FAILURES]]
     if len(wrong) > SHOWN_FAILURES:
         lines.append(f"and {len(wrong) - SHOWN_FAILURES} more")
-    return f"{len(wrong)} of {len(report.outcomes)} are not as they should be:\n" + "\n".join(f"  - {one}" for one in lines)
+    return f"{len(wrong)} of {len(report.outcomes)} are not as they should be:\n" + "\n".join(
+        f"  - {one}" for one in lines
+    )
 
 
 def _why(outcome: Outcome) -> str:

@@ -59,7 +59,8 @@ projects:
       type: dict
       returned: always
     phase:
-      description: How the last run ended, one of V(Applying), V(Waiting), V(Ready) and V(Failed); empty before the first.
+      description:
+        - How the last run ended, one of V(Applying), V(Waiting), V(Ready) and V(Failed). Empty before the first.
       type: str
       returned: always
     message:
@@ -96,15 +97,15 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._ansible import Work, project_info_spec, run_module
-from ..module_utils._engine.project.parse import parse
 from ..module_utils._engine.describe import describe
+from ..module_utils._engine.project.parse import parse
 
 
 def _work(module: AnsibleModule) -> Work:
     params: dict[str, t.Any] = module.params
     _none, platform = parse(projects={}, tiers={}, platform=params["platform"])
     refs = params["refs"]
-    return lambda client, settings, progress: {
+    return lambda client, settings, _progress: {
         "changed": False,
         "projects": describe(client, platform, refs=refs, settings=settings),
     }

@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: projects
 short_description: Keep all projects of a platform as described
 description:
-  - Creates and changes tenant projects, each with a namespace, isolation, a PostgreSQL and a pooler of its own, in one task
-    for all of them.
+  - Creates and changes tenant projects, each with a namespace, isolation, a PostgreSQL and a pooler of its own.
+  - One task keeps all of them.
   - A project that does not change costs no request of its own. A second run changes nothing.
   - Wrong input is reported completely, for all projects at once, before anything is changed.
   - A project's failure is its own. The others go on, and the task fails at its end with all outcomes in its result.
@@ -34,8 +34,8 @@ options:
     description:
       - Mapping from a tier's name to its limits.
       - C(cpu) is a number of cores or millicores, C(memory) and C(storage) are sizes with Mi, Gi or Ti.
-      - C(connections) is the number of PostgreSQL sessions at once; C(clients) the number of connections to the pooler at
-        once, 20 times as many by default.
+      - C(connections) is the number of PostgreSQL sessions at once, by default one for every 16Mi of memory, at least
+        10 and at most 100. C(clients) is the number of connections to the pooler at once, 20 times as many by default.
       - C(placement) is V(dedicated).
       - C(runtime_class) names a RuntimeClass for the project's pods.
       - C(priority) ranks the tier's pods on a full node, V(0) by default. It cannot be changed later.

@@ -7,5 +7,5 @@ import sys
 sys.path.insert(0, os.environ["SUPALOVE_COLLECTIONS"])
 sys.path.insert(0, os.path.dirname(__file__))
 
-from fix_apiserver import api_server  # noqa: E402, F401
-from fix_engine import engine, prepared, ref  # noqa: E402, F401
+from fix_apiserver import api_server  # noqa: F401
+from fix_engine import engine, prepared, ref  # noqa: F401

@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import Client, connect
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import (
+    Client,
+    connect,
+)
 from ansible_collections.supalove.platform.plugins.module_utils._engine.prepare import prepare
 from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Lines, Silent
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse, parse_platform

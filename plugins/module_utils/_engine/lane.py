@@ -56,7 +56,7 @@ def apply_all(run: Run, sights: tuple[Sight, ...], lease: Lease, make_uid: Calla
 def _apply_one(run: Run, sight: Sight, lease: Lease, make_uid: Callable[[], Uid]) -> Lane:
     """One lane: the record first, with uid and the mark that work has begun; then the objects in their order."""
     lane = Lane(sight=sight, uid=sight.uid, stamps=sight.stamps, failure=sight.refused)
-    if lane.failure is not None or not sight.plan.steps and sight.is_settled:
+    if lane.failure is not None or sight.is_settled:
         return lane
     record_id = sight.record_wanted.id
     steps = [step for step in sight.plan.steps if step.id != record_id]

@@ -82,7 +82,7 @@ def _await_definition(client: Client, platform: Platform, plan: Plan, deadline: 
         client,
         ids,
         deadline=deadline,
-        progress=lambda done, total: None,
+        progress=_nothing_to_count,
         selector=f"{PLATFORM_LABEL}={platform.namespace}",
     )
     for id, answer in answers.items():
@@ -96,6 +96,10 @@ def _await_definition(client: Client, platform: Platform, plan: Plan, deadline: 
         else:
             return None
     return _unserved(ids[0], "its objects cannot be listed")
+
+
+def _nothing_to_count(_done: int, _total: int) -> None:
+    """One definition is quick to get ready."""
 
 
 def _unserved(id: ObjectId, reason: str) -> Failure:

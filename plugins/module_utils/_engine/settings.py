@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from .deadline import Backoff
@@ -33,4 +33,4 @@ class Settings:
     workers: int = 16
     # Long enough for one lost renewal, short enough that the run after a kill need not wait for long.
     lease_seconds: float = 30.0
-    backoff: Backoff = Backoff()
+    backoff: Backoff = field(default_factory=Backoff)

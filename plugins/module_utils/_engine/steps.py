@@ -84,14 +84,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All outcomes of a run, in the order of the refs; the projects that have a record but were not asked for; costs."""
+    """All outcomes of a run in the order of the refs, the refs that have a record but were not asked for, the costs."""
 
     outcomes: tuple[Outcome, ...]
     left_alone: tuple[str, ...] = ()
     reads: int = 0
     writes: int = 0
     check: bool = False
-    notes: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:

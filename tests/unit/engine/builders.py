@@ -5,9 +5,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.observe import Live, Observed
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.apply import (
+    with_fingerprint,
+)
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.observe import (
+    Live,
+    Observed,
+)
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.plan import Stamp
-from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.apply import with_fingerprint
 from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Desired
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform, Project
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Uid
@@ -21,11 +26,15 @@ PRO = {"cpu": 2, "memory": "4Gi", "storage": "20Gi", "connections": 100, "client
 
 def a_project(ref: str = "acme", *, tier: dict[str, Any] | None = None, **spec: Any) -> Project:
     """A project in a tier with these limits."""
-    (project,), _platform = parse(projects={ref: {"tier": "t", **spec}}, tiers={"t": {**FREE, **(tier or {})}}, platform={})
+    (project,), _platform = parse(
+        projects={ref: {"tier": "t", **spec}}, tiers={"t": {**FREE, **(tier or {})}}, platform={}
+    )
     return project
 
 
-def objects_of(project: Project | None = None, *, platform: Platform | None = None, uid: Uid = UID) -> tuple[Desired, ...]:
+def objects_of(
+    project: Project | None = None, *, platform: Platform | None = None, uid: Uid = UID
+) -> tuple[Desired, ...]:
     """Everything that is rendered for a project."""
     return render(project or a_project(), platform or Platform(), uid)
 

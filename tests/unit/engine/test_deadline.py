@@ -3,7 +3,15 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Backoff, Deadline, retrying
-from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Conflict, DeadlineExceeded, Denied, Rejected, ServerFailed, Throttled, Unreachable
+from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import (
+    Conflict,
+    DeadlineExceeded,
+    Denied,
+    Rejected,
+    ServerFailed,
+    Throttled,
+    Unreachable,
+)
 
 BACKOFF = Backoff(first_seconds=1, longest_seconds=4, tries=4)
 WHERE = {"subject": "ConfigMap/a/b", "verb": "PATCH", "reason": "because"}

@@ -32,9 +32,21 @@ LONG = "a" * 41
         ({}, {"free": {**FREE, "storage": "1.5Gi"}}, {}, "supalove_tiers.free.storage", "a whole number with"),
         ({}, {"free": {**FREE, "connections": True}}, {}, "supalove_tiers.free.connections", "from 5 to 1000"),
         ({}, {"free": {**FREE, "placement": "shared"}}, {}, "supalove_tiers.free.placement", "one of dedicated"),
-        ({}, {"free": {k: v for k, v in FREE.items() if k != "cpu"}}, {}, "supalove_tiers.free.cpu", "a number of cores"),
+        (
+            {},
+            {"free": {k: v for k, v in FREE.items() if k != "cpu"}},
+            {},
+            "supalove_tiers.free.cpu",
+            "a number of cores",
+        ),
         ({}, {}, {"domain": "not a name"}, "supalove_platform.domain", "a DNS name"),
-        ({}, {}, {"images": {"postgresql": "x:latest"}}, "supalove_platform.images.postgresql", "a tag other than latest"),
+        (
+            {},
+            {},
+            {"images": {"postgresql": "x:latest"}},
+            "supalove_platform.images.postgresql",
+            "a tag other than latest",
+        ),
         ({}, {}, {"images": {"mysql": "x:1"}}, "supalove_platform.images", "a key out of pgbouncer, postgresql"),
     ],
 )
@@ -82,6 +94,11 @@ def test_clients_default_to_twenty_times_the_connections():
     assert a_project(tier={"connections": 30}).clients == 600
 
 
+@pytest.mark.parametrize(("memory", "connections"), [("192Mi", 12), ("256Mi", 16), ("64Gi", 100)])
+def test_connections_default_to_what_the_memory_allows(memory, connections):
+    assert a_project(tier={"memory": memory, "connections": None}).connections == connections
+
+
 def test_numbers_that_templates_made_into_text_are_numbers():
     assert a_project(tier={"connections": "30", "cpu": 0.5}).connections == 30
 
@@ -108,4 +125,7 @@ def test_no_input_whatever_ends_in_another_error(projects, tiers, platform):
     try:
         parse(projects=projects, tiers=tiers, platform=platform)
     except InvalidSpec as error:
-        assert error.problems
+        problems = error.problems
+    else:
+        problems = None
+    assert problems != ()

@@ -6,8 +6,19 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.observe import NOTHING
-from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.plan import Stamp, doubtful, plan_object, plan_objects
-from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Desired, ObjectId, differences, fingerprint, restricted_to
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.plan import (
+    Stamp,
+    doubtful,
+    plan_object,
+    plan_objects,
+)
+from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import (
+    Desired,
+    ObjectId,
+    differences,
+    fingerprint,
+    restricted_to,
+)
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Uid
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Action

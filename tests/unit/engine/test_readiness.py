@@ -2,7 +2,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.readiness import State, readiness_of, trouble_of
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.readiness import (
+    State,
+    readiness_of,
+    trouble_of,
+)
 
 OLD = {"observedGeneration": 1}
 CURRENT = {"observedGeneration": 2, "updatedReplicas": 1}
@@ -44,7 +48,11 @@ def test_readiness_of_an_object(kind, status, state, reason):
         ({}, ""),
         ({"containerStatuses": [{"name": "a", "state": {"waiting": {"reason": "ContainerCreating"}}}]}, ""),
         (
-            {"containerStatuses": [{"name": "a", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no"}}}]},
+            {
+                "containerStatuses": [
+                    {"name": "a", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no"}}}
+                ]
+            },
             "a: ImagePullBackOff no",
         ),
         (

@@ -20,7 +20,7 @@ def as_json(objects: tuple[Desired, ...]) -> str:
 
 
 @pytest.mark.parametrize("tier", sorted(TIERS))
-def test_the_objects_of_a_tier_are_the_reviewed_ones(tier, request):
+def test_the_objects_of_a_tier_are_the_reviewed_ones(tier):
     """To accept a wanted change: write the text of the failure's left side to the file, and review the diff."""
     assert as_json(objects_of(a_project(tier=TIERS[tier]))) == (GOLDEN / f"{tier}.json").read_text()
 
@@ -74,8 +74,12 @@ def test_default_deny_holds_both_ways_for_every_pod():
 
 def test_only_the_pooler_reaches_the_database():
     policies = [one("NetworkPolicy", name)["spec"] for name in ("project", "database")]
-    rules = [rule for policy in policies for rule in policy["ingress"] if {"protocol": "TCP", "port": 5432} in rule["ports"]]
-    assert [rule["from"] for rule in rules] == [[{"podSelector": {"matchLabels": {"supalove.cloud/component": "pooler"}}}]]
+    rules = [
+        rule for policy in policies for rule in policy["ingress"] if {"protocol": "TCP", "port": 5432} in rule["ports"]
+    ]
+    assert [rule["from"] for rule in rules] == [
+        [{"podSelector": {"matchLabels": {"supalove.cloud/component": "pooler"}}}]
+    ]
 
 
 def test_no_rendered_object_holds_a_secret():

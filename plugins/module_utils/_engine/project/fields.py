@@ -68,34 +68,35 @@ def choice(*allowed: str) -> Reader:
 
 def label(value: object) -> str:
     """Read a DNS label."""
-    return _matching(value, is_dns_label(_text(value)), "a DNS label: lower-case letters, digits and -, at most 63")
+    return _matching(
+        value, "a DNS label: lower-case letters, digits and -, at most 63", is_right=is_dns_label(_text(value))
+    )
 
 
 def dns_name(value: object) -> str:
     """Read a DNS name without a dot at its end."""
-    return _matching(value, _DNS_NAME.fullmatch(_text(value)) is not None, "a DNS name such as example.org")
+    return _matching(value, "a DNS name such as example.org", is_right=_DNS_NAME.fullmatch(_text(value)) is not None)
 
 
 def provisioner(value: object) -> str:
     """Read the name of a storage provisioner."""
     wanted = "a provisioner's name such as rancher.io/local-path"
-    return _matching(value, _PROVISIONER.fullmatch(_text(value)) is not None, wanted)
+    return _matching(value, wanted, is_right=_PROVISIONER.fullmatch(_text(value)) is not None)
 
 
 def image(value: object) -> str:
     """Read an image reference that names a tag or a digest."""
     text = _text(value)
     pinned = ":" in text.rsplit("/", 1)[-1] and not text.endswith(":latest")
-    return _matching(
-        value, pinned and _IMAGE.fullmatch(text) is not None, "an image with a tag other than latest, or a digest"
-    )
+    wanted = "an image with a tag other than latest, or a digest"
+    return _matching(value, wanted, is_right=pinned and _IMAGE.fullmatch(text) is not None)
 
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else repr(value)
 
 
-def _matching(value: object, is_right: bool, allowed: str) -> str:
+def _matching(value: object, allowed: str, *, is_right: bool) -> str:
     if not is_right:
         raise ValueError(allowed)
     return str(value)

@@ -31,7 +31,26 @@ CONFIG_ANNOTATION = f"{GROUP}/config"
 
 # Host names under the platform's domain that are or may become the platform's own.
 RESERVED_REFS = frozenset(
-    "admin api app auth console dashboard default docs mail ns1 ns2 registry s3 status supalove system vault www".split()
+    {
+        "admin",
+        "api",
+        "app",
+        "auth",
+        "console",
+        "dashboard",
+        "default",
+        "docs",
+        "mail",
+        "ns1",
+        "ns2",
+        "registry",
+        "s3",
+        "status",
+        "supalove",
+        "system",
+        "vault",
+        "www",
+    }
 )
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")

@@ -23,6 +23,7 @@ PROJECTS_VARIABLE = "supalove_projects"
 
 PLACEMENTS = ("dedicated",)
 CLIENTS_PER_CONNECTION = 20
+MEMORY_PER_CONNECTION = 16 * MIB
 
 # What a tier fixes and a project may override. The least memory is what PostgreSQL needs with its smallest settings.
 LIMITS: Mapping[str, Reader] = {
@@ -93,18 +94,24 @@ def _tier(name: str, value: object, problems: list[Problem]) -> Tier | None:
     section = Section(f"{TIERS_VARIABLE}.{name}", value, problems)
     if not is_dns_label(name, longest=REF_LONGEST):
         section.refuse("", name, _REF_ALLOWED)
-    required: dict[str, Any] = {
-        key: section.read(key, reader, required=True) for key, reader in LIMITS.items() if key != "clients"
+    limits: dict[str, Any] = {
+        key: section.read(key, LIMITS[key], required=True) for key in ("cpu", "memory", "storage")
     }
-    clients = section.read("clients", LIMITS["clients"], (required["connections"] or 0) * CLIENTS_PER_CONNECTION)
+    limits["connections"] = section.read("connections", LIMITS["connections"], _connections_for(limits["memory"]))
+    default_clients = limits["connections"] * CLIENTS_PER_CONNECTION
+    limits["clients"] = section.read("clients", LIMITS["clients"], default_clients)
     rest: dict[str, Any] = {
-        "clients": clients,
         "placement": section.read("placement", fields.choice(*PLACEMENTS), PLACEMENTS[0]),
         "runtime_class": section.read("runtime_class", fields.label),
         "priority": section.read("priority", fields.whole(0, 1_000_000), 0),
     }
     section.refuse_unknown()
-    return None if len(problems) > before else Tier(name=name, **required, **rest)
+    return None if len(problems) > before else Tier(name=name, **limits, **rest)
+
+
+def _connections_for(memory: int | None) -> int:
+    """Sessions for which the memory is enough to work with; each takes some even when idle."""
+    return max(10, min(100, (memory or 0) // MEMORY_PER_CONNECTION))
 
 
 def _project(ref: str, value: object, tiers: Mapping[str, Tier | None], problems: list[Problem]) -> Project | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Writers of the configuration files of PostgreSQL and PgBouncer, and of names in SQL: quoting is decided here alone."""
+"""Writers of PostgreSQL's and PgBouncer's configuration files, and of names in SQL: quoting is decided here alone."""
 
 from __future__ import annotations
 

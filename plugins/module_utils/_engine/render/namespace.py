@@ -9,7 +9,8 @@ from ..objects import Desired, GeneratedLogin
 from ..project.names import PROJECT_LABEL, UID_LABEL
 from ..project.quantities import format_bytes, format_cpu
 from .context import Context
-from .pooler import pooler_cpu, pooler_memory
+from .pooler import CPU_MILLICORES as POOLER_CPU
+from .pooler import pooler_memory
 
 MIB = 1024**2
 
@@ -36,7 +37,7 @@ def _namespace(context: Context) -> Desired:
 def _quota(context: Context) -> Desired:
     """The tier, and nothing that would lead around it: no node ports, no load balancers, one volume."""
     project = context.project
-    cpu = format_cpu(project.cpu + 2 * pooler_cpu(project) + SPARE_CPU)
+    cpu = format_cpu(project.cpu + 2 * POOLER_CPU + SPARE_CPU)
     memory = format_bytes(project.memory + 2 * pooler_memory(project) + SPARE_MEMORY)
     hard = {
         "requests.cpu": cpu,

@@ -29,11 +29,6 @@ SHUTDOWN_SECONDS = 60
 START_SECONDS = 3600
 
 
-def pooler_cpu(project: Project) -> int:
-    """Millicores of one pooler."""
-    return CPU_MILLICORES
-
-
 def pooler_memory(project: Project) -> int:
     """Bytes of one pooler: its clients have buffers."""
     return BASE_MEMORY + -(-project.clients // CLIENTS_PER_MIB) * MIB
@@ -137,7 +132,7 @@ def _container(context: Context) -> Body:
         "imagePullPolicy": "IfNotPresent",
         "args": [f"{CONFIG_DIRECTORY}/pgbouncer.ini"],
         "ports": [{"name": "pooler", "containerPort": context.POOLER_PORT, "protocol": "TCP"}],
-        "resources": guaranteed(cpu=format_cpu(pooler_cpu(context.project)), memory=memory),
+        "resources": guaranteed(cpu=format_cpu(CPU_MILLICORES), memory=memory),
         "securityContext": dict(CONTAINER_SECURITY),
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         "startupProbe": {

@@ -69,7 +69,8 @@ def _schema() -> Body:
         "managedBy": {"type": "string", "enum": list(MANAGERS)},
     }
     stamp = _object({"uid": _TEXT, "version": _TEXT}, required=["uid", "version"])
-    condition = _object({key: _TEXT for key in ("type", "status", "reason", "message", "lastTransitionTime")})
+    words = dict.fromkeys(("type", "status", "reason", "message", "lastTransitionTime"), _TEXT)
+    condition = _object(words, required=["type", "status"])
     status = {
         "uid": {**_TEXT, "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "a uid never changes"}]},
         "phase": _TEXT,
@@ -84,11 +85,8 @@ def _schema() -> Body:
         "endpoints": {"type": "object", "additionalProperties": _TEXT, "x-kubernetes-map-type": "atomic"},
         "stamps": {"type": "object", "additionalProperties": stamp, "x-kubernetes-map-type": "atomic"},
     }
-    condition["required"] = ["type", "status"]
-    root = _object(
-        {"spec": _object(spec, required=["tier", "managedBy"]), "status": _object(status)}, required=["spec"]
-    )
-    return root
+    parts = {"spec": _object(spec, required=["tier", "managedBy"]), "status": _object(status)}
+    return _object(parts, required=["spec"])
 
 
 def _object(properties: Mapping[str, object], *, required: list[str] | None = None) -> Body:

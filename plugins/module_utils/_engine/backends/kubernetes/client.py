@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The one place that speaks HTTP to an API server. Authentication and connections are those of the package kubernetes."""
+"""The one place that speaks HTTP to an API server. Identity and connections are those of the package kubernetes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 from ...deadline import Backoff, Deadline, retrying
@@ -69,7 +69,7 @@ class Client:
         self._lock = threading.Lock()
         self._counts = {"reads": 0, "writes": 0}
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from types import TracebackType
+from typing import Self
 
 from ...deadline import Deadline
 from ...errors import BackendError, Conflict, NotFound, SafetyStop
@@ -48,7 +49,7 @@ class Lease:
         self._lost = ""
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
-    def __enter__(self) -> Lease:
+    def __enter__(self) -> Self:
         self._take()
         self._thread.start()
         return self

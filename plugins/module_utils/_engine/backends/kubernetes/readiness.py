@@ -8,7 +8,6 @@ from enum import StrEnum
 
 from ...objects import Body
 
-
 # What a project waits for; the rest is ready as soon as it exists.
 WAITED_KINDS = frozenset({"StatefulSet", "Deployment"})
 

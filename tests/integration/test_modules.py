@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The modules as a user runs them: by ansible-playbook, with what is on the screen."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+from fix_engine import TIERS
+
+
+@pytest.fixture
+def play(engine, tmp_path):
+    """Runs one module; returns its result and everything that was printed."""
+
+    def run(module, *flags, kubeconfig=None, ok=True, **arguments):
+        arguments.setdefault("kubeconfig", str(kubeconfig or engine.server.kubeconfig))
+        tasks = [
+            {"name": "Run", f"supalove.platform.{module}": arguments, "register": "r", "ignore_errors": True},
+            {
+                "name": "Keep",
+                "ansible.builtin.copy": {"content": "{{ r | to_json }}", "dest": str(tmp_path / "result")},
+            },
+        ]
+        # check_mode: false keeps the result in check mode, too.
+        tasks[1] |= {"check_mode": False, "diff": False, "no_log": True}
+        vars_ = {"ansible_python_interpreter": sys.executable}
+        play = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": vars_, "tasks": tasks}]
+        (tmp_path / "play.yml").write_text(yaml.safe_dump(play, sort_keys=False))
+        environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": os.environ["SUPALOVE_COLLECTIONS"]}
+        done = subprocess.run(
+            [sys.executable, "-m", "ansible", "playbook", str(tmp_path / "play.yml"), "-i", "localhost,", *flags],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        result = json.loads((tmp_path / "result").read_text())
+        assert result.get("failed", False) is not ok, result
+        return result, done.stdout + done.stderr
+
+    return run
+
+
+def test_from_nothing_to_a_project_and_again_without_a_change(engine, ref, play):
+    projects = {ref: {"tier": "free"}}
+    with engine.ready_workloads(ref):
+        first, printed = play("projects", "-vvv", "--diff", projects=projects, tiers=TIERS)
+    assert first["changed"] is True
+    assert first["counts"] == {"changed": 1, "unchanged": 0, "waiting": 0, "failed": 0}
+    assert first["outcomes"][0]["endpoints"]["secret"] == f"p-{ref}/credentials"
+    assert "workloads ready: 2 of 2" in printed
+    for word in engine.secret(ref).values():
+        assert word not in printed or word.endswith(("_owner", "_probe"))
+    again, _printed = play("projects", projects=projects, tiers=TIERS)
+    assert (again["changed"], again["outcomes"], again["requests"]["writes"]) == (False, [], 0)
+    assert "invocation" not in again
+
+
+def test_check_mode_with_diff_shows_each_object_and_changes_none(ref, play):
+    result, printed = play("projects", "--check", "--diff", projects={ref: {"tier": "free"}}, tiers=TIERS)
+    assert result["changed"] is True
+    assert result["requests"]["writes"] == 0
+    assert f"StatefulSet/p-{ref}/postgresql (create: it does not exist)" in printed
+
+
+def test_check_mode_before_there_is_a_cluster_plans_everything(tmp_path, play):
+    missing = tmp_path / "not-yet"
+    result, printed = play("projects", "--check", kubeconfig=missing, projects={"acme": {"tier": "free"}}, tiers=TIERS)
+    assert result["counts"]["changed"] == 1
+    assert "There is no cluster yet" in printed
+    assert play("platform", "--check", kubeconfig=missing, tiers=TIERS)[0]["changed"] is True
+    assert play("project_info", "--check", kubeconfig=missing)[0]["projects"] == []
+
+
+def test_wrong_input_is_told_at_once_and_before_any_connection(tmp_path, play):
+    projects = {"www": {"tier": "free"}, "acme": {"tier": "gold"}}
+    tiers = {"free": {**TIERS["free"], "memory": "4GB"}}
+    result, _printed = play("projects", kubeconfig=tmp_path / "missing", projects=projects, tiers=tiers, ok=False)
+    assert [one["path"] for one in result["problems"]] == [
+        "supalove_tiers.free.memory",
+        "supalove_projects.www",
+        "supalove_projects.acme.tier",
+    ]
+    assert "found '4GB', allowed is a whole number with Mi, Gi or Ti" in result["msg"]
+
+
+def test_a_project_that_fails_fails_the_task_with_its_reason(engine, ref, play):
+    engine.server.request("POST", "/api/v1/namespaces", {"metadata": {"name": f"p-{ref}"}})
+    result, _printed = play("projects", projects={ref: {"tier": "free"}}, tiers=TIERS, wait=False, ok=False)
+    assert f"{ref}: create Namespace/p-{ref}: it exists and does not carry the label" in result["msg"]
+    assert result["outcomes"][0]["failure"]["step"] == "create"
+
+
+def test_project_info_tells_state_and_never_a_password(engine, ref, play):
+    engine.settle({ref: {"tier": "free"}})
+    result, printed = play("project_info", "-vvv", refs=[ref, "nobody"])
+    (project,) = result["projects"]
+    assert (project["ref"], project["phase"], project["ready"]) == (ref, "Ready", True)
+    assert engine.secret(ref)["owner.password"] not in printed + json.dumps(result)
+
+
+def test_project_info_says_what_is_not_ready(engine, ref, play):
+    engine.reconcile({ref: {"tier": "free"}})
+    (project,) = play("project_info", refs=[ref])[0]["projects"]
+    assert project["ready"] is False
+    assert len(project["waiting_for"]) == 2
+
+
+def test_without_the_kubernetes_package_the_error_names_it(tmp_path, play, monkeypatch):
+    (tmp_path / "kubernetes.py").write_text("raise ImportError('not installed')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    result, _printed = play("projects", projects={}, tiers=TIERS, ok=False)
+    assert "Failed to import the required Python library (kubernetes)" in result["msg"]
+
+
+def test_the_platform_module_changes_nothing_when_all_is_there(play):
+    assert play("platform", tiers=TIERS)[0]["changed"] is False

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from fix_engine import TIERS
+
+PRIORITY_CLASS = "/apis/scheduling.k8s.io/v1/priorityclasses/supalove-free"
+STORAGE_CLASS = "/apis/storage.k8s.io/v1/storageclasses/supalove-retain"
+
+
+def steps(report):
+    return [f"{step.action} {step.id}" for step in report.outcomes[0].steps]
+
+
+def test_a_prepared_platform_is_left_alone(engine):
+    report = engine.prepare()
+    assert (report.changed, report.writes) == (False, 0)
+
+
+def test_volumes_of_tenants_outlive_their_claims(engine):
+    assert engine.server.request("GET", STORAGE_CLASS)["reclaimPolicy"] == "Retain"
+
+
+def test_a_new_tier_is_one_new_priority_class(engine):
+    tiers = {**TIERS, "extra": {**TIERS["free"], "priority": 7}}
+    check = engine.prepare(tiers=tiers, check=True)
+    assert check.writes == 0
+    assert steps(check) == steps(engine.prepare(tiers=tiers)) == ["create PriorityClass/supalove-extra"]
+
+
+def test_a_priority_that_cannot_change_is_refused_before_any_write(engine):
+    report = engine.prepare(tiers={"free": {**TIERS["free"], "priority": 9}})
+    assert "value is 0, wanted is 9; this cannot be changed in place" in report.outcomes[0].failure.reason
+    assert report.writes == 0
+
+
+def test_what_somebody_changed_on_the_platform_is_repaired(engine):
+    engine.server.merge(PRIORITY_CLASS, {"description": "mine"})
+    assert steps(engine.prepare()) == ["update PriorityClass/supalove-free"]
+    assert engine.prepare().writes == 0
+
+
+def test_a_definition_edited_by_hand_is_repaired(engine):
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/supaloveprojects.supalove.cloud"
+    engine.server.merge(path, {"spec": {"names": {"shortNames": ["x"]}}})
+    assert steps(engine.prepare()) == ["update CustomResourceDefinition/supaloveprojects.supalove.cloud"]
