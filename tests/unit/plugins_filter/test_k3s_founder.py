@@ -23,7 +23,9 @@ def decide(
         answers=[{"status": 200, "content": ca[name]} if name in ca else {"status": -1} for name in names],
         traces=[{"files": [{"path": "/x/server/db"}] if name in database else []} for name in names],
         records=[
-            {"content": base64.b64encode(yaml.safe_dump(record[name]).encode())} if name in record else {"skipped": True}
+            {"content": base64.b64encode(yaml.safe_dump(record[name]).encode())}
+            if name in record
+            else {"skipped": True}
             for name in names
         ],
         choices=CHOICES,

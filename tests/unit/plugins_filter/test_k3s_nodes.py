@@ -42,7 +42,9 @@ def test_a_reserved_label_is_left_to_the_api() -> None:
 
 
 def test_a_taint_without_effect_is_refused_with_its_host() -> None:
-    with pytest.raises(AnsibleFilterError, match="agent: k3s_node_taints .* found gpu=yes, allowed is key=value:Effect"):
+    with pytest.raises(
+        AnsibleFilterError, match=r"agent: k3s_node_taints .* found gpu=yes, allowed is key=value:Effect"
+    ):
         nodes(agent={"k3s_node_taints": ["gpu=yes"]})
 
 
