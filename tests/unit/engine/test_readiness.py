@@ -12,6 +12,7 @@ OLD = {"observedGeneration": 1}
 CURRENT = {"observedGeneration": 2, "updatedReplicas": 1}
 STATEFUL = {**CURRENT, "currentRevision": "b", "updateRevision": "b"}
 STUCK = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "no progress"}
+REFUSED = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
 
 
 def an_object(kind, status):
@@ -31,6 +32,7 @@ def an_object(kind, status):
         ("Deployment", {**CURRENT, "replicas": 2, "availableReplicas": 2}, State.WAITING, "1 pods of the old version"),
         ("Deployment", {**CURRENT, "replicas": 1}, State.WAITING, "0 of 1 pods are ready"),
         ("Deployment", {**CURRENT, "replicas": 1, "availableReplicas": 1}, State.READY, ""),
+        ("Deployment", {**CURRENT, "conditions": [REFUSED]}, State.WAITING, "exceeded quota"),
         ("Deployment", {**CURRENT, "conditions": [STUCK]}, State.FAILED, "no progress"),
         ("CustomResourceDefinition", {}, State.WAITING, "does not serve it yet"),
         ("ConfigMap", {}, State.READY, ""),

@@ -70,31 +70,37 @@ class Lease:
             raise SafetyStop(f"The run stopped, because its lease {self._id} was lost: {self._lost}. Run again.")
 
     def _take(self) -> None:
-        seen = ""
-        since = time.monotonic()
+        """Try until it is ours; `seen` is the holder's last sign of life, `since` when we saw it first."""
+        seen, since = "", time.monotonic()
         while True:
             body = self._read()
-            if body is None:
-                if self._write("POST", collection_path("Lease", self._id.namespace), self._body({})):
+            spec = (body or {}).get("spec") or {}
+            sign = f"{spec.get('holderIdentity')} {spec.get('renewTime')}"
+            silent = time.monotonic() - since if sign == seen else 0.0
+            if not self._blocks(spec) or silent > float(spec["leaseDurationSeconds"]):
+                if self._claim(body):
                     return
+                # Somebody was faster; what we knew of the holder is void.
+                seen = ""
                 continue
-            spec = body.get("spec") or {}
-            moment = f"{spec.get('holderIdentity')} {spec.get('renewTime')}"
-            if seen and moment != seen and spec.get("holderIdentity"):
-                raise SafetyStop(self._held(spec))
             if not seen:
-                self._progress.note(f"another run holds the lease: {spec['holderIdentity']}") if self._blocks(
-                    spec
-                ) else None
-            waited = time.monotonic() - since
-            if not self._blocks(spec) or waited > float(spec.get("leaseDurationSeconds") or 0):
-                if self._write("PUT", object_path(self._id), self._body(body)):
-                    return
-                seen, since = "", time.monotonic()
-                continue
-            seen = moment
-            self._deadline.require(f"the lease {self._id}, held by {spec.get('holderIdentity')}")
+                self._announce(spec)
+                seen, since = sign, time.monotonic()
+            elif sign != seen:
+                raise SafetyStop(self._held(spec))
+            self._deadline.require(f"the lease {self._id}, held by {spec['holderIdentity']}")
             time.sleep(POLL_SECONDS)
+
+    def _claim(self, body: Body | None) -> bool:
+        if body is None:
+            return self._write("POST", collection_path("Lease", self._id.namespace), self._body({}))
+        return self._write("PUT", object_path(self._id), self._body(body))
+
+    def _announce(self, spec: Body) -> None:
+        self._progress.note(
+            f"another run holds the lease: {spec['holderIdentity']}; "
+            f"taking over if it gives no sign of life for {spec['leaseDurationSeconds']} s"
+        )
 
     def _blocks(self, spec: Body) -> bool:
         """True if the lease may be somebody's."""

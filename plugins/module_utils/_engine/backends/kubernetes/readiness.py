@@ -61,6 +61,8 @@ def _deployment(body: Body) -> Readiness:
     for condition in status.get("conditions") or ():
         if condition.get("type") == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded":
             return Readiness(state=State.FAILED, reason=str(condition.get("message") or "it made no progress"))
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            return _waiting(str(condition.get("message") or "its pods cannot be created"))
     updated = status.get("updatedReplicas", 0)
     if updated < wanted:
         return _waiting(f"{updated} of {wanted} pods are of the new version")

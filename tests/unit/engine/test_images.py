@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import IMAGES
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render import database, pooler
+from builders import one
+
+ROOT = Path(__file__).parents[3] / "images"
+
+
+def recipe(name):
+    return yaml.safe_load((ROOT / name / "recipe.yml").read_text())
+
+
+@pytest.mark.parametrize("name", sorted(IMAGES))
+def test_the_default_image_is_the_one_that_its_recipe_makes(name):
+    assert IMAGES[name] == f"{recipe(name)['name']}:{recipe(name)['tag']}"
+
+
+@pytest.mark.parametrize(("name", "user"), [("postgresql", database.USER), ("pgbouncer", pooler.USER)])
+def test_pods_run_as_the_user_of_their_image(name, user):
+    (account,) = recipe(name)["users"].values()
+    assert recipe(name)["config"]["user"] == f"{user}:{user}"
+    assert (account["uid"], account["gid"]) == (user, user)
+
+
+def test_the_probe_of_the_pooler_is_in_its_image():
+    (container,) = one("Deployment", "pooler")["spec"]["template"]["spec"]["containers"]
+    program = container["readinessProbe"]["exec"]["command"][0]
+    assert (ROOT / "pgbouncer" / "root" / program.lstrip("/")).is_file()
