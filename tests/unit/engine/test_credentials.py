@@ -33,7 +33,7 @@ def test_a_password_that_saslprep_could_change_is_refused():
 
 
 def test_passwords_do_not_repeat_and_need_no_quoting():
-    made = {generate_password().reveal() for _ in range(100)}
+    made = {generate_password().reveal() for _number in range(100)}
     assert len(made) == 100
     assert all(word.replace("-", "").replace("_", "").isalnum() for word in made)
 

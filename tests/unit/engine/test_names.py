@@ -22,7 +22,7 @@ uids = st.text("abcdefghijklmnopqrstuvwxyz234567", min_size=12, max_size=12)
 
 
 def test_uids_are_valid_and_do_not_repeat():
-    made = {new_uid() for _ in range(1000)}
+    made = {new_uid() for _number in range(1000)}
     assert len(made) == 1000
     assert all(is_uid(uid) for uid in made)
 

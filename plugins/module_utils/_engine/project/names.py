@@ -101,4 +101,4 @@ def is_uid(text: str) -> bool:
 
 def new_uid(choose: Callable[[str], str] = secrets.choice) -> Uid:
     """A fresh uid: 60 random bits; `choose` picks one letter of a text."""
-    return Uid("".join(choose(_UID_LETTERS) for _ in range(UID_LENGTH)))
+    return Uid("".join(choose(_UID_LETTERS) for _letter in range(UID_LENGTH)))

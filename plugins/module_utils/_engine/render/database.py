@@ -132,6 +132,8 @@ def _stateful_set(context: Context, files: dict[str, str]) -> Desired:
         "replicas": 1,
         "serviceName": context.POSTGRESQL,
         "selector": {"matchLabels": context.labels(context.POSTGRESQL)},
+        # With OrderedReady a pod that cannot start is not replaced by one of a mended template.
+        "podManagementPolicy": "Parallel",
         "updateStrategy": {"type": "RollingUpdate"},
         "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
         "template": context.pod_template(context.POSTGRESQL, config=files, user=USER, spec=pod),

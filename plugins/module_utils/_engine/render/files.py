@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
-Value = str | int | bool
+Value: TypeAlias = "str | int | bool"
 
 HEADER = "written by supalove; changes made here are lost"
 

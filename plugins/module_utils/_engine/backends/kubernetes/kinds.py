@@ -51,7 +51,12 @@ PROJECT_KINDS: Mapping[str, Kind] = MappingProxyType(
         "ConfigMap": _namespaced("v1", "configmaps"),
         "Service": _namespaced("v1", "services", "spec.clusterIP"),
         "StatefulSet": _namespaced(
-            "apps/v1", "statefulsets", "spec.selector", "spec.serviceName", "spec.volumeClaimTemplates"
+            "apps/v1",
+            "statefulsets",
+            "spec.selector",
+            "spec.serviceName",
+            "spec.podManagementPolicy",
+            "spec.volumeClaimTemplates",
         ),
         "Deployment": _namespaced("apps/v1", "deployments", "spec.selector"),
     }
