@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import os
 import secrets
 import socket
 import ssl
@@ -174,7 +173,6 @@ def _listens(address: str) -> bool:
 
 def main(settings: Settings) -> None:
     """`k3s agent`: join, run the node, stay."""
-    os.umask(0o077)
     family = processes.Family()
     found = join(settings, "node")
     while True:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
-import os
 import secrets
 import socket
 import time
@@ -27,7 +26,6 @@ LOCAL_STORAGE = "/var/lib/rancher/k3s/storage"
 
 def main(settings: Settings) -> None:
     """`k3s server`: start everything in order, stay."""
-    os.umask(0o077)
     if settings["server"]:
         _refuse_to_join(settings)
     family = processes.Family()
@@ -61,6 +59,8 @@ class Control:
 
     def write_files(self) -> None:
         tls = self.tls
+        tls.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.home.chmod(0o700)
         self.server_ca = pki.Authority(tls / "server-ca.crt", "k3s-server-ca")
         self.client_ca = pki.Authority(tls / "client-ca.crt", "k3s-client-ca")
         header_ca = pki.Authority(tls / "request-header-ca.crt", "k3s-request-header-ca")
