@@ -15,14 +15,20 @@ from . import playbook
 POLL_SECONDS = 0.2
 
 
-def at(moment: Callable[[], bool], name: str, inventory: Path, act: Callable[[], None] | None, seconds: float) -> str:
-    """Run a playbook, and when `moment` has come do `act` beside it, or end the run with SIGKILL if there is none.
+def at(
+    moment: Callable[[], bool],
+    run_of: tuple[str, Path, *tuple[str, ...]],
+    seconds: float,
+    act: Callable[[], None] | None = None,
+) -> tuple[int, str]:
+    """Run a playbook (name, inventory, options); when `moment` has come do `act` beside it, or else kill the run.
 
-    Returns the run's output. AssertionError when the run ended before the moment, or the moment did not come in time.
+    Returns the run's exit code and output. AssertionError when the run ended before the moment came, or `seconds`
+    passed before it.
     """
     with Path(os.devnull).open() as nothing:
         run = subprocess.Popen(
-            playbook.command(name, inventory), env=playbook.environment(Path(os.devnull)), stdin=nothing, text=True,
+            playbook.command(*run_of), env=playbook.environment(Path(os.devnull)), stdin=nothing, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:
@@ -31,7 +37,8 @@ def at(moment: Callable[[], bool], name: str, inventory: Path, act: Callable[[],
             act()
         else:
             os.killpg(run.pid, signal.SIGKILL)
-        return run.communicate(timeout=seconds)[0]
+        output = run.communicate(timeout=seconds)[0]
+        return run.returncode, output
     finally:
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)
