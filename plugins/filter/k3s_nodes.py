@@ -91,7 +91,7 @@ def node_of(
             f"{host}: k3s_node_taints or k3s_pool_taints: found {', '.join(wrong)}, "
             "allowed is key=value:Effect with NoSchedule, PreferNoSchedule or NoExecute"
         )
-    by_key = {(re.split("[=:]", taint)[0], taint.rsplit(":", 1)[1]): taint for taint in asked}
+    by_key = {(re.split("[=:]", taint, maxsplit=1)[0], taint.rsplit(":", 1)[1]): taint for taint in asked}
     return {
         "name": own.get("k3s_node_name", host),
         "address": str(own.get("k3s_node_ip") or own.get("ansible_host") or host).split(",")[0],

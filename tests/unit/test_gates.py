@@ -13,7 +13,7 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # Modules of the action group talk to a platform; these work on a host or a file and take no connection.
-HOST_MODULES = {"host_info", "release_file"}
+HOST_MODULES = {"host_info", "node_settings", "release_file"}
 
 
 def requirements(path: str) -> dict[str, str]:

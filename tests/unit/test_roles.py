@@ -34,7 +34,7 @@ def test_documented_defaults_are_the_real_ones(role: str) -> None:
 def test_defaults_have_the_documented_type(role: str) -> None:
     options = documented(role)
     for name, value in load(role, "defaults", "main.yml").items():
-        assert type(value) is TYPES[options[name]["type"]], name
+        assert value.__class__ is TYPES[options[name]["type"]], name
 
 
 @pytest.mark.parametrize("role", NAMES)
