@@ -65,7 +65,7 @@ def test_a_host_that_does_not_answer_is_named_before_anything_is_changed(lab: Pa
         hosts.power_on(HOST)
     assert done.code != 0
     assert done.changes == frozenset()
-    assert "data-2: reachable" in " ".join(done.output.split())
+    assert "data-2: connection: found" in " ".join(done.output.split())
 
 
 @pytest.mark.usefixtures("platform")

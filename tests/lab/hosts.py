@@ -138,13 +138,13 @@ def _ensure_host(host: Host, image: str) -> None:
 
 
 def _wait_booted(host: Host) -> None:
+    """Until the host can be worked on. Units that wait for other hosts may still be starting."""
     deadline = time.monotonic() + BOOT_SECONDS
     seen = "nothing"
     while time.monotonic() < deadline:
         asked = ["podman", "exec", host.container, "systemctl", "is-system-running"]
         seen = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-        if seen in ("running", "degraded") and _accepts_ssh(host):
-            _settle(host)
+        if seen in ("starting", "running", "degraded") and _settle(host) and _accepts_ssh(host):
             return
         time.sleep(0.3)
     raise SystemExit(f"lab: {host.name} did not boot within {BOOT_SECONDS}s; systemd last said {seen!r}")
@@ -156,13 +156,17 @@ def _accepts_ssh(host: Host) -> bool:
         return s.connect_ex((host.address, 22)) == 0
 
 
-def _settle(host: Host) -> None:
+def _settle(host: Host) -> bool:
     """Let our key in, and give the host a default route: K3s and Service addresses want one
     (docs/installation/airgap.md), and the mirror, which has no way out, ends what it takes.
     """
-    podman("exec", host.container, "ip", "route", "replace", "default", "via", layout.MIRROR_ADDRESS)
-    script = "umask 077; mkdir -p /root/.ssh; cat > /root/.ssh/authorized_keys"
-    podman("exec", "-i", host.container, "sh", "-c", script, stdin=key().with_suffix(".pub").read_text())
+    script = (
+        "umask 077; mkdir -p /root/.ssh; cat > /root/.ssh/authorized_keys;"
+        f"ip route replace default via {layout.MIRROR_ADDRESS} && test -s /etc/ssh/ssh_host_ed25519_key.pub"
+    )
+    public = key().with_suffix(".pub").read_text()
+    argv = ["podman", "exec", "-i", host.container, "sh", "-c", script]
+    return subprocess.run(argv, input=public, capture_output=True, text=True, check=False).returncode == 0
 
 
 def _write_known_hosts() -> None:

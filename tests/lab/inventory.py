@@ -33,11 +33,14 @@ def inventory(members: Sequence[Host]) -> dict[str, Any]:
                 "k3s_image_archives": archives,
             },
             "children": {
-                pool: {"hosts": {h.name: {"ansible_host": h.address} for h in members if pool in h.pools}}
-                for pool in pools
+                pool: {"hosts": {h.name: _variables(h) for h in members if pool in h.pools}} for pool in pools
             },
         }
     }
+
+
+def _variables(host: Host) -> dict[str, str]:
+    return {"ansible_host": host.address, "ansible_python_interpreter": "/usr/bin/python3"}
 
 
 def write(members: Sequence[Host], path: Path) -> None:
