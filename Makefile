@@ -17,6 +17,8 @@ export ANSIBLE_COLLECTIONS_PATH := $(SUPALOVE_COLLECTIONS)
 export PATH := $(VENV)/bin:$(PATH)
 # Ansible's own directory: temporary files, collections of ansible-lint, molecule's state.
 export ANSIBLE_HOME := $(SUPALOVE_CHECKOUT_CACHE)/ansible
+# Ansible refuses a locale that the machine has not generated, and sshd takes over the client's.
+export LC_ALL := C.UTF-8
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONUNBUFFERED := 1
 export HYPOTHESIS_STORAGE_DIRECTORY := $(SUPALOVE_CHECKOUT_CACHE)/hypothesis
@@ -51,6 +53,8 @@ test-integration: venv ## The backends against a real API server
 	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) tests/integration
 
 test-molecule: venv ## The scenario cluster: check, converge, idempotence, verify
+	@tests/lab/lab down
+	@tests/lab/lab up
 	@molecule test --scenario-name cluster
 
 test-e2e: venv ## Faults, bad input and tenants' traffic on the lab's hosts

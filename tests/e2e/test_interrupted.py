@@ -6,9 +6,9 @@ Each test begins where the one before was stopped, from clean hosts to a converg
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
-import subprocess
 import urllib.request
 from pathlib import Path
 
@@ -47,8 +47,7 @@ def exists(host: layout.Host, path: str) -> bool:
 
 
 def namespace_exists() -> bool:
-    command = cluster.of_lab().command("get", "namespace", "p-demo", "--request-timeout=2s")
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    return playbook.succeeds(cluster.of_lab().command("get", "namespace", "p-demo", "--request-timeout=2s"))
 
 
 def test_a_kill_while_the_server_is_up_but_its_token_unread(clean: Path) -> None:
@@ -58,7 +57,7 @@ def test_a_kill_while_the_server_is_up_but_its_token_unread(clean: Path) -> None
 
 def test_a_power_cut_of_a_host_during_its_join_is_named_by_the_run(lab: Path) -> None:
     """The host is lost while a task is on it, or found missing among the nodes."""
-    run = ("site", lab, "-e", "k3s_ready_timeout_seconds=30")
+    run = ("site", lab, "-e", json.dumps({"k3s_ready_timeout_seconds": 60}))
     code, output = interrupt.at(lambda: exists(JOINER, AGENT_TOKEN), run, SECONDS, lambda: hosts.power_cut(JOINER))
     hosts.power_on(JOINER)
     assert code != 0

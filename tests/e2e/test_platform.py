@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def test_a_label_edited_by_hand_is_the_one_change_that_a_check_names(platform: C
     platform.kubectl("label", "node", "data-1", f"{label}=maybe", "--overwrite")
     check = playbook.run("cluster", lab, "--check", "--diff")
     assert len(check.changes) == 1, check.changes
-    differing = [line for line in check.output.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    differing = [line for line in check.output.splitlines() if re.match(r"[+-](?![+-])", line)]
     assert {line[0] for line in differing} == {"+", "-"}
     assert all(label in line for line in differing), differing
     assert playbook.run("cluster", lab).code == 0

@@ -9,7 +9,7 @@ from lab import hosts, layout
 pytestmark = pytest.mark.usefixtures("platform")
 
 SECONDS = 6
-SERVER = "https://10.89.77.11:6443"
+SERVER = f"https://{layout.host('control-1').address}:6443"
 
 
 def k3s(host: str, *arguments: str) -> str:

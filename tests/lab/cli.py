@@ -20,7 +20,8 @@ from .shell import say, timed
 
 
 def main(argv: Sequence[str]) -> int:
-    arguments = _parser().parse_args(argv)
+    # Options after `kubectl` are kubectl's own.
+    arguments = _parser().parse_args([*argv[:1], "--", *argv[1:]] if argv[:1] == ["kubectl"] else argv)
     result = arguments.act(arguments)
     return int(result or 0)
 

@@ -12,14 +12,18 @@ import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from . import artifacts, layout
 from .layout import Host
 from .shell import podman, run, say, timed
 
 BOOT_SECONDS = 90
+MADE_OF = f"{layout.LABEL}.made-of"
 VOLUMES = {"rancher": "/var/lib/rancher", "kubelet": "/var/lib/kubelet"}  # overlay on overlay does not work
-SSH_OPTIONS = ("-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=10")
+# A host that dies during a task is noticed within seconds, not when TCP gives up.
+ALIVE = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3")
+SSH_OPTIONS = ("-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=10", *ALIVE)
 
 
 def key() -> Path:
@@ -64,8 +68,21 @@ def down(hosts: Iterable[Host] | None = None) -> None:
 
 def running() -> dict[str, str]:
     """State of each container of ours, by its name."""
+    return {name: each["State"] for name, each in _containers().items()}
+
+
+def _containers() -> dict[str, dict[str, Any]]:
     found = json.loads(podman("ps", "-a", "--filter", f"label={layout.LABEL}", "--format", "json") or "[]")
-    return {each["Names"][0]: each["State"] for each in found}
+    return {each["Names"][0]: each for each in found}
+
+
+def _made_of(image: str, mounted: Path) -> str:
+    """What a container is made of. One of another image, or of a folder that was deleted since, is of no use."""
+    return f"{image} {mounted} {mounted.stat().st_ino}"
+
+
+def _is_current(name: str, made_of: str) -> bool:
+    return bool(_containers().get(name, {}).get("Labels", {}).get(MADE_OF) == made_of)
 
 
 def ssh_command(host: Host, *command: str) -> list[str]:
@@ -104,37 +121,41 @@ def _ensure_network() -> None:
 
 def _ensure_mirror(image: str) -> None:
     name = f"{layout.PREFIX}-mirror"
-    if running().get(name) == "running":
+    made_of = _made_of(image, artifacts.tree())
+    if running().get(name) == "running" and _is_current(name, made_of):
         return
     subprocess.run(["podman", "rm", "-f", name], capture_output=True, check=False)
     serve = ("-u", "-m", "http.server", "80", "--directory", "/srv")
     mount = ("-v", f"{artifacts.tree()}:/srv:ro", "--entrypoint", "/usr/bin/python3")
-    podman(*_run_flags(name, layout.MIRROR_ADDRESS), *mount, image, *serve)
+    podman(*_run_flags(name, layout.MIRROR_ADDRESS, made_of), *mount, image, *serve)
 
 
-def _run_flags(name: str, address: str) -> list[str]:
+def _run_flags(name: str, address: str, made_of: str) -> list[str]:
     return [
         "run", "-d", "--runtime", "runc", "--name", name, "--hostname", name.removeprefix(f"{layout.PREFIX}-"),
-        "--label", layout.LABEL, "--network", layout.NETWORK, "--ip", address, "--cgroupns=private",
+        "--label", layout.LABEL, "--label", f"{MADE_OF}={made_of}", "--cgroupns=private",
+        "--network", layout.NETWORK, "--ip", address,
         "--ulimit", "nofile=20000:20000", "--ulimit", "nproc=30000:30000",
     ]  # fmt: skip
 
 
 def _ensure_host(host: Host, image: str) -> None:
+    mounted = layout.cache() / "binaries"
+    made_of = _made_of(image, mounted)
     state = running().get(host.container)
-    if state == "running":
+    if state and _is_current(host.container, made_of):
+        if state != "running":
+            podman("start", host.container)
         return
-    if state:
-        podman("start", host.container)
-        return
+    down([host])
     volumes = []
     for name, path in VOLUMES.items():
         volume = f"{host.container}-{name}"
         podman("volume", "create", "--label", layout.LABEL, volume)
         volumes += ["-v", f"{volume}:{path}"]
-    volumes += ["-v", f"{layout.cache() / 'binaries'}:{layout.BINARIES_ON_HOST}:ro"]
+    volumes += ["-v", f"{mounted}:{layout.BINARIES_ON_HOST}:ro"]
     system = ("--privileged", "--systemd=always", "--tmpfs", "/tmp", "--tmpfs", "/run")
-    podman(*_run_flags(host.container, host.address), *system, *volumes, image, "/sbin/init")
+    podman(*_run_flags(host.container, host.address, made_of), *system, *volumes, image, "/sbin/init")
 
 
 def _wait_booted(host: Host) -> None:

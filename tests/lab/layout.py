@@ -18,6 +18,7 @@ NETWORK = PREFIX
 SUBNET = "10.89.77.0/24"
 GATEWAY = "10.89.77.1"
 MIRROR_ADDRESS = "10.89.77.2"
+UNUSED_ADDRESS = "10.89.77.3"  # nobody is there: what a mirror that is down looks like
 BINARIES_ON_HOST = "/opt/lab/binaries"
 
 

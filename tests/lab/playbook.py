@@ -45,6 +45,7 @@ def environment(stages: Path) -> dict[str, str]:
         "ANSIBLE_CALLBACKS_ENABLED": "stages",
         "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH") or _collections(),
         "LAB_STAGES": str(stages),
+        "LC_ALL": "C.UTF-8",
     }
 
 
@@ -73,12 +74,17 @@ def run(name: str, inventory: Path, *options: str, show: bool = False) -> Run:
             env=environment(stages), text=True, check=False,
             stdout=None if show else subprocess.PIPE, stderr=None if show else subprocess.STDOUT,
         )  # fmt: skip
-        told: dict[str, Any] = json.loads(stages.read_text()) if stages.exists() else {}
+        told: dict[str, Any] = json.loads(stages.read_text().splitlines()[-1]) if stages.exists() else {}
     plays = tuple((play["name"], play["seconds"]) for play in told.get("plays", ()))
     changes = frozenset((host, task) for host, task in told.get("changed", ()))
     return Run(
         code=done.returncode, output=done.stdout or "", plays=plays, changes=changes, hosts=told.get("hosts", {})
     )
+
+
+def succeeds(command: Sequence[str]) -> bool:
+    """Whether a program ends with 0; what it prints is nobody's business."""
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

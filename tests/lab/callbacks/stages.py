@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes how long each play took, what changed where, and the recap, to the file named by LAB_STAGES."""
+"""Adds a line to the file named by LAB_STAGES: how long each play took, what changed where, and the recap."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ansible import context
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = """
     name: stages
     type: aggregate
     short_description: Time per play, changes and the recap, as JSON for the lab
-    description: Writes them to the file that the environment variable LAB_STAGES names.
+    description: Adds a line to the file that the environment variable LAB_STAGES names.
     options: {}
 """
 
@@ -47,5 +48,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
             for (name, begun), end in zip(self._begun, ends, strict=True)
         ]
         hosts = {host: stats.summarize(host) for host in sorted(stats.processed)}
+        told = {"check": context.CLIARGS["check"], "plays": plays, "changed": self._changed, "hosts": hosts}
         if path := os.environ.get("LAB_STAGES"):
-            Path(path).write_text(json.dumps({"plays": plays, "changed": self._changed, "hosts": hosts}))
+            with Path(path).open("a") as file:
+                file.write(json.dumps(told) + "\n")

@@ -23,6 +23,7 @@ class Key:
     env: str = ""
     critical: bool = False
     acts: bool = True
+    lacks: str = ""
     choices: tuple[str, ...] = field(default=())
 
 
@@ -48,6 +49,10 @@ def message(name: str, **values: str) -> str:
     """A line of K3s' own wording, filled in."""
     text: str = _data()["messages"][name]
     return text.format(**values)
+
+
+def message_names() -> list[str]:
+    return list(_data()["messages"])
 
 
 def file(name: str) -> str:

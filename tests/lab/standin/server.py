@@ -120,9 +120,15 @@ class Control:
         """server/token, node-token, agent-token in the secure form (docs/cli/token.md)."""
         given = read_token(self.settings, "token")
         path = self.home / "token"
-        if not given:
-            given = path.read_text().strip() if path.exists() else secrets.token_hex(16)
-        password = given.rpartition(":")[2]
+        founded = (self.home / "db/etcd/member").exists()
+        kept = path.read_text().strip().rpartition(":")[2] if path.exists() else ""
+        if not founded and not self.settings["cluster-init"]:
+            raise Refused("the lab's stand-in implements no SQLite, which K3s uses without cluster-init")
+        if given.startswith("K10") and not founded:
+            raise Refused(contract.message("token_full_on_first_server"))
+        password = given.rpartition(":")[2] or kept or secrets.token_hex(16)
+        if founded and kept and password != kept:
+            raise Refused(contract.message("token_changed"))
         agent_password = read_token(self.settings, "agent-token").rpartition(":")[2] or password
         prefix = f"K10{pki.ca_hash(self.server_ca.crt.read_bytes())}::"
         self.passwords = {"server": password, "node": agent_password}
