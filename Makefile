@@ -52,9 +52,13 @@ test-unit: venv ## Pure functions and gates; seconds
 test-integration: venv ## The backends against a real API server
 	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) tests/integration
 
-test-molecule: venv ## The scenario cluster: check, converge, idempotence, verify
+test-molecule: export ANSIBLE_CALLBACK_PLUGINS := $(CURDIR)/tests/lab/callbacks
+test-molecule: export ANSIBLE_CALLBACKS_ENABLED := stages
+test-molecule: export LAB_STAGES := $(SUPALOVE_CHECKOUT_CACHE)/molecule-stages.jsonl
+test-molecule: venv ## The scenario cluster on new hosts: check, converge, idempotence, verify
 	@tests/lab/lab down
 	@tests/lab/lab up
+	@rm -f $(LAB_STAGES)
 	@molecule test --scenario-name cluster
 
 test-e2e: venv ## Faults, bad input and tenants' traffic on the lab's hosts
