@@ -34,7 +34,8 @@ help: ## Show the targets
 demo: venv ## Three throwaway hosts, the platform and its tenants on them
 	@tests/lab/lab demo
 
-demo-down: lab-down ## Remove every trace of the demo
+demo-down: venv ## Remove every trace of the demo; what was compiled stays in the cache
+	@tests/lab/lab down --images
 
 lab-up: venv ## Only the hosts
 	@tests/lab/lab up
@@ -56,7 +57,7 @@ test-molecule: export ANSIBLE_CALLBACK_PLUGINS := $(CURDIR)/tests/lab/callbacks
 test-molecule: export ANSIBLE_CALLBACKS_ENABLED := stages
 test-molecule: export LAB_STAGES := $(SUPALOVE_CHECKOUT_CACHE)/molecule-stages.jsonl
 test-molecule: venv ## The scenario cluster on new hosts: check, converge, idempotence, verify
-	@tests/lab/lab down
+	@tests/lab/lab down --topology cluster
 	@tests/lab/lab up
 	@rm -f $(LAB_STAGES)
 	@molecule test --scenario-name cluster

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     command("demo", _demo, "up, then playbooks/site.yml, then what came of it as a table")
     down = command("down", _down, "remove the lab's hosts, or with no topology everything it made in podman")
     down.add_argument("--topology", choices=layout.TOPOLOGIES, help="only these hosts")
+    down.add_argument("--images", action="store_true", help="also the hosts' image, which takes a minute to build")
     command("status", _status, "what runs, and where")
     ssh = command("ssh", _ssh, "a shell or a command on a host")
     ssh.add_argument("host")
@@ -98,7 +100,10 @@ def _down(arguments: argparse.Namespace) -> None:
     hosts.down(layout.TOPOLOGIES[arguments.topology] if arguments.topology else None)
     if not arguments.topology:
         layout.INVENTORIES["cluster"].unlink(missing_ok=True)
-        cluster.of_lab().kubeconfig.unlink(missing_ok=True)
+        shutil.rmtree(cluster.of_lab().kubeconfig.parent, ignore_errors=True)
+        shutil.rmtree(layout.state(), ignore_errors=True)
+    if arguments.images:
+        hosts.remove_images()
 
 
 def _status(_arguments: argparse.Namespace) -> int:

@@ -66,6 +66,12 @@ def down(hosts: Iterable[Host] | None = None) -> None:
             podman("network", "rm", "-f", network)
 
 
+def remove_images() -> None:
+    """Every version of the hosts' image that podman holds."""
+    for image in podman("images", "-q", "--filter", "reference=localhost/supalove-lab/host").split():
+        podman("rmi", "-f", image)
+
+
 def running() -> dict[str, str]:
     """State of each container of ours, by its name."""
     return {name: each["State"] for name, each in _containers().items()}
