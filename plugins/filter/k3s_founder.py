@@ -12,6 +12,7 @@ author:
   - Supalove contributors (@supalove)
 description:
   - Decides from what was observed, never from a host's position, unless no server has ever been started.
+  - Tells whom to ask now from who founded the cluster, so that a founder which is only stopped changes no setting.
   - Finds what contradicts the choices that were made when the cluster was founded.
 options:
   _input:
@@ -55,8 +56,9 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(host), the server to found or join the cluster with; C(founder), the one that the record names; C(serves),
-      whether it answers already; C(reason); and C(problems), a list of sentences.
+    - C(host), the server to ask now; C(founder), the one that founds the cluster or has founded it, to which the
+      others are led; C(has_database), whether that one was started before; C(serves), whether C(host) answers
+      already; C(reason), why it is C(host); and C(problems), a list of sentences.
   type: dict
 """
 
@@ -72,28 +74,48 @@ CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """What one server showed. An empty ``ca`` means that it does not answer, an empty ``record`` that it has none."""
+    """What one server showed. An empty ``ca`` means that it does not answer, an empty ``record`` that it has none.
+
+    ``damage`` says why a record that is there cannot be read.
+    """
 
     name: str
     ca: str
     has_database: bool
     record: Mapping[str, Any]
+    damage: str
 
 
 def server_from(name: str, answer: Mapping[str, Any], trace: Mapping[str, Any], record: Mapping[str, Any]) -> Server:
     """Read one server's three results; an answer that is no certificate counts as none."""
     content = str(answer.get("content", "")) if answer.get("status") == 200 else ""
-    written = yaml.safe_load(base64.b64decode(record.get("content", "")))
+    written, damage = record_from(base64.b64decode(record.get("content", "")))
     return Server(
         name=name,
         ca=content.strip() if CERTIFICATE in content else "",
         has_database=any(file["path"].endswith("/db") for file in trace.get("files", [])),
-        record=written if isinstance(written, dict) else {},
+        record=written,
+        damage=damage,
     )
 
 
+def record_from(content: bytes) -> tuple[Mapping[str, Any], str]:
+    """Read a record, or say what is wrong with it; an empty one, as a power cut leaves it, counts as none.
+
+    >>> record_from(b"founder: a"), record_from(b""), record_from(b"- a")
+    (({'founder': 'a'}, ''), ({}, ''), ({}, 'a list'))
+    """
+    try:
+        written = yaml.safe_load(content)
+    except yaml.YAMLError as error:
+        return {}, " ".join(str(error).split())
+    if isinstance(written, dict):
+        return written, ""
+    return {}, "" if written is None else f"a {type(written).__name__}"
+
+
 def decide(servers: Sequence[Server]) -> tuple[Server, str]:
-    """Give the founder and why.
+    """Give the server to ask now and why.
 
     1. A server that answers serves the cluster; of several, the one that founded it, else the first.
     2. If none answers, one that has a database, the founder first: its cluster is only stopped.
@@ -111,14 +133,26 @@ def decide(servers: Sequence[Server]) -> tuple[Server, str]:
     return next((candidates[0], reason) for reason, candidates in rules if candidates)
 
 
-def contradictions(founder: Server, choices: Mapping[str, Any], record_path: str) -> list[str]:
+def founder_of(servers: Sequence[Server], host: Server) -> Server:
+    """Give the server that the others' configuration names: the recorded one, stopped or not.
+
+    ``host`` takes its place if it has left the group, or was rebuilt: without its database, or with a record that
+    sends it to another server, it would found a second cluster.
+    """
+    recorded = [
+        server for server in servers if server.name == host.record.get("founder") == server.record.get("founder")
+    ]
+    return next((server for server in recorded if server.has_database), host)
+
+
+def contradictions(host: Server, choices: Mapping[str, Any], record_path: str) -> list[str]:
     """Give a sentence for each choice that differs from the recorded one."""
     return [
-        f"{variable}: found {asked!r} in the inventory, but the cluster was founded with {founder.record[variable]!r} "
-        f"(written in {founder.name}:{record_path}). This cannot be changed later: "
+        f"{variable}: found {asked!r} in the inventory, but the cluster was founded with {host.record[variable]!r} "
+        f"(written in {host.name}:{record_path}). This cannot be changed later: "
         f"set {variable} back, or build a new cluster"
         for variable, asked in choices.items()
-        if variable in founder.record and founder.record[variable] != asked
+        if variable in host.record and host.record[variable] != asked
     ]
 
 
@@ -149,18 +183,26 @@ def k3s_founder(
 ) -> dict[str, Any]:
     """Give the decision with every problem that forbids to act on it."""
     servers = [server_from(*results) for results in zip(names, answers, traces, records, strict=True)]
-    founder, reason = decide(servers)
+    host, reason = decide(servers)
+    founder = founder_of(servers, host)
     problems = disagreements(servers)
-    if founder.has_database and not founder.record:
+    problems += [
+        f"{server.name}:{record_path} is damaged: found {server.damage}. Copy that file from another server, or write "
+        f"it with founder (the name of the server that founded the cluster) and the values of {', '.join(choices)}"
+        for server in servers
+        if server.damage
+    ]
+    if host.has_database and not host.record and not host.damage:
         problems.append(
-            f"{founder.name} has a K3s database, but no {record_path} says how it was founded. "
-            f"Write that file with founder ({founder.name}) and the values of {', '.join(choices)}, or reset the host"
+            f"{host.name} has a K3s database, but no {record_path} says how it was founded. "
+            f"Write that file with founder ({host.name}) and the values of {', '.join(choices)}, or reset the host"
         )
-    problems += contradictions(founder, choices, record_path)
+    problems += contradictions(host, choices, record_path)
     return {
-        "host": founder.name,
-        "founder": str(founder.record.get("founder", founder.name)),
-        "serves": bool(founder.ca),
+        "host": host.name,
+        "founder": founder.name,
+        "has_database": founder.has_database,
+        "serves": bool(host.ca),
         "reason": reason,
         "problems": problems,
     }

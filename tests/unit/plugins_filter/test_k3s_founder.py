@@ -14,7 +14,7 @@ CA = "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----\n"
 
 
 def decide(
-    *, ca: dict[str, str] | None = None, database: str = "", record: dict[str, dict[str, Any]] | None = None
+    *, ca: dict[str, str] | None = None, database: str = "", record: dict[str, dict[str, Any] | bytes] | None = None
 ) -> dict[str, Any]:
     names = ["a", "b", "c"]
     ca, record = ca or {}, record or {}
@@ -23,8 +23,8 @@ def decide(
         answers=[{"status": 200, "content": ca[name]} if name in ca else {"status": -1} for name in names],
         traces=[{"files": [{"path": "/x/server/db"}] if name in database else []} for name in names],
         records=[
-            {"content": base64.b64encode(yaml.safe_dump(record[name]).encode())}
-            if name in record
+            {"content": base64.b64encode(text if isinstance(text, bytes) else yaml.safe_dump(text).encode())}
+            if (text := record.get(name)) is not None
             else {"skipped": True}
             for name in names
         ],
@@ -51,9 +51,27 @@ def test_the_founder_is_decided_from_what_was_observed(found: dict[str, Any], ho
     assert decide(**found)["host"] == host
 
 
-def test_a_rebuilt_founder_joins_the_cluster_that_others_serve() -> None:
-    decision = decide(ca={"c": CA}, record={"c": FOUNDED_BY_B})
-    assert (decision["host"], decision["founder"]) == ("c", "b")
+def test_a_founder_that_does_not_answer_is_not_asked_and_keeps_its_place() -> None:
+    decision = decide(ca={"a": CA, "c": CA}, database="abc", record=dict.fromkeys("abc", FOUNDED_BY_B))
+    assert (decision["host"], decision["founder"]) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("database", "of_b"),
+    [("c", {}), ("bc", {"b": {**FOUNDED_BY_B, "founder": "c"}})],
+    ids=["wiped", "joined by a run that did not reach the others"],
+)
+def test_a_rebuilt_founder_joins_the_cluster_that_others_serve(database: str, of_b: dict[str, Any]) -> None:
+    decision = decide(ca={"c": CA}, database=database, record={"c": FOUNDED_BY_B, **of_b})
+    assert (decision["host"], decision["founder"]) == ("c", "c")
+
+
+def test_a_founder_that_has_left_the_group_is_replaced() -> None:
+    assert decide(ca={"a": CA}, record={"a": {**FOUNDED_BY_B, "founder": "z"}})["founder"] == "a"
+
+
+def test_whether_the_founder_was_ever_started_is_told() -> None:
+    assert [decide(database=one, record={"b": FOUNDED_BY_B})["has_database"] for one in ("", "b")] == [False, True]
 
 
 def test_an_answer_that_is_no_certificate_does_not_count() -> None:
@@ -75,3 +93,14 @@ def test_a_choice_that_contradicts_the_first_boot_is_named_with_both_values() ->
 def test_a_database_without_a_record_is_refused() -> None:
     [problem] = decide(database="b")["problems"]
     assert problem.startswith("b has a K3s database, but no /x/first-boot.yaml")
+
+
+@pytest.mark.parametrize("content", [b"founder: [", b"\0\0\0", b"- a list"])
+def test_a_damaged_record_is_named_with_its_host_and_file(content: bytes) -> None:
+    [problem] = decide(database="b", record={"b": content})["problems"]
+    assert problem.startswith("b:/x/first-boot.yaml is damaged: found ")
+    assert "Copy that file from another server, or write it" in problem
+
+
+def test_an_empty_record_of_a_server_that_was_never_started_is_no_problem() -> None:
+    assert decide(record={"b": b""})["problems"] == []
