@@ -27,12 +27,18 @@ options:
     description: What is allowed, see the variables of the role P(supalove.platform.preflight#role).
     type: dict
     required: true
+  hostvars:
+    description: The variables of every host. C(k3s_node_name) is read.
+    type: dict
+    required: true
 """
 
 EXAMPLES = r"""
 - name: List the problems
   ansible.builtin.debug:
-    msg: "{{ results | supalove.platform.preflight_checks(pools=pools, limits=limits) | rejectattr('ok') }}"
+    msg: >-
+      {{ results | supalove.platform.preflight_checks(pools=pools, limits=limits, hostvars=hostvars)
+      | rejectattr('ok') }}
 """
 
 RETURN = r"""
@@ -46,14 +52,14 @@ _value:
 
 import ipaddress
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 UNITS = {"": 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 K3S_UNITS = ("k3s.service", "k3s-agent.service")
-NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
+# A DNS subdomain, no longer than the label kubernetes.io/hostname may be.
+NODE_NAME = re.compile(r"(?=.{1,63}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 # Firmware and kernel take their part of what is sold as 8 GiB.
 MEMORY_TOLERANCE = 0.9
 
@@ -159,28 +165,34 @@ def overlap(first: Any, second: Any) -> bool:
     return first.version == second.version and bool(first.overlaps(second))
 
 
-def check_names(infos: Mapping[str, Any]) -> Iterator[Check]:
-    """Node names are the inventory's names; host names must differ too, as everything on a node logs under them."""
-    for host in infos:
+def check_names(infos: Mapping[str, Any], hostvars: Mapping[str, Any]) -> Iterator[Check]:
+    """Nodes are known by their names; host names must differ too, as everything on a node logs under them."""
+    nodes = {host: str(hostvars[host].get("k3s_node_name", host)) for host in infos}
+    for host, node in nodes.items():
         yield Check(
             host=host,
             name="node name",
-            found=host,
-            wanted="lower-case letters, digits, '-' and '.', at most 63 characters",
-            remedy="Rename the host in the inventory and give its address as ansible_host",
-            ok=bool(NODE_NAME.fullmatch(host)),
+            found=node,
+            wanted="lower-case letters, digits, '-' and '.' between them, at most 63 characters",
+            remedy="Set k3s_node_name, or rename the host in the inventory and give its address as ansible_host",
+            ok=bool(NODE_NAME.fullmatch(node)),
         )
     hostnames = {host: info["hostname"] for host, info in infos.items() if "hostname" in info}
-    counts = Counter(hostnames.values())
-    for host, hostname in hostnames.items():
-        others = sorted(other for other, name in hostnames.items() if name == hostname and other != host)
+    yield from check_distinct("node name", nodes, remedy="Give every host a k3s_node_name of its own")
+    yield from check_distinct("host name", hostnames, remedy="Set it with hostnamectl set-hostname")
+
+
+def check_distinct(kind: str, names: Mapping[str, str], *, remedy: str) -> Iterator[Check]:
+    """No two hosts may have one name."""
+    for host, name in names.items():
+        others = sorted(other for other, same in names.items() if same == name and other != host)
         yield Check(
             host=host,
-            name="host name",
-            found=f"{hostname}, as on {', '.join(others)}" if others else hostname,
+            name=kind,
+            found=f"{name}, as on {', '.join(others)}" if others else name,
             wanted="a name of its own",
-            remedy="Set it with hostnamectl set-hostname",
-            ok=counts[hostname] == 1,
+            remedy=remedy,
+            ok=not others,
         )
 
 
@@ -304,11 +316,16 @@ def check_host(host: str, info: Mapping[str, Any], pools: Sequence[str], limits:
 
 
 def preflight_checks(
-    results: Mapping[str, Mapping[str, Any]], *, pools: Mapping[str, Any], limits: Mapping[str, Any]
+    results: Mapping[str, Mapping[str, Any]],
+    *,
+    pools: Mapping[str, Any],
+    limits: Mapping[str, Any],
+    hostvars: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """Give every check of the inventory and of every host, in a stable order."""
     infos = {host: result.get("host") or {"msg": result.get("msg")} for host, result in results.items()}
-    checks = [*check_servers(pools["control_plane"], pools["data_plane"]), *check_networks(limits), *check_names(infos)]
+    checks = [*check_servers(pools["control_plane"], pools["data_plane"]), *check_networks(limits)]
+    checks += check_names(infos, hostvars)
     for host, info in infos.items():
         member = [pool for pool in ("control_plane", "data_plane") if host in pools[pool]]
         checks += check_host(host, info, member, limits)

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
 
 ROLES = Path(__file__).parents[2] / "roles"
 NAMES = sorted(path.name for path in ROLES.iterdir() if path.is_dir())
 TYPES: dict[str, type] = {"bool": bool, "dict": dict, "int": int, "list": list, "str": str}
 TASK_FILE_LINES = 80
+DEBIAN = {"bookworm": "12"}
 
 
 def load(*parts: str) -> Any:
@@ -45,3 +47,15 @@ def test_every_variable_carries_its_roles_name(role: str) -> None:
 @pytest.mark.parametrize("path", sorted(ROLES.glob("*/tasks/*.yml")), ids=lambda path: f"{path.parts[-3]}/{path.name}")
 def test_a_task_file_fits_on_a_page(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= TASK_FILE_LINES
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_preflight_passes_the_systems_that_roles_are_tested_on(role: str) -> None:
+    [platform] = load(role, "meta", "main.yml")["galaxy_info"]["platforms"]
+    tested = {platform["name"].lower(): min(DEBIAN[name] for name in platform["versions"])}
+    assert load("preflight", "defaults", "main.yml")["preflight_systems"] == tested
+
+
+def test_the_platforms_namespace_has_one_default() -> None:
+    [exempt] = load("k3s", "defaults", "main.yml")["k3s_pod_security_exempt_namespaces"][1:]
+    assert exempt.endswith(f"default('{Platform().namespace}') }}}}")

@@ -44,10 +44,16 @@ def a_host(**changes: Any) -> dict[str, Any]:
 
 
 def problems(
-    a: dict[str, Any] | None = None, *, pools: dict[str, list[str]] | None = None, limits: dict[str, Any] | None = None
+    a: dict[str, Any] | None = None,
+    *,
+    pools: dict[str, list[str]] | None = None,
+    limits: dict[str, Any] | None = None,
+    nodes: dict[str, str] | None = None,
 ) -> list[str]:
     results = {"a": a or a_host(hostname="a"), "b": a_host(hostname="b")}
-    checks = preflight_checks(results, pools=pools or POOLS, limits={**LIMITS, **(limits or {})})
+    hostvars: dict[str, dict[str, Any]] = {"a": {}, "b": {}}
+    hostvars |= {host: {"k3s_node_name": name} for host, name in (nodes or {}).items()}
+    checks = preflight_checks(results, pools=pools or POOLS, limits={**LIMITS, **(limits or {})}, hostvars=hostvars)
     return [check["text"] for check in checks if not check["ok"]]
 
 
@@ -140,14 +146,31 @@ def test_two_hosts_of_one_name_are_both_reported() -> None:
 
 def test_an_unreachable_host_is_reported_beside_the_problems_of_others() -> None:
     results = {"a": {"unreachable": True, "msg": "Connection refused"}, "b": a_host(hostname="b", cpus=1)}
-    checks = preflight_checks(results, pools=POOLS, limits=LIMITS)
+    checks = preflight_checks(results, pools=POOLS, limits=LIMITS, hostvars={"a": {}, "b": {}})
     failed = [(check["host"], check["name"]) for check in checks if not check["ok"]]
     assert failed == [("a", "connection"), ("b", "cpus for data_plane")]
 
 
 def test_a_host_name_that_cannot_be_a_node_name_is_refused() -> None:
-    checks = preflight_checks({"Node_1": a_host(hostname="x")}, pools=POOLS, limits=LIMITS)
+    results = {"Node_1": a_host(hostname="x")}
+    checks = preflight_checks(results, pools=POOLS, limits=LIMITS, hostvars={"Node_1": {}})
     assert [check["name"] for check in checks if not check["ok"]] == ["node name"]
+
+
+@pytest.mark.parametrize("name", ["Node", "a_b", "a..b", "a.-b", "a-", "", "x" * 64, "a\n"])
+def test_a_node_name_that_is_no_dns_name_is_refused(name: str) -> None:
+    [problem] = problems(nodes={"a": name})
+    assert problem.startswith(f"a: node name: found {name}, wanted lower-case letters")
+
+
+@pytest.mark.parametrize("name", ["a", "a.b-c.d", "7", "x" * 63])
+def test_a_node_name_is_judged_instead_of_the_hosts_name_in_the_inventory(name: str) -> None:
+    assert problems(nodes={"a": name}) == []
+
+
+def test_two_nodes_of_one_name_are_both_reported() -> None:
+    found = problems(nodes={"a": "one", "b": "one"})
+    assert [text.split(",")[0] for text in found] == ["a: node name: found one", "b: node name: found one"]
 
 
 def test_every_problem_of_a_host_is_reported_at_once() -> None:
