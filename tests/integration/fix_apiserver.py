@@ -58,9 +58,10 @@ class ApiServer:
         with urllib.request.urlopen(request, context=context, timeout=20) as answer:
             return json.loads(answer.read())
 
-    def merge(self, path: str, body: Any) -> Any:
-        """Change an object as somebody would who does not know of the engine."""
-        return self.request("PATCH", path + "?fieldManager=somebody", body, "application/merge-patch+json")
+    def merge(self, path: str, body: Any, *, strategic: bool = False) -> Any:
+        """Change an object as somebody would who does not know of the engine; `strategic` adds to lists by key."""
+        content = f"application/{'strategic-' if strategic else ''}merge-patch+json"
+        return self.request("PATCH", path + "?fieldManager=somebody", body, content)
 
     def exists(self, path: str) -> bool:
         try:

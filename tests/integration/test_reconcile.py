@@ -12,6 +12,21 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.steps im
 from fix_engine import LEASE, RECORDS, Killed
 
 
+POLICIES = "/apis/networking.k8s.io/v1/namespaces/p-{}/networkpolicies"
+WORKLOADS = "/apis/apps/v1/namespaces/p-{}"
+POOLER_PORT = {"protocol": "TCP", "port": 6432}
+NEIGHBOURS = {"from": [{"podSelector": {}}], "ports": [POOLER_PORT]}
+EVERYBODY = {"podSelector": {}, "namespaceSelector": {}}
+
+
+def containers(*some):
+    return {"spec": {"template": {"spec": {"containers": list(some)}}}}
+
+
+SIDECAR = containers({"name": "spy", "image": "x:1"})
+ENVIRONMENT = containers({"name": "pooler", "env": [{"name": "PGHOST", "value": "/tmp"}]})
+
+
 def the(report, ref):
     return next(outcome for outcome in report.outcomes if outcome.ref == ref)
 
@@ -61,13 +76,22 @@ def test_check_mode_names_what_the_run_then_does_and_writes_nothing(engine, ref)
         ("/api/v1/namespaces/p-{}/services/pooler", {"spec": {"selector": {"supalove.cloud/component": "x"}}}),
         ("/api/v1/namespaces/p-{}/resourcequotas/project", {"spec": {"hard": {"pods": "100"}}}),
         ("/api/v1/namespaces/p-{}", {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}}),
-        ("/apis/networking.k8s.io/v1/namespaces/p-{}/networkpolicies/project", {"spec": {"ingress": [{}]}}),
+        (f"{POLICIES}/project", {"spec": {"ingress": [{}]}}),
+        (f"{POLICIES}/project", {"spec": {"podSelector": {"matchLabels": {"a": "b"}}}}),
+        (f"{POLICIES}/project", {"spec": {"ingress": [{**NEIGHBOURS, "from": [EVERYBODY]}]}}),
+        (f"{POLICIES}/project", {"spec": {"ingress": [{**NEIGHBOURS, "ports": [{**POOLER_PORT, "endPort": 65535}]}]}}),
+        ("/api/v1/namespaces/p-{}/resourcequotas/project", {"spec": {"hard": {"count/secrets": "9"}}}),
+        ("/api/v1/namespaces/p-{}/services/postgresql", {"spec": {"externalIPs": ["10.0.0.1"]}}),
+        ("/api/v1/namespaces/p-{}/configmaps/postgresql", {"data": {"more.conf": ""}}),
+        (f"{WORKLOADS}/statefulsets/postgresql", {"spec": {"template": {"spec": {"hostNetwork": True}}}}),
+        (f"{WORKLOADS}/deployments/pooler", SIDECAR),
+        (f"{WORKLOADS}/deployments/pooler", ENVIRONMENT),
     ],
 )
 def test_what_somebody_changed_by_hand_is_the_one_thing_repaired(engine, ref, path, change):
     projects = {ref: {"tier": "free"}, f"{ref}-b": {"tier": "free"}}
     engine.settle(projects)
-    engine.server.merge(path.format(ref), change)
+    engine.server.merge(path.format(ref), change, strategic=True)
     check = engine.reconcile(projects, check=True)
     (step,) = the(check, ref).steps
     assert "(changed by others)" in step.reason

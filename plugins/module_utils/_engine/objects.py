@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 Body = dict[str, Any]
 
@@ -77,39 +78,107 @@ def fingerprint(body: Body) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One place where a live object is not as desired. `live` is None where it says nothing."""
+    """One place where a live object is not as desired. Either side is None where it says nothing."""
 
     path: str
     live: object
     desired: object
 
     def __str__(self) -> str:
+        if self.desired is None and isinstance(self.live, dict | list):
+            return f"{self.path} is set, wanted is unset"
         if any(isinstance(value, dict | list) or len(str(value)) > SHOWN_LENGTH for value in (self.live, self.desired)):
             return f"{self.path} differs"
-        return f"{self.path} is {'unset' if self.live is None else self.live}, wanted is {self.desired}"
+        live, desired = ("unset" if value is None else value for value in (self.live, self.desired))
+        return f"{self.path} is {live}, wanted is {desired}"
 
 
-def differences(live: object, desired: object, path: str = "") -> Iterator[Difference]:
-    """Every place where `live` is not as desired. It may say more: defaults, status, other people's labels.
+ANYTHING: Final = object()
 
-    Mappings are compared key by key. Sequences have to be equally long: an element too many, such as a rule of a
-    NetworkPolicy, is a difference. An empty mapping or sequence and an absent one are the same, as the API drops both.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exact:
+    """Where a live object must not say more than is wanted, because what is added there opens or runs something.
+
+    `paths` are the roots of such places. `defaults` names what the server itself fills in below them, by path with []
+    for any element, and its value; ANYTHING where the server follows another field or chooses.
     """
-    if isinstance(desired, dict) and (live is None or isinstance(live, dict)):
-        known = live or {}
+
+    paths: tuple[str, ...] = ()
+    defaults: Mapping[str, object] = field(default_factory=dict)
+
+    def covers(self, path: str) -> bool:
+        """True if `path` is one of the roots or below one."""
+        return is_within(path, self.paths)
+
+    def is_default(self, path: str, value: object) -> bool:
+        """True if the server itself says `value` at `path`."""
+        known = self.defaults.get(_ELEMENT.sub("[]", path), _NO_DEFAULT)
+        return known is ANYTHING or known == value
+
+
+_ELEMENT = re.compile(r"\[[0-9]+\]")
+_NO_DEFAULT = object()
+NOWHERE = Exact()
+
+
+def is_within(path: str, roots: Iterable[str]) -> bool:
+    """True if `path` is one of the roots or below one."""
+    return any(path == root or path.startswith((f"{root}.", f"{root}[")) for root in roots)
+
+
+def differences(live: object, desired: object, exact: Exact = NOWHERE) -> Iterator[Difference]:
+    """Every place where `live` is not as desired, after `comparable` has taken from it what does not count."""
+    return _differences(comparable(live, desired, exact), desired, "")
+
+
+def comparable(live: object, desired: object, exact: Exact = NOWHERE, path: str = "") -> object:
+    """The part of `live` that counts beside `desired`: what is compared, and what a diff shows as the state before.
+
+    1. Of a mapping the keys that `desired` has; where `exact` covers it, all but the server's defaults.
+    2. Of a sequence every element: one too many, such as a rule of a NetworkPolicy, is a difference.
+    3. An empty mapping or sequence and an absent one are the same, as the API drops both; but not where `exact` covers
+       it: there an empty selector means everything.
+    """
+    strict = exact.covers(path)
+    if live is None and not strict and _is_hollow(desired):
+        return desired
+    if isinstance(desired, dict) and isinstance(live, dict):
+        return _comparable_mapping(live, desired, exact, path)
+    if isinstance(desired, list) and isinstance(live, list) and len(live) == len(desired):
+        pairs = enumerate(zip(live, desired, strict=True))
+        return [comparable(one, other, exact, f"{path}[{number}]") for number, (one, other) in pairs]
+    return live
+
+
+def _comparable_mapping(live: Body, desired: Body, exact: Exact, path: str) -> Body:
+    found = {key: comparable(live.get(key), value, exact, _below(path, key)) for key, value in desired.items()}
+    if exact.covers(path):
+        more = {key: value for key, value in live.items() if key not in desired}
+        found |= {key: value for key, value in more.items() if not exact.is_default(_below(path, key), value)}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _differences(live: object, desired: object, path: str) -> Iterator[Difference]:
+    if isinstance(desired, dict) and isinstance(live, dict):
+        for key in [*desired, *(key for key in live if key not in desired)]:
+            yield from _differences(live.get(key), desired.get(key), _below(path, key))
+    elif isinstance(desired, dict) and desired and live is None:
         for key, value in desired.items():
-            yield from differences(known.get(key), value, f"{path}.{key}" if path else key)
-    elif isinstance(desired, list) and (live is None or isinstance(live, list)) and len(live or []) == len(desired):
-        for number, (one, other) in enumerate(zip(live or [], desired, strict=True)):
-            yield from differences(one, other, f"{path}[{number}]")
+            yield from _differences(None, value, _below(path, key))
+    elif isinstance(desired, list) and isinstance(live, list) and len(live) == len(desired):
+        for number, (one, other) in enumerate(zip(live, desired, strict=True)):
+            yield from _differences(one, other, f"{path}[{number}]")
     elif live != desired:
         yield Difference(path=path, live=live, desired=desired)
 
 
-def restricted_to(live: object, desired: object) -> object:
-    """The part of `live` that `desired` speaks about: what a diff shows as the state before."""
-    if isinstance(desired, dict) and isinstance(live, dict):
-        return {key: restricted_to(live[key], value) for key, value in desired.items() if key in live}
-    if isinstance(desired, list) and isinstance(live, list) and len(live) == len(desired):
-        return [restricted_to(one, other) for one, other in zip(live, desired, strict=True)]
-    return live
+def _below(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _is_hollow(value: object) -> bool:
+    """True for what is empty all the way down."""
+    if isinstance(value, dict):
+        return all(_is_hollow(each) for each in value.values())
+    return value == []

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""One idempotent step at a time: server-side apply, so that only our own fields are ours."""
+"""One idempotent step at a time: server-side apply, so that only our own fields are ours.
+
+What others added where nobody may add anything (`Kind.exact`, a list's elements) stays theirs under server-side apply;
+where some is left, the object is replaced.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,12 @@ from ...steps import Action, Step
 from .client import APPLY_PATCH, Answer, Client
 from .kinds import collection_path, object_path
 from .observe import Live, read_object
+from .plan import remaining, sentence
 
 RandomBytes = Callable[[int], bytes]
+
+# Others' part of an object's metadata. The uid makes sure that it is still the same object.
+KEPT_METADATA = ("uid", "finalizers", "ownerReferences")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +52,9 @@ def apply(
     if step.id.kind == "Namespace" and step.action is Action.CREATE:
         _refuse_foreign_namespace(client, desired, deadline)
     answer = _server_side_apply(client, desired, deadline)
-    live = Live.from_object(desired.id, answer.body, with_body=False)
+    live = Live.from_object(desired.id, answer.body, with_body=True)
+    if remaining(desired, live):
+        live = _replace(client, desired, answer.body, deadline)
     changed = answer.status == 201 or before is None or live.version != before.version
     return Applied(changed=changed, live=live)
 
@@ -60,6 +70,30 @@ def _server_side_apply(client: Client, desired: Desired, deadline: Deadline) -> 
         body=with_fingerprint(desired.body),
         content=APPLY_PATCH,
     )
+
+
+def _replace(client: Client, desired: Desired, found: Body, deadline: Deadline) -> Live:
+    """Write the object as wanted, and of its metadata what others said. Raises Conflict if it still says more."""
+    wanted = with_fingerprint(desired.body)
+    meta = {key: found["metadata"][key] for key in KEPT_METADATA if key in found["metadata"]}
+    for key in ("labels", "annotations"):
+        meta[key] = {**(found["metadata"].get(key) or {}), **(wanted["metadata"].get(key) or {})}
+    answer = client.send(
+        "PUT",
+        object_path(desired.id),
+        subject=str(desired.id),
+        deadline=deadline,
+        query={"fieldManager": FIELD_MANAGER},
+        body={**wanted, "metadata": {**wanted["metadata"], **meta}},
+    )
+    live = Live.from_object(desired.id, answer.body, with_body=True)
+    left = remaining(desired, live)
+    if left:
+        writers = {entry.get("manager") for entry in answer.body["metadata"].get("managedFields") or ()}
+        others = ", ".join(sorted(str(writer) for writer in writers - {FIELD_MANAGER})) or "an admission webhook"
+        reason = f"{sentence(left)} although it was just written; stop what changes it ({others})"
+        raise Conflict(subject=str(desired.id), verb="PUT", reason=reason, status=answer.status)
+    return live
 
 
 def _create(client: Client, desired: Desired, deadline: Deadline, random_bytes: RandomBytes) -> Applied:

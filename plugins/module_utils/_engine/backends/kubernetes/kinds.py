@@ -4,29 +4,74 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from ...objects import ObjectId
+from ...objects import ANYTHING, NOWHERE, Exact, ObjectId
 from ...project.names import GROUP, RECORD_KIND, RECORD_PLURAL, VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A kind's API version and plural. `immutable` lists the fields that no update can change."""
+    """A kind's API version and plural.
+
+    `immutable` lists the fields that no update can change, `exact` those to which nobody may add anything.
+    """
 
     api_version: str
     plural: str
     namespaced: bool = True
     immutable: tuple[str, ...] = ()
+    exact: Exact = field(default=NOWHERE)
+
+
+_SPEC = Exact(paths=("spec",))
+
+# Where the server chooses, or follows another field (types.go and defaults.go of core/v1).
+_SERVICE = Exact(
+    paths=("spec",),
+    defaults={
+        "spec.clusterIP": ANYTHING,
+        "spec.clusterIPs": ANYTHING,
+        "spec.internalTrafficPolicy": "Cluster",
+        "spec.ipFamilies": ANYTHING,
+        "spec.ipFamilyPolicy": ANYTHING,
+        "spec.sessionAffinity": "None",
+        "spec.type": "ClusterIP",
+    },
+)
+
+_POD = "spec.template.spec"
+_CONTAINER_DEFAULTS = {
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+    "startupProbe.successThreshold": 1,
+    "readinessProbe.successThreshold": 1,
+}
+_POD_DEFAULTS = {
+    "dnsPolicy": "ClusterFirst",
+    "restartPolicy": "Always",
+    "schedulerName": "default-scheduler",
+    # The old name of serviceAccountName; the server keeps both the same.
+    "serviceAccount": ANYTHING,
+    "volumes[].configMap.defaultMode": 0o644,
+}
+# The pods' metadata is left out: a restart by kubectl is written there.
+_WORKLOAD = Exact(
+    paths=(_POD,),
+    defaults={
+        **{f"{_POD}.{path}": value for path, value in _POD_DEFAULTS.items()},
+        **{f"{_POD}.containers[].{path}": value for path, value in _CONTAINER_DEFAULTS.items()},
+    },
+)
 
 
 def _cluster(api_version: str, plural: str, *immutable: str) -> Kind:
     return Kind(api_version=api_version, plural=plural, namespaced=False, immutable=immutable)
 
 
-def _namespaced(api_version: str, plural: str, *immutable: str) -> Kind:
-    return Kind(api_version=api_version, plural=plural, immutable=immutable)
+def _namespaced(api_version: str, plural: str, *immutable: str, exact: Exact = NOWHERE) -> Kind:
+    return Kind(api_version=api_version, plural=plural, immutable=immutable, exact=exact)
 
 
 PLATFORM_KINDS: Mapping[str, Kind] = MappingProxyType(
@@ -43,13 +88,13 @@ PLATFORM_KINDS: Mapping[str, Kind] = MappingProxyType(
 PROJECT_KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "Namespace": PLATFORM_KINDS["Namespace"],
-        "ResourceQuota": _namespaced("v1", "resourcequotas"),
-        "LimitRange": _namespaced("v1", "limitranges"),
+        "ResourceQuota": _namespaced("v1", "resourcequotas", exact=_SPEC),
+        "LimitRange": _namespaced("v1", "limitranges", exact=_SPEC),
         "ServiceAccount": _namespaced("v1", "serviceaccounts"),
         "Secret": _namespaced("v1", "secrets", "type"),
-        "NetworkPolicy": _namespaced("networking.k8s.io/v1", "networkpolicies"),
-        "ConfigMap": _namespaced("v1", "configmaps"),
-        "Service": _namespaced("v1", "services", "spec.clusterIP"),
+        "NetworkPolicy": _namespaced("networking.k8s.io/v1", "networkpolicies", exact=_SPEC),
+        "ConfigMap": _namespaced("v1", "configmaps", exact=Exact(paths=("data",))),
+        "Service": _namespaced("v1", "services", "spec.clusterIP", exact=_SERVICE),
         "StatefulSet": _namespaced(
             "apps/v1",
             "statefulsets",
@@ -57,8 +102,9 @@ PROJECT_KINDS: Mapping[str, Kind] = MappingProxyType(
             "spec.serviceName",
             "spec.podManagementPolicy",
             "spec.volumeClaimTemplates",
+            exact=_WORKLOAD,
         ),
-        "Deployment": _namespaced("apps/v1", "deployments", "spec.selector"),
+        "Deployment": _namespaced("apps/v1", "deployments", "spec.selector", exact=_WORKLOAD),
     }
 )
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ...objects import Body, Desired, Difference, ObjectId, differences, fingerprint, restricted_to
+from ...objects import Body, Desired, Difference, ObjectId, comparable, differences, fingerprint, is_within
 from ...project.names import UID_LABEL
 from ...settings import Drift
 from ...steps import Action, Plan, Step
@@ -75,20 +75,25 @@ def plan_object(desired: Desired, live: Live | None) -> Step | None:
         return _step(Action.REFUSE, desired, stranger, None)
     if desired.is_create_only or live.body is None:
         return None
-    found = tuple(differences(live.body, desired.body))
-    before: Body = _as_body(restricted_to(live.body, desired.body))
+    found = remaining(desired, live)
+    before = _as_body(comparable(live.body, desired.body, KINDS[desired.id.kind].exact))
     fixed = tuple(one for one in found if _is_immutable(desired.id, one))
     if fixed:
         reason = (
-            f"{_sentence(fixed)}; this cannot be changed in place. Set it back, or make a new one under another name"
+            f"{sentence(fixed)}; this cannot be changed in place. Set it back, or make a new one under another name"
         )
         return _step(Action.REFUSE, desired, reason, before)
     if found:
         by_others = live.fingerprint == fingerprint(desired.body)
-        return _step(Action.UPDATE, desired, _sentence(found) + (" (changed by others)" if by_others else ""), before)
+        return _step(Action.UPDATE, desired, sentence(found) + (" (changed by others)" if by_others else ""), before)
     if live.fingerprint != fingerprint(desired.body):
         return _step(Action.UPDATE, desired, "its fingerprint is not the one of this version", before)
     return None
+
+
+def remaining(desired: Desired, live: Live) -> tuple[Difference, ...]:
+    """Every place where the object, which has been read whole, is not as wanted."""
+    return tuple(differences(live.body, desired.body, KINDS[desired.id.kind].exact))
 
 
 def _stranger(desired: Desired, live: Live) -> str | None:
@@ -101,13 +106,11 @@ def _stranger(desired: Desired, live: Live) -> str | None:
 
 
 def _is_immutable(id: ObjectId, difference: Difference) -> bool:
-    return any(
-        difference.path == path or difference.path.startswith((f"{path}.", f"{path}["))
-        for path in KINDS[id.kind].immutable
-    )
+    return is_within(difference.path, KINDS[id.kind].immutable)
 
 
-def _sentence(found: tuple[Difference, ...]) -> str:
+def sentence(found: tuple[Difference, ...]) -> str:
+    """The first differences in words, and how many more there are."""
     shown = ", ".join(str(one) for one in found[:REASON_DIFFERENCES])
     more = len(found) - REASON_DIFFERENCES
     return f"{shown} and {more} more" if more > 0 else shown
