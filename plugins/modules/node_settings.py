@@ -33,7 +33,7 @@ options:
     elements: str
     default: [/usr/local/bin/k3s, kubectl]
   timeout_seconds:
-    description: How long nodes may take until they are Ready.
+    description: How long nodes may take until they are Ready and settled.
     type: int
     default: 300
 """
@@ -50,7 +50,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 nodes:
-  description: The names of the nodes that were, or would be, changed.
+  description: The names of the nodes that were, or would be, changed; after an error, those changed before it.
   returned: always
   type: list
   elements: str
@@ -66,12 +66,18 @@ from ansible.module_utils.basic import AnsibleModule
 ANNOTATION = "node.supalove.cloud/managed"
 POLL_SECONDS = 2
 REQUEST_SECONDS = 30
+# The kubelet and the node controllers write to a node too, but not all the time.
+PATCH_ATTEMPTS = 5
 
 State = dict[str, dict[str, str]]
 
 
 class NodeError(Exception):
     """What went wrong, in words for the operator."""
+
+
+class Conflict(NodeError):
+    """Something else wrote to the node after it was read."""
 
 
 def taints_of(node: dict[str, t.Any]) -> dict[str, str]:
@@ -179,7 +185,9 @@ def run_kubectl(module: AnsibleModule, *arguments: str) -> str:
     except OSError as missing:
         raise NodeError(f"{command[0]} cannot be run: {missing.strerror}") from missing
     if code:
-        raise NodeError(f"kubectl {arguments[0]} {arguments[1]}: {' '.join((error or output).split())[:500]}")
+        said = " ".join((error or output).split())[:500]
+        kind = Conflict if "(Conflict)" in said else NodeError
+        raise kind(f"kubectl {' '.join(arguments[:3])}: {said}")
     return str(output)
 
 
@@ -189,9 +197,8 @@ def read_nodes(module: AnsibleModule) -> dict[str, dict[str, t.Any]]:
     return {item["metadata"]["name"]: item for item in items}
 
 
-def await_ready(module: AnsibleModule) -> dict[str, dict[str, t.Any]]:
+def await_ready(module: AnsibleModule, deadline: float) -> dict[str, dict[str, t.Any]]:
     """Read nodes until all asked ones are Ready, or say which are not, and why."""
-    deadline = time.monotonic() + module.params["timeout_seconds"]
     while True:
         try:
             live = read_nodes(module)
@@ -209,34 +216,57 @@ def await_ready(module: AnsibleModule) -> dict[str, dict[str, t.Any]]:
         time.sleep(POLL_SECONDS)
 
 
-def observe(module: AnsibleModule) -> dict[str, dict[str, t.Any]]:
+def observe(module: AnsibleModule, deadline: float) -> dict[str, dict[str, t.Any]]:
     """Read the nodes; a check on a host without a cluster finds none."""
     if not module.check_mode:
-        return await_ready(module)
+        return await_ready(module, deadline)
     try:
         return read_nodes(module)
     except NodeError:
         return {}
 
 
-def ensure(module: AnsibleModule) -> dict[str, t.Any]:
-    """Repair every node that differs and give the module's result."""
-    live = observe(module)
-    changed: list[str] = []
-    before_all: dict[str, State] = {}
-    after_all: dict[str, State] = {}
-    for name, asked in module.params["nodes"].items():
-        node = live.get(name, {})
+def settle(
+    module: AnsibleModule, name: str, node: dict[str, t.Any], asked: dict[str, t.Any], deadline: float
+) -> tuple[State, State] | None:
+    """Repair one node, or only say what would be; give what differed, or None if nothing did.
+
+    A node that something else has written to in between is read and compared again.
+    """
+    attempt = 1
+    while True:
         before, after = compare(node, asked)
         patch = patch_of(node or {"metadata": {"resourceVersion": ""}}, asked, before, after)
         if not patch:
-            continue
-        if not module.check_mode:
+            return None
+        if module.check_mode:
+            return before, after
+        try:
             run_kubectl(module, "patch", "node", name, "--type=merge", f"--patch={json.dumps(patch)}")
-        changed.append(name)
-        before_all[name] = {part: values for part, values in before.items() if values}
-        after_all[name] = {part: values for part, values in after.items() if values}
-    return {"changed": bool(changed), "nodes": changed, "diff": {"before": before_all, "after": after_all}}
+            return before, after
+        except Conflict as error:
+            if attempt == PATCH_ATTEMPTS or time.monotonic() >= deadline:
+                raise NodeError(
+                    f"{name} was written to by something else {attempt} times in a row; last seen: {error}. "
+                    "Run again; if it stays, look for what writes to that node (kubectl get node --watch)"
+                ) from error
+            attempt += 1
+            node = json.loads(run_kubectl(module, "get", "node", name, "--output=json"))
+
+
+def ensure(module: AnsibleModule, result: dict[str, t.Any]) -> None:
+    """Repair every node that differs; ``result`` tells at any time what was changed so far."""
+    deadline = time.monotonic() + module.params["timeout_seconds"]
+    live = observe(module, deadline)
+    for name, asked in module.params["nodes"].items():
+        found = settle(module, name, live.get(name, {}), asked, deadline)
+        if found is None:
+            continue
+        before, after = found
+        result["changed"] = True
+        result["nodes"].append(name)
+        result["diff"]["before"][name] = {part: values for part, values in before.items() if values}
+        result["diff"]["after"][name] = {part: values for part, values in after.items() if values}
 
 
 def main() -> None:
@@ -249,10 +279,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    result: dict[str, t.Any] = {"changed": False, "nodes": [], "diff": {"before": {}, "after": {}}}
     try:
-        result = ensure(module)
+        ensure(module, result)
     except NodeError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), **result)
     module.exit_json(**result)
 
 

@@ -58,6 +58,11 @@ options:
       - How long the server may be silent.
     type: int
     default: 30
+  deadline_seconds:
+    description:
+      - How long a whole download may take.
+    type: int
+    default: 1800
 """
 
 EXAMPLES = r"""
@@ -82,10 +87,12 @@ sha256:
 
 import errno
 import hashlib
+import http.client
 import json
 import os
 import re
 import shutil
+import time
 import typing as t
 import urllib.error
 
@@ -124,26 +131,64 @@ def digest_of(path: str) -> str:
             return digest.hexdigest()
     except FileNotFoundError:
         return ""
+    except OSError as error:
+        raise ReleaseError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def file_error(path: str, error: OSError) -> ReleaseError:
+    """Word what prevents a file from being written."""
+    if error.errno == errno.ENOSPC:
+        return ReleaseError(no_space(path, str(error.strerror)))
+    return ReleaseError(f"{path} cannot be written: {error.strerror or error}")
 
 
 def fetch(url: str, timeout: int) -> t.Any:
     """Open a URL; whatever prevents it becomes a ReleaseError that names the URL."""
     try:
-        return open_url(url, timeout=timeout)
+        # As it is: what is verified are the bytes that the server holds.
+        return open_url(url, timeout=timeout, decompress=False)
     except urllib.error.HTTPError as error:
         raise ReleaseError(f"{url} answered HTTP {error.code} {error.reason}. Does it hold this release?") from error
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (urllib.error.URLError, OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise ReleaseError(
             f"{url} cannot be reached: {reason}. Check that the address is right and the server is up, then run again"
         ) from error
 
 
-def read_release_digest(checksums_url: str, name: str, timeout: int) -> str:
+def chunks(url: str, params: dict[str, t.Any]) -> t.Iterator[tuple[bytes, int]]:
+    """Download a URL in parts, each with the length of the whole (0: the server did not say); all or ReleaseError."""
+    deadline = time.monotonic() + params["deadline_seconds"]
+    received = 0
+    with fetch(url, params["timeout_seconds"]) as response:
+        length = getattr(response, "length", None) or 0
+        while True:
+            try:
+                chunk = response.read1(CHUNK)
+            except (OSError, http.client.HTTPException) as error:
+                raise ReleaseError(
+                    f"{url} stopped answering after {received} bytes: {error}. Run again; if it stays, check the mirror"
+                ) from error
+            if not chunk:
+                break
+            received += len(chunk)
+            yield chunk, length
+            if time.monotonic() > deadline:
+                raise ReleaseError(
+                    f"{url} is too slow: {received} bytes in {params['deadline_seconds']} s. Check the mirror"
+                )
+    if received < length:
+        raise ReleaseError(f"{url} ended after {received} of {length} bytes. Run again; if it stays, check the mirror")
+
+
+def read_release_digest(checksums_url: str, name: str, params: dict[str, t.Any]) -> str:
     """Ask the release which digest ``name`` has."""
-    with fetch(checksums_url, timeout) as response:
-        text = response.read(CHECKSUM_FILE_LIMIT).decode("utf-8", errors="replace")
-    digest = find_digest(text, name)
+    content = b""
+    for chunk, _length in chunks(checksums_url, params):
+        content += chunk
+        if len(content) > CHECKSUM_FILE_LIMIT:
+            raise ReleaseError(f"{checksums_url} is no checksum file: it has more than {CHECKSUM_FILE_LIMIT} bytes")
+    digest = find_digest(content.decode("utf-8", errors="replace"), name)
     if not digest:
         raise ReleaseError(f"{checksums_url} has no line for {name}. Is it the one of this release and architecture?")
     return digest
@@ -167,31 +212,29 @@ def recorded_digest(record_dir: str, dest: str, url: str) -> str:
 def write_record(module: AnsibleModule, dest: str, url: str, digest: str) -> None:
     """Remember the digest, after the file is in place."""
     path = record_path(module.params["record_dir"], dest)
-    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-    with open(path + ".part", "w", encoding="utf-8") as file:
-        json.dump({"url": url, "sha256": digest}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + ".part", path)
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        with open(path + ".part", "w", encoding="utf-8") as file:
+            json.dump({"url": url, "sha256": digest}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(path + ".part", path)
+    except OSError as error:
+        raise file_error(path, error) from error
 
 
-def copy_response(response: t.Any, part: str, url: str) -> str:
-    """Write a response to ``part``, flushed to the disk, and give its digest."""
-    length = int(response.headers.get("Content-Length") or 0)
+def download(url: str, part: str, params: dict[str, t.Any]) -> str:
+    """Write what a URL answers to ``part``, flushed to the disk, and give its digest."""
     free = shutil.disk_usage(os.path.dirname(part)).free
-    if length > free:
-        raise ReleaseError(no_space(part, f"{length} bytes are needed, {free} are free"))
     digest = hashlib.sha256()
-    received = 0
     with open(part, "wb") as file:
-        while chunk := response.read(CHUNK):
+        for chunk, length in chunks(url, params):
+            if length > free:
+                raise ReleaseError(no_space(part, f"{length} bytes are needed, {free} are free"))
             file.write(chunk)
             digest.update(chunk)
-            received += len(chunk)
         file.flush()
         os.fsync(file.fileno())
-    if received < length:
-        raise ReleaseError(f"{url} ended after {received} of {length} bytes. Run again; if it stays, check the mirror")
     return digest.hexdigest()
 
 
@@ -205,8 +248,7 @@ def place(module: AnsibleModule, url: str, dest: str, wanted: str) -> None:
     part = dest + ".part"
     try:
         os.makedirs(os.path.dirname(dest), mode=0o755, exist_ok=True)
-        with fetch(url, module.params["timeout_seconds"]) as response:
-            found = copy_response(response, part, url)
+        found = download(url, part, module.params)
         if found != wanted:
             raise ReleaseError(
                 f"{url} is not the file that was released: found sha256 {found}, wanted {wanted}. "
@@ -215,9 +257,7 @@ def place(module: AnsibleModule, url: str, dest: str, wanted: str) -> None:
         os.chmod(part, int(module.params["mode"], 8))
         os.replace(part, dest)
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise ReleaseError(no_space(part, str(error.strerror))) from error
-        raise ReleaseError(f"{part} cannot be written: {error.strerror or error}") from error
+        raise file_error(part, error) from error
     finally:
         if os.path.exists(part):
             os.unlink(part)
@@ -231,7 +271,7 @@ def wanted_digest(params: dict[str, t.Any], in_place: str) -> str:
     if remembered and remembered == in_place:
         return remembered
     name = params["url"].rsplit("/", 1)[1]
-    return read_release_digest(params["checksums_url"], name, params["timeout_seconds"])
+    return read_release_digest(params["checksums_url"], name, params)
 
 
 def ensure(module: AnsibleModule) -> dict[str, t.Any]:
@@ -264,6 +304,7 @@ def main() -> None:
             "record_dir": {"type": "path", "default": "/var/lib/supalove/releases"},
             "mode": {"type": "str", "default": "0644"},
             "timeout_seconds": {"type": "int", "default": 30},
+            "deadline_seconds": {"type": "int", "default": 1800},
         },
         supports_check_mode=True,
     )

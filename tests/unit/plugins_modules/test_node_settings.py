@@ -2,9 +2,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.supalove.platform.plugins.modules import node_settings
 from ansible_collections.supalove.platform.plugins.modules.node_settings import (
     ANNOTATION,
     annotation_of,
@@ -96,3 +100,63 @@ def test_a_damaged_annotation_removes_nothing_and_is_rewritten(managed: Any) -> 
 )
 def test_what_a_node_lacks_until_it_is_ready(node: dict[str, Any] | None, said: str) -> None:
     assert readiness(node) == said
+
+
+# What the API server does with a node, as kubectl shows it: a version that grows, and a conflict with an old one.
+KUBECTL = """
+import json, pathlib, sys
+store = pathlib.Path(sys.argv[1])
+verb, kind, *rest = sys.argv[2:]
+nodes = json.loads(store.read_text())
+if kind == "nodes":
+    print(json.dumps({"items": list(nodes.values())}))
+elif verb == "get":
+    print(json.dumps(nodes[rest[0]]))
+else:
+    node = nodes[rest[0]]
+    patch = json.loads(rest[2].removeprefix("--patch="))
+    if node["rivals"]:
+        node["rivals"] -= 1
+        node["metadata"]["resourceVersion"] += "1"
+        node["spec"]["taints"] = [*node["spec"]["taints"], {"key": f"rival-{node['rivals']}", "effect": "NoExecute"}]
+    stale = patch["metadata"].get("resourceVersion", node["metadata"]["resourceVersion"])
+    if stale != node["metadata"]["resourceVersion"]:
+        store.write_text(json.dumps(nodes))
+        sys.exit("Error from server (Conflict): the object has been modified")
+    node["spec"] |= patch.get("spec", {})
+    node["metadata"]["labels"] |= patch["metadata"].get("labels", {})
+    node["metadata"]["annotations"] |= patch["metadata"].get("annotations", {})
+    store.write_text(json.dumps(nodes))
+"""
+
+
+def run(folder: Path, **rivals: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run the module on nodes that others write to so many times in between; give its result and the nodes after it."""
+    store, kubectl = folder / "nodes.json", folder / "kubectl.py"
+    kubectl.write_text(KUBECTL)
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    nodes = {name: {**a_node(), "status": ready, "rivals": count} for name, count in rivals.items()}
+    for name, node in nodes.items():
+        node["metadata"]["name"] = name
+    store.write_text(json.dumps(nodes))
+    arguments = {"nodes": dict.fromkeys(rivals, ASKED), "command": [sys.executable, str(kubectl), str(store)]}
+    done = subprocess.run(
+        [sys.executable, "-P", str(node_settings.__file__)],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return json.loads(done.stdout), json.loads(store.read_text())
+
+
+def test_a_node_that_others_write_to_meanwhile_is_read_again_and_loses_nothing(tmp_path: Path) -> None:
+    result, after = run(tmp_path, a=2)
+    assert result["nodes"] == ["a"]
+    assert {taint["key"] for taint in after["a"]["spec"]["taints"]} == {"rival-0", "rival-1", "data"}
+
+
+def test_a_node_that_never_rests_fails_with_what_was_changed_before_it(tmp_path: Path) -> None:
+    result, _after = run(tmp_path, a=0, b=100)
+    assert (result["failed"], result["changed"], result["nodes"]) == (True, True, ["a"])
+    assert "b was written to by something else 5 times in a row" in result["msg"]

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,14 +22,50 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves a folder and notes what was asked for."""
+    """Serves a folder, but for the paths that have a fault, and notes what was asked for."""
 
     def log_message(self, *_arguments: Any) -> None:
         """Stay silent."""
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)  # type: ignore[attr-defined]
-        super().do_GET()
+        fault = self.server.faults.get(self.path)  # type: ignore[attr-defined]
+        if fault:
+            fault(self)
+        else:
+            super().do_GET()
+
+    def begin(self, header: str, value: str, body: bytes) -> None:
+        """Answer with the beginning of a body."""
+        self.protocol_version = "HTTP/1.1"
+        self.send_response(200)
+        self.send_header(header, value)
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = True
+
+
+def stalls(handler: Handler) -> None:
+    """Promise ten bytes, give four, and keep the connection open."""
+    handler.begin("Content-Length", "10", b"four")
+    handler.server.ended.wait(30)  # type: ignore[attr-defined]
+
+
+def is_cut(handler: Handler) -> None:
+    handler.begin("Content-Length", "10", b"four")
+
+
+def is_cut_in_a_chunk(handler: Handler) -> None:
+    handler.begin("Transfer-Encoding", "chunked", b"a\r\nfour")
+
+
+def trickles(handler: Handler) -> None:
+    handler.begin("Content-Length", "1000", b"f")
+    while not handler.server.ended.wait(0.2):  # type: ignore[attr-defined]
+        try:
+            handler.wfile.write(b"f")
+        except OSError:
+            return
 
 
 class Mirror:
@@ -40,6 +76,7 @@ class Mirror:
         self.dest = folder / "host/bin/k3s"
         self.records = folder / "host/records"
         self.server = server
+        self.faults: dict[str, Callable[[Handler], None]] = server.faults  # type: ignore[attr-defined]
         self.url = f"http://127.0.0.1:{server.server_address[1]}"
 
     @property
@@ -76,10 +113,11 @@ def mirror(tmp_path: Path) -> Iterator[Mirror]:
     served.joinpath("k3s").write_bytes(CONTENT)
     served.joinpath("sums.txt").write_text(f"{'0' * 64}  k3s-arm64\n{DIGEST}  k3s\n")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(served)))
-    server.asked = []  # type: ignore[attr-defined]
+    server.asked, server.faults, server.ended = [], {}, threading.Event()  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield Mirror(tmp_path, server)
+    server.ended.set()  # type: ignore[attr-defined]
     server.shutdown()
     server.server_close()
     thread.join()
@@ -163,3 +201,40 @@ def test_check_mode_tells_the_change_and_makes_none(mirror: Mirror) -> None:
 
 def test_a_given_checksum_needs_no_checksum_file(mirror: Mirror) -> None:
     assert (mirror.run(sha256=DIGEST, checksums_url="")["changed"], mirror.asked) == (True, ["/k3s"])
+
+
+@pytest.mark.parametrize("name", ["k3s", "sums.txt"])
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (stalls, "stopped answering after 4 bytes: timed out"),
+        (is_cut, "ended after 4 of 10 bytes"),
+        (is_cut_in_a_chunk, "stopped answering after "),
+        (trickles, "is too slow: "),
+    ],
+)
+def test_a_mirror_that_fails_in_the_middle_is_named_with_how_far_it_came(
+    mirror: Mirror, name: str, fault: Callable[[Handler], None], said: str
+) -> None:
+    mirror.faults[f"/{name}"] = fault
+    result = mirror.run(timeout_seconds=1, deadline_seconds=1)
+    assert f"{mirror.url}/{name} {said}" in result["msg"]
+    assert not mirror.dest.parent.exists() or list(mirror.dest.parent.iterdir()) == []
+
+
+def test_a_checksum_file_without_end_is_refused(mirror: Mirror) -> None:
+    mirror.release.joinpath("sums.txt").write_bytes(b"\n" * (1 << 20) + b"x")
+    assert "sums.txt is no checksum file: it has more than" in mirror.run()["msg"]
+
+
+@pytest.mark.parametrize("place", ["dest", "record_dir"])
+def test_a_place_that_cannot_be_written_is_named(mirror: Mirror, tmp_path: Path, place: str) -> None:
+    tmp_path.joinpath("file").touch()
+    result = mirror.run(**{place: str(tmp_path / "file/below")})
+    assert f"{tmp_path}/file/below" in result["msg"]
+    assert result["msg"].endswith("Not a directory") or result["msg"].endswith("File exists")
+
+
+def test_a_place_that_is_a_directory_is_named(mirror: Mirror) -> None:
+    mirror.dest.mkdir(parents=True)
+    assert f"{mirror.dest} cannot be read: Is a directory" in mirror.run()["msg"]
