@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
     Client,
     connect,
 )
+from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Unreachable
 from ansible_collections.supalove.platform.plugins.module_utils._engine.prepare import prepare
 from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Lines, Silent
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse, parse_platform
@@ -47,6 +48,22 @@ class DyingClient(Client):
         return super().send(verb, path, **rest)
 
 
+class LosingClient(Client):
+    """A client that loses the answer to its first write of an object, which it then repeats."""
+
+    def __init__(self, *args: Any, path: str, **rest: Any) -> None:
+        super().__init__(*args, **rest)
+        self._losing = path
+
+    def _request(self, verb: str, path: str, *rest: Any) -> Any:
+        response = super()._request(verb, path, *rest)
+        if self._losing and verb != "GET" and self._losing.startswith(path):
+            self._losing = ""
+            response.read()
+            raise Unreachable(subject=path, verb=verb, reason="the answer was lost")
+        return response
+
+
 @dataclasses.dataclass(frozen=True)
 class Engine:
     """Runs of the engine, each with a client of its own, as separate runs of a module have."""
@@ -55,7 +72,7 @@ class Engine:
     lines: list[str] = dataclasses.field(default_factory=list)
 
     @contextlib.contextmanager
-    def client(self, kind: type[Client] = Client) -> Iterator[Client]:
+    def client(self, kind: Callable[..., Client] = Client) -> Iterator[Client]:
         settings = Settings()
         made = connect(
             kubeconfig=str(self.server.kubeconfig), context=None, workers=settings.workers, backoff=settings.backoff
@@ -69,15 +86,21 @@ class Engine:
             return prepare(client, found, platform, settings=Settings(**settings), progress=Silent())
 
     def reconcile(
-        self, projects: dict[str, Any], *, dies_after: int | None = None, tiers: dict[str, Any] = TIERS, **settings: Any
+        self,
+        projects: dict[str, Any],
+        *,
+        dies_after: int | None = None,
+        tiers: dict[str, Any] = TIERS,
+        client: Callable[..., Client] = Client,
+        **settings: Any,
     ) -> Report:
         """One run; without controllers it does not wait unless told to."""
         found, platform = parse(projects=projects, tiers=tiers, platform={})
         wanted = Settings(**{"wait": False, "lease_seconds": 3.0, "timeout_seconds": 30.0, **settings})
-        with self.client(Client if dies_after is None else DyingClient) as client:
-            if isinstance(client, DyingClient):
-                client.may_write = dies_after or 0
-            return reconcile(client, found, platform, settings=wanted, progress=Lines(self.lines.append))
+        with self.client(client if dies_after is None else DyingClient) as made:
+            if isinstance(made, DyingClient):
+                made.may_write = dies_after or 0
+            return reconcile(made, found, platform, settings=wanted, progress=Lines(self.lines.append))
 
     def settle(self, projects: dict[str, Any]) -> Report:
         """A run that waits, while workloads get ready by themselves."""

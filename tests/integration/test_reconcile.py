@@ -9,7 +9,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.errors i
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import is_uid
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Result
-from fix_engine import LEASE, RECORDS, Killed
+from fix_engine import LEASE, RECORDS, Killed, LosingClient
 
 
 POLICIES = "/apis/networking.k8s.io/v1/namespaces/p-{}/networkpolicies"
@@ -101,6 +101,26 @@ def test_what_somebody_changed_by_hand_is_the_one_thing_repaired(engine, ref, pa
     assert engine.reconcile(projects, wait=True).writes == 0
 
 
+def test_a_run_without_drift_does_not_certify_what_it_has_not_read(engine, ref):
+    projects = {ref: {"tier": "free"}}
+    engine.settle(projects)
+    engine.server.merge(f"{WORKLOADS}/deployments/pooler".format(ref), {"spec": {"replicas": 3}})
+    off = engine.reconcile({**projects, f"{ref}-b": {"tier": "free"}}, drift=Drift.OFF)
+    assert the(off, ref).result is Result.UNCHANGED
+    assert [str(step.id) for step in the(engine.settle(projects), ref).steps] == [f"Deployment/p-{ref}/pooler"]
+
+
+def test_a_run_that_does_not_wait_takes_nothing_from_what_is_ready(engine, ref):
+    settled, waiting = f"{ref}-a", f"{ref}-b"
+    engine.settle({settled: {"tier": "free"}})
+    engine.reconcile({waiting: {"tier": "free"}})
+    projects = {settled: {"tier": "free"}, waiting: {"tier": "free"}}
+    assert engine.reconcile(projects).writes == 0
+    # Lease, the new project's 16, lease: nothing for the others.
+    assert engine.reconcile({**projects, f"{ref}-c": {"tier": "free"}}).writes == FIRST_RUN_WRITES
+    assert engine.record(settled)["status"]["phase"] == "Ready"
+
+
 def test_an_object_that_somebody_removed_comes_back(engine, ref):
     engine.settle({ref: {"tier": "free"}})
     engine.server.request("DELETE", f"/api/v1/namespaces/p-{ref}/services/pooler")
@@ -131,7 +151,7 @@ def test_a_changed_limit_touches_only_what_depends_on_it(engine, ref):
 
 
 def test_a_run_killed_between_any_two_writes_is_finished_by_the_next(engine, ref):
-    """Each run may write a little more than the one before it needed, and dies; secrets and uid never change."""
+    """Each run dies after a few writes of its own, until one needs no more; secrets and uid never change."""
     projects = {ref: {"tier": "free"}}
     deaths, uids, passwords = 0, set(), set()
     while deaths < 40:
@@ -248,6 +268,62 @@ def test_two_runs_at_once_are_refused(engine, ref):
         engine.reconcile({f"{ref}-b": {"tier": "free"}})
     first.join()
     assert not engine.server.exists(f"{RECORDS}/{ref}-b")
+
+
+def begun(engine, ref, **settings):
+    """A run in the background that holds the lease and waits."""
+    kwargs = {"wait": True, "timeout_seconds": 12.0, **settings}
+    reports = []
+    thread = threading.Thread(target=lambda: reports.append(engine.reconcile({ref: {"tier": "free"}}, **kwargs)))
+    thread.start()
+    end = time.monotonic() + 20
+    while not any("waiting for 2 workloads" in line for line in engine.lines):
+        assert time.monotonic() < end, engine.lines
+        time.sleep(0.05)
+    return thread, reports
+
+
+def test_a_lease_stolen_in_the_middle_of_a_run_stops_its_writes_and_keeps_its_report(engine, ref):
+    thread, reports = begun(engine, ref)
+    engine.server.merge(LEASE, {"spec": {"holderIdentity": "thief"}})
+    time.sleep(1.5)
+    with engine.ready_workloads(ref):
+        thread.join()
+    (outcome,) = reports[0].outcomes
+    assert (outcome.result, len(outcome.steps)) == (Result.FAILED, 14)
+    assert "was lost: it is held by thief" in outcome.failure.reason
+    assert engine.record(ref)["status"]["phase"] == "Applying"
+    assert engine.server.request("GET", LEASE)["spec"]["holderIdentity"] == "thief"
+
+
+def test_a_live_run_whose_clock_is_behind_keeps_its_lease(engine, ref):
+    """The renewal says long ago, and it moves."""
+    stop = threading.Event()
+
+    def renew():
+        second = 0
+        while not stop.wait(0.5):
+            second += 1
+            engine.server.merge(LEASE, {"spec": {"renewTime": f"2020-01-01T00:00:{second:02}.000000Z"}})
+
+    lease = {"holderIdentity": "other", "leaseDurationSeconds": 3, "renewTime": "2020-01-01T00:00:00.000000Z"}
+    engine.server.merge(LEASE, {"spec": lease})
+    thread = threading.Thread(target=renew)
+    thread.start()
+    try:
+        with pytest.raises(SafetyStop, match="Another run is at work on this platform: other"):
+            engine.reconcile({ref: {"tier": "free"}})
+    finally:
+        stop.set()
+        thread.join()
+    assert not engine.server.exists(f"{RECORDS}/{ref}")
+
+
+def test_a_claim_whose_answer_was_lost_is_not_waited_for(engine, ref):
+    began = time.monotonic()
+    report = engine.reconcile({ref: {"tier": "free"}}, client=lambda *args, **rest: LosingClient(*args, **rest, path=LEASE))
+    assert report.succeeded is True
+    assert time.monotonic() - began < 3.0
 
 
 def test_the_lease_of_a_killed_run_is_waited_for_and_taken(engine, ref):

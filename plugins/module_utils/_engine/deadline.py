@@ -28,7 +28,10 @@ class Deadline:
     def require(self, what: str) -> None:
         """Raise DeadlineExceeded if no time is left for `what`."""
         if self.remaining() <= 0:
-            raise DeadlineExceeded(f"No time left for {what}: the limit of {self.limit_seconds:g} s has passed.")
+            raise DeadlineExceeded(
+                f"No time left for {what}: the limit of {self.limit_seconds:g} s has passed. "
+                "What was done stays; run again, with a longer timeout if that is too short."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

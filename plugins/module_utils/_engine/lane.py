@@ -56,7 +56,7 @@ def apply_all(run: Run, sights: tuple[Sight, ...], lease: Lease, make_uid: Calla
 def _apply_one(run: Run, sight: Sight, lease: Lease, make_uid: Callable[[], Uid]) -> Lane:
     """One lane: the record first, with uid and the mark that work has begun; then the objects in their order."""
     lane = Lane(sight=sight, uid=sight.uid, stamps=sight.stamps, failure=sight.refused)
-    if lane.failure is not None or sight.is_settled:
+    if lane.failure is not None or sight.is_settled(wait=run.settings.wait):
         return lane
     record_id = sight.record_wanted.id
     steps = [step for step in sight.plan.steps if step.id != record_id]
@@ -68,10 +68,8 @@ def _apply_one(run: Run, sight: Sight, lease: Lease, make_uid: Callable[[], Uid]
             lane = replace(lane, uid=make_uid())
             steps = list(plan_objects(render(sight.project, run.platform, lane.uid), sight.observed).steps)
         if steps:
-            lease.require()
-            records.write_status(
-                run.client, record_id, _status(run, lane, APPLYING, "work has begun"), deadline=run.deadline
-            )
+            begun = _status(run, lane, APPLYING, "work has begun")
+            records.write_status(run.client, record_id, begun, deadline=lease.bound(run.deadline))
         for step in steps:
             lane = _apply_step(run, lane, step, sight.observed.find(step.id), lease)
     except _LaneFailed as failed:
@@ -89,9 +87,8 @@ class _LaneFailed(Exception):
 
 
 def _apply_step(run: Run, lane: Lane, step: Step, before: Live | None, lease: Lease) -> Lane:
-    lease.require()
     try:
-        applied = apply(run.client, step, before=before, deadline=run.deadline)
+        applied = apply(run.client, step, before=before, deadline=lease.bound(run.deadline))
     except LANE_ERRORS as error:
         raise _LaneFailed(lane, _failure(step.action, step.id, error)) from error
     stamps = lane.stamps
@@ -123,7 +120,7 @@ def await_all(run: Run, lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
 
 
 def _waited(lane: Lane) -> tuple[ObjectId, ...]:
-    if lane.failure is not None or (not lane.steps and lane.sight.is_settled):
+    if lane.failure is not None or (not lane.steps and lane.sight.is_settled(wait=True)):
         return ()
     return tuple(one.id for one in lane.sight.desired if one.id.kind in WAITED_KINDS)
 
@@ -139,16 +136,16 @@ def _judged(lane: Lane, ids: Iterable[ObjectId], answers: Mapping[ObjectId, Read
 def write_records(run: Run, lanes: tuple[Lane, ...], lease: Lease) -> tuple[Lane, ...]:
     """The last write of every lane that did something: its outcome and what can be certified from now on."""
 
+    # Written even when the run's time is up: it says so.
+    deadline = lease.bound(Deadline(limit_seconds=max(run.deadline.remaining(), run.settings.lease_seconds)))
+
     def write(lane: Lane) -> Lane:
-        if lane.sight.refused is not None or lane.uid == PENDING_UID:
+        if lane.sight.refused is not None or lane.uid == PENDING_UID or _is_as_it_was(run, lane):
             return lane
         status = _status(run, lane, *_phase(run, lane))
         if not lane.steps and lane.sight.record is not None and lane.sight.record.status == status:
             return lane
         try:
-            lease.require()
-            # Written even when the run's time is up: it says so.
-            deadline = Deadline(limit_seconds=max(run.deadline.remaining(), run.settings.lease_seconds))
             records.write_status(run.client, lane.sight.record_wanted.id, status, deadline=deadline)
         except LANE_ERRORS as error:
             failure = lane.failure or _failure("record", lane.sight.record_wanted.id, error)
@@ -156,6 +153,11 @@ def write_records(run: Run, lanes: tuple[Lane, ...], lease: Lease) -> tuple[Lane
         return lane
 
     return tuple(in_parallel(write, lanes, workers=run.settings.workers))
+
+
+def _is_as_it_was(run: Run, lane: Lane) -> bool:
+    """True if the record already says all that this run knows. A run that does not wait cannot know of readiness."""
+    return not (lane.steps or lane.failure or lane.waiting_for) and lane.sight.is_settled(wait=run.settings.wait)
 
 
 def _phase(run: Run, lane: Lane) -> tuple[str, str]:

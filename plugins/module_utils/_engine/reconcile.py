@@ -50,7 +50,7 @@ def reconcile(
         now=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     sights, left_alone = look(run, projects)
-    if settings.check or all(sight.is_settled or sight.refused for sight in sights):
+    if settings.check or all(sight.refused or sight.is_settled(wait=settings.wait) for sight in sights):
         return _costs(_report_of_plan(sights, left_alone, settings), client)
     with Lease(
         client, platform.namespace, seconds=settings.lease_seconds, progress=progress, deadline=run.deadline

@@ -10,8 +10,8 @@ from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
 from .backends.kubernetes.kinds import PROJECT_KINDS
 from .backends.kubernetes.observe import Observed, observe, read_bodies
-from .backends.kubernetes.plan import Stamp, doubtful, plan_object, plan_objects
-from .backends.kubernetes.records import READY, Record
+from .backends.kubernetes.plan import Stamp, Stamps, doubtful, plan_object, plan_objects
+from .backends.kubernetes.records import READY, WAITING, Record
 from .deadline import Deadline
 from .errors import NotFound, SafetyStop
 from .objects import Desired, ObjectId
@@ -51,16 +51,32 @@ class Sight:
 
     @property
     def stamps(self) -> dict[ObjectId, Stamp]:
-        """What can be certified now, as far as it is as wanted."""
-        found = ((one.id, self.observed.find(one.id)) for one in self.desired)
+        """What can be certified now, as far as it is as wanted; of what was not read whole, what was certified before.
+
+        Of an object that is only ever created its existence is certified, for which its metadata will do.
+        """
         changing = {step.id for step in self.plan.steps}
-        return {id: Stamp.of(live) for id, live in found if live is not None and id not in changing}
+        stamps: dict[ObjectId, Stamp] = {}
+        for one in self.desired:
+            live = self.observed.find(one.id)
+            if live is None or one.id in changing:
+                continue
+            read = live.body is not None or one.is_create_only
+            stamp = Stamp.of(live) if read else self.certified.get(one.id)
+            if stamp is not None:
+                stamps[one.id] = stamp
+        return stamps
 
     @property
-    def is_settled(self) -> bool:
-        """True if nothing is to be done, waited for or written down."""
+    def certified(self) -> Stamps:
+        """What the record certifies."""
+        return self.record.status.stamps if self.record and self.record.status else {}
+
+    def is_settled(self, *, wait: bool) -> bool:
+        """True if nothing is to be done, written down or, if `wait`, waited for."""
         status = self.record.status if self.record else None
-        return not self.plan.steps and status is not None and status.phase == READY and status.stamps == self.stamps
+        phases = (READY,) if wait else (READY, WAITING)
+        return not self.plan.steps and status is not None and status.phase in phases and status.stamps == self.stamps
 
 
 def look(run: Run, projects: tuple[Project, ...]) -> tuple[tuple[Sight, ...], tuple[str, ...]]:
@@ -95,8 +111,7 @@ def look(run: Run, projects: tuple[Project, ...]) -> tuple[tuple[Sight, ...], tu
 
 
 def _doubts(sight: Sight, drift: Drift) -> tuple[ObjectId, ...]:
-    status = sight.record.status if sight.record else None
-    return doubtful(sight.desired, sight.observed, status.stamps if status else {}, drift)
+    return doubtful(sight.desired, sight.observed, sight.certified, drift)
 
 
 def sights_of(

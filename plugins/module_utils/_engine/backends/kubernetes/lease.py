@@ -9,11 +9,12 @@ import secrets
 import socket
 import threading
 import time
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from ...deadline import Deadline
-from ...errors import BackendError, Conflict, NotFound, SafetyStop
+from ...errors import Conflict, EngineError, NotFound, SafetyStop
 from ...objects import Body, ObjectId
 from ...progress import Progress
 from .client import Client
@@ -21,18 +22,19 @@ from .kinds import collection_path, object_path
 
 NAME = "supalove-reconcile"
 POLL_SECONDS = 1.0
-# So long after its last renewal a lease is dead even if clocks differ.
-CERTAINLY_DEAD = 10
+# This part of the lease's duration is kept free of writes, so that one under way has landed when the lease ends.
+MARGIN = 1 / 6
 
 
 class Lease:
     """Holds the platform's lease while its context lasts, renewed by a thread of its own.
 
     Taking it:
-    1. Nobody holds it: take it.
-    2. Its renewal is older than CERTAINLY_DEAD times its duration: its holder is gone, take it.
-    3. Its renewal moves while we look: its holder lives, raise SafetyStop.
-    4. Its renewal does not move for the lease's duration by our own clock: its holder is gone, take it.
+    1. Nobody holds it, or the answer to our own claim was lost: take it.
+    2. Its renewal moves while we look: its holder lives, raise SafetyStop.
+    3. Its renewal does not move for the lease's duration by our own clock: its holder is gone, take it.
+
+    How old the renewal is by the holder's clock says nothing, as clocks differ.
     """
 
     def __init__(
@@ -62,10 +64,18 @@ class Lease:
         if not self._lost:
             self._release()
 
+    def bound(self, deadline: Deadline) -> Deadline:
+        """The same deadline, and never later than the lease is ours for certain. Every write has one of these."""
+        return _Held(limit_seconds=deadline.limit_seconds, started=deadline.started, lease=self)
+
+    def remaining(self) -> float:
+        """Seconds for which the lease is ours for certain, if it is not renewed; never negative."""
+        return 0.0 if self._lost else max(0.0, self._renewed + self._seconds * (1 - MARGIN) - time.monotonic())
+
     def require(self) -> None:
-        """Raise SafetyStop if the lease is no longer ours for certain. Called before every write."""
-        if not self._lost and time.monotonic() - self._renewed > self._seconds:
-            self._lost = f"it could not be renewed for {self._seconds:g} s"
+        """Raise SafetyStop if the lease is no longer ours for certain."""
+        if not self._lost and self.remaining() <= 0:
+            self._lost = f"it could not be renewed for {self._seconds * (1 - MARGIN):g} s"
         if self._lost:
             raise SafetyStop(f"The run stopped, because its lease {self._id} was lost: {self._lost}. Run again.")
 
@@ -75,21 +85,21 @@ class Lease:
         while True:
             body = self._read()
             spec = (body or {}).get("spec") or {}
-            sign = f"{spec.get('holderIdentity')} {spec.get('renewTime')}"
+            holder = spec.get("holderIdentity")
+            sign = f"{holder} {spec.get('renewTime')}"
             silent = time.monotonic() - since if sign == seen else 0.0
-            if not self._blocks(spec) or silent > float(spec["leaseDurationSeconds"]):
+            if holder in (None, "", self._holder) or silent > self._duration(spec):
                 if self._claim(body):
                     return
                 # Somebody was faster; what we knew of the holder is void.
                 seen = ""
-                continue
-            if not seen:
+            elif not seen:
                 self._announce(spec)
                 seen, since = sign, time.monotonic()
             elif sign != seen:
                 raise SafetyStop(self._held(spec))
-            self._deadline.require(f"the lease {self._id}, held by {spec['holderIdentity']}")
-            time.sleep(POLL_SECONDS)
+            self._deadline.require(f"the lease {self._id}, held by {holder or 'nobody'}")
+            time.sleep(min(POLL_SECONDS, self._deadline.remaining()))
 
     def _claim(self, body: Body | None) -> bool:
         if body is None:
@@ -99,16 +109,11 @@ class Lease:
     def _announce(self, spec: Body) -> None:
         self._progress.note(
             f"another run holds the lease: {spec['holderIdentity']}; "
-            f"taking over if it gives no sign of life for {spec['leaseDurationSeconds']} s"
+            f"taking over if it gives no sign of life for {self._duration(spec):g} s"
         )
 
-    def _blocks(self, spec: Body) -> bool:
-        """True if the lease may be somebody's."""
-        renewed = _parse_time(spec.get("renewTime"))
-        if not spec.get("holderIdentity") or renewed is None:
-            return False
-        age = (_now() - renewed).total_seconds()
-        return age < CERTAINLY_DEAD * float(spec.get("leaseDurationSeconds") or 0)
+    def _duration(self, spec: Body) -> float:
+        return float(spec.get("leaseDurationSeconds") or self._seconds)
 
     def _held(self, spec: Body) -> str:
         return (
@@ -125,7 +130,7 @@ class Lease:
                     self._lost = f"it is held by {holder or 'nobody'}"
                     return
                 self._write("PUT", object_path(self._id), self._body(body))
-            except BackendError:
+            except EngineError:
                 continue
 
     def _release(self) -> None:
@@ -135,7 +140,7 @@ class Lease:
             if body is not None and body["spec"].get("holderIdentity") == self._holder:
                 body["spec"]["holderIdentity"] = ""
                 self._write("PUT", object_path(self._id), body)
-        except BackendError as error:
+        except EngineError as error:
             self._progress.note(f"the lease could not be given back and ends by itself: {error}")
 
     def _read(self) -> Body | None:
@@ -169,7 +174,7 @@ class Lease:
             "spec": {
                 "holderIdentity": self._holder,
                 "leaseDurationSeconds": max(1, round(self._seconds)),
-                "acquireTime": spec["acquireTime"] if ours else now,
+                "acquireTime": (spec.get("acquireTime") or now) if ours else now,
                 "renewTime": now,
                 "leaseTransitions": int(spec.get("leaseTransitions") or 0) + (0 if ours else 1),
             },
@@ -180,8 +185,15 @@ def _now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def _parse_time(text: object) -> datetime.datetime | None:
-    try:
-        return datetime.datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Held(Deadline):
+    """A caller's deadline that also ends with the lease, renewals included."""
+
+    lease: Lease
+
+    def remaining(self) -> float:
+        return min(Deadline.remaining(self), self.lease.remaining())
+
+    def require(self, what: str) -> None:
+        self.lease.require()
+        Deadline.require(self, what)
