@@ -34,8 +34,8 @@ def _projects(found: cluster.Cluster) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("project", "tier", "phase", "endpoint")]
     for record in found.objects("supaloveprojects", "-A"):
         status = record.get("status", {})
-        endpoints = ", ".join(status.get("endpoints", {}).values())
-        rows.append((record["metadata"]["name"], record["spec"]["tier"], status.get("phase", ""), endpoints))
+        endpoint = "{user}@{host}:{port}/{database}".format_map(status["endpoints"]) if "endpoints" in status else ""
+        rows.append((record["metadata"]["name"], record["spec"]["tier"], status.get("phase", ""), endpoint))
     return rows
 
 
