@@ -94,7 +94,7 @@ def node_of(
     by_key = {(re.split("[=:]", taint, maxsplit=1)[0], taint.rsplit(":", 1)[1]): taint for taint in asked}
     return {
         "name": own.get("k3s_node_name", host),
-        "address": str(own.get("k3s_node_ip") or own.get("ansible_host") or host).split(",")[0],
+        "address": str(own.get("k3s_node_ip") or own.get("ansible_host") or host).partition(",")[0],
         "labels": dict(sorted(merged.items())),
         "taints": sorted(by_key.values()),
         "registration": {key: value for key, value in sorted(merged.items()) if not reserved(key)},
