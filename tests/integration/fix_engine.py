@@ -57,7 +57,7 @@ class LosingClient(Client):
 
     def _request(self, verb: str, path: str, *rest: Any) -> Any:
         response = super()._request(verb, path, *rest)
-        if self._losing and verb != "GET" and self._losing.startswith(path):
+        if verb != "GET" and path in (self._losing, self._losing.rpartition("/")[0]):
             self._losing = ""
             response.read()
             raise Unreachable(subject=path, verb=verb, reason="the answer was lost")

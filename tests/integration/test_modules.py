@@ -94,8 +94,8 @@ def test_wrong_input_is_told_at_once_and_before_any_connection(tmp_path, play):
 def test_a_project_that_fails_fails_the_task_with_its_reason(engine, ref, play):
     engine.server.request("POST", "/api/v1/namespaces", {"metadata": {"name": f"p-{ref}"}})
     result, _printed = play("projects", projects={ref: {"tier": "free"}}, tiers=TIERS, wait=False, ok=False)
-    assert f"{ref}: create Namespace/p-{ref}: it exists and does not carry the label" in result["msg"]
-    assert result["outcomes"][0]["failure"]["step"] == "create"
+    assert f"{ref}: plan Namespace/p-{ref}: it exists and does not carry the label" in result["msg"]
+    assert result["outcomes"][0]["failure"]["step"] == "plan"
 
 
 def test_project_info_tells_state_and_never_a_password(engine, ref, play):

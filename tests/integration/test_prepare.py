@@ -43,3 +43,13 @@ def test_a_definition_edited_by_hand_is_repaired(engine):
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/supaloveprojects.supalove.cloud"
     engine.server.merge(path, {"spec": {"names": {"shortNames": ["x"]}}})
     assert steps(engine.prepare()) == ["update CustomResourceDefinition/supaloveprojects.supalove.cloud"]
+
+
+def test_what_somebody_else_made_under_a_name_of_ours_is_not_taken_over(engine):
+    theirs = {"metadata": {"name": "supalove-theirs"}, "value": 1, "description": "theirs"}
+    path = "/apis/scheduling.k8s.io/v1/priorityclasses"
+    engine.server.request("POST", path, theirs)
+    report = engine.prepare(tiers={**TIERS, "theirs": {**TIERS["free"], "priority": 1}})
+    assert "does not carry the label supalove.cloud/platform" in report.outcomes[0].failure.reason
+    assert report.writes == 0
+    assert engine.server.request("GET", f"{path}/supalove-theirs")["description"] == "theirs"

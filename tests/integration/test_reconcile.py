@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import base64
+import functools
+import json
 import threading
 import time
 
 import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import Client
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import SafetyStop
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import is_uid
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift
@@ -207,12 +211,66 @@ def test_a_project_that_does_not_get_ready_is_waiting_and_the_next_run_takes_it_
 def test_the_failure_of_one_project_is_its_own(engine, ref):
     foreign, good = f"{ref}-foreign", f"{ref}-good"
     engine.server.request("POST", "/api/v1/namespaces", {"metadata": {"name": f"p-{foreign}"}})
-    report = engine.settle({foreign: {"tier": "free"}, good: {"tier": "free"}})
-    failure = the(report, foreign).failure
-    assert (failure.step, failure.object) == ("create", f"Namespace/p-{foreign}")
-    assert "does not carry the label" in failure.reason
+    projects = {foreign: {"tier": "free"}, good: {"tier": "free"}}
+    check = engine.reconcile(projects, check=True)
+    report = engine.settle(projects)
+    for failure in (the(check, foreign).failure, the(report, foreign).failure):
+        assert (failure.step, failure.object) == ("plan", f"Namespace/p-{foreign}")
+        assert "does not carry the label" in failure.reason
     assert the(report, good).result is Result.CHANGED
-    assert engine.record(foreign)["status"]["phase"] == "Failed"
+    assert not engine.server.exists(f"{RECORDS}/{foreign}")
+
+
+def test_credentials_that_somebody_removed_come_back_with_pods_that_know_them(engine, ref):
+    projects = {ref: {"tier": "free"}}
+    engine.settle(projects)
+    engine.server.request("DELETE", f"/api/v1/namespaces/p-{ref}/secrets/credentials")
+    with pytest.raises(Killed):
+        # Lease, mark, the Secret: killed before any pod knows of it.
+        engine.reconcile(projects, dies_after=3)
+    engine.free_lease()
+    assert {str(step.id) for step in the(engine.settle(projects), ref).steps} == {
+        f"StatefulSet/p-{ref}/postgresql",
+        f"Deployment/p-{ref}/pooler",
+    }
+    secret = engine.server.request("GET", f"/api/v1/namespaces/p-{ref}/secrets/credentials")
+    for path in ("statefulsets/postgresql", "deployments/pooler"):
+        template = engine.server.request("GET", f"{WORKLOADS}/{path}".format(ref))["spec"]["template"]
+        assert template["metadata"]["annotations"]["supalove.cloud/credentials"] == secret["metadata"]["uid"]
+    assert engine.reconcile(projects, wait=True, drift=Drift.FULL).writes == 0
+
+
+def test_a_removed_secret_and_its_workloads_are_one_run(engine, ref):
+    projects = {ref: {"tier": "free"}}
+    engine.settle(projects)
+    engine.server.request("DELETE", f"/api/v1/namespaces/p-{ref}/secrets/credentials")
+    check = engine.reconcile(projects, check=True)
+    run = engine.settle(projects)
+    ids = [f"Secret/p-{ref}/credentials", f"StatefulSet/p-{ref}/postgresql", f"Deployment/p-{ref}/pooler"]
+    assert [str(step.id) for step in the(check, ref).steps] == [str(step.id) for step in the(run, ref).steps] == ids
+    assert engine.reconcile(projects, wait=True).writes == 0
+
+
+def test_a_created_secret_counts_as_changed_even_if_the_answer_was_lost(engine, ref):
+    path = f"/api/v1/namespaces/p-{ref}/secrets/credentials"
+    report = engine.reconcile({ref: {"tier": "free"}}, client=functools.partial(LosingClient, path=path))
+    assert f"Secret/p-{ref}/credentials" in [str(step.id) for step in the(report, ref).steps]
+
+
+def test_reading_everything_reads_no_password(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    bodies = []
+
+    class Listening(Client):
+        def send(self, *args, **rest):
+            answer = super().send(*args, **rest)
+            bodies.append(json.dumps(answer.body))
+            return answer
+
+    engine.reconcile({ref: {"tier": "free"}}, drift=Drift.FULL, client=Listening)
+    encoded = base64.b64encode(engine.secret(ref)["owner.password"].encode()).decode()
+    assert any("supalove-reconcile" in body or "postgresql.conf" in body for body in bodies)
+    assert not any(encoded in body for body in bodies)
 
 
 def test_a_volume_that_cannot_grow_stops_its_project_before_any_write(engine, ref):
@@ -321,7 +379,7 @@ def test_a_live_run_whose_clock_is_behind_keeps_its_lease(engine, ref):
 
 def test_a_claim_whose_answer_was_lost_is_not_waited_for(engine, ref):
     began = time.monotonic()
-    report = engine.reconcile({ref: {"tier": "free"}}, client=lambda *args, **rest: LosingClient(*args, **rest, path=LEASE))
+    report = engine.reconcile({ref: {"tier": "free"}}, client=functools.partial(LosingClient, path=LEASE))
     assert report.succeeded is True
     assert time.monotonic() - began < 3.0
 

@@ -20,7 +20,7 @@ from .errors import BackendError, DeadlineExceeded, EngineError, SafetyStop
 from .objects import ObjectId
 from .progress import Progress
 from .project.names import PENDING_UID, Uid
-from .render import endpoints_of, render
+from .render import credentials_of, endpoints_of, render
 from .sight import Run, Sight
 from .steps import Failure, Step
 
@@ -59,24 +59,36 @@ def _apply_one(run: Run, sight: Sight, lease: Lease, make_uid: Callable[[], Uid]
     if lane.failure is not None or sight.is_settled(wait=run.settings.wait):
         return lane
     record_id = sight.record_wanted.id
-    steps = [step for step in sight.plan.steps if step.id != record_id]
+    steps = tuple(step for step in sight.plan.steps if step.id != record_id)
     try:
         for step in sight.plan.steps:
             if step.id == record_id:
                 lane = _apply_step(run, lane, step, sight.record.live if sight.record else None, lease)
         if sight.record is None or sight.record.status is None:
             lane = replace(lane, uid=make_uid())
-            steps = list(plan_objects(render(sight.project, run.platform, lane.uid), sight.observed).steps)
+            steps = _steps(run, lane)
         if steps:
             begun = _status(run, lane, APPLYING, "work has begun")
             records.write_status(run.client, record_id, begun, deadline=lease.bound(run.deadline))
-        for step in steps:
-            lane = _apply_step(run, lane, step, sight.observed.find(step.id), lease)
+        done: set[ObjectId] = set()
+        while steps:
+            lane = _apply_step(run, lane, steps[0], sight.observed.find(steps[0].id), lease)
+            done.add(steps[0].id)
+            # What comes after the Secret depends on it.
+            is_secret = steps[0].id == credentials_of(sight.project.ref)
+            steps = tuple(step for step in (_steps(run, lane) if is_secret else steps) if step.id not in done)
     except _LaneFailed as failed:
         return replace(failed.lane, failure=failed.failure)
     except LANE_ERRORS as error:
         return replace(lane, failure=_failure("mark", record_id, error))
     return lane
+
+
+def _steps(run: Run, lane: Lane) -> tuple[Step, ...]:
+    """What is to be done for the objects of a lane, with all that the lane knows by now."""
+    project = lane.sight.project
+    secret = lane.stamps.get(credentials_of(project.ref))
+    return plan_objects(render(project, run.platform, lane.uid, secret.uid if secret else ""), lane.sight.observed).steps
 
 
 class _LaneFailed(Exception):

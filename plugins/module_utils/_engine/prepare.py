@@ -9,19 +9,19 @@ from .backends.kubernetes import records
 from .backends.kubernetes.apply import apply
 from .backends.kubernetes.client import Client
 from .backends.kubernetes.kinds import PLATFORM_KINDS
-from .backends.kubernetes.observe import NOTHING, Observed, observe
+from .backends.kubernetes.observe import NOTHING, Observed, in_parallel, observe, read_object
 from .backends.kubernetes.plan import plan_objects
 from .backends.kubernetes.readiness import State
 from .backends.kubernetes.wait import await_ready
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, NotFound
-from .objects import ObjectId
+from .objects import Desired, ObjectId
 from .progress import Progress
 from .project.model import Platform, Tier
 from .project.names import PLATFORM_LABEL
 from .render.platform import render_platform
 from .settings import Settings
-from .steps import Failure, Outcome, Plan, Report, Result, Step
+from .steps import Action, Failure, Outcome, Plan, Report, Result, Step
 
 POLL_SECONDS = 0.2
 
@@ -34,8 +34,9 @@ def prepare(
     Repeating any of it is harmless, so it needs no lease, whose namespace it is that makes.
     """
     deadline = Deadline(limit_seconds=settings.timeout_seconds)
-    observed = NOTHING if client is None else _look(client, platform, settings, deadline)
-    plan = plan_objects(render_platform(platform, tiers), observed)
+    wanted = render_platform(platform, tiers)
+    observed = NOTHING if client is None else _look(client, wanted, platform, settings, deadline)
+    plan = plan_objects(wanted, observed)
     refusal = next((Failure(step="plan", object=str(step.id), reason=step.reason) for step in plan.refusals), None)
     if client is None or settings.check or refusal is not None:
         steps = () if refusal else plan.steps
@@ -47,9 +48,14 @@ def prepare(
     return _report(platform, client, settings, steps=done, failure=failure)
 
 
-def _look(client: Client, platform: Platform, settings: Settings, deadline: Deadline) -> Observed:
-    """Whole objects, as there are but a few and no record certifies them."""
-    return observe(
+def _look(
+    client: Client, wanted: tuple[Desired, ...], platform: Platform, settings: Settings, deadline: Deadline
+) -> Observed:
+    """Whole objects, as there are but a few and no record certifies them.
+
+    What seems to be missing is looked for by name: it may be there and somebody else's.
+    """
+    observed = observe(
         client,
         PLATFORM_KINDS,
         selector=f"{PLATFORM_LABEL}={platform.namespace}",
@@ -57,6 +63,9 @@ def _look(client: Client, platform: Platform, settings: Settings, deadline: Dead
         workers=settings.workers,
         deadline=deadline,
     )
+    missing = [step.id for step in plan_objects(wanted, observed).steps if step.action is Action.CREATE]
+    found = in_parallel(lambda id: read_object(client, id, deadline=deadline), missing, workers=settings.workers)
+    return observed.and_also(Observed(objects={live.id: live for live in found if live is not None}))
 
 
 def _apply(

@@ -18,10 +18,10 @@ from .objects import Desired, ObjectId
 from .progress import Progress
 from .project.model import Platform, Project
 from .project.names import PENDING_UID, PROJECT_LABEL, Ref, Uid
-from .render import render
+from .render import credentials_of, render
 from .render.record import MANAGERS, render_record
 from .settings import Drift, Settings
-from .steps import Failure, Plan
+from .steps import Action, Failure, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +103,11 @@ def look(run: Run, projects: tuple[Project, ...]) -> tuple[tuple[Sight, ...], tu
         deadline=deadline,
     )
     sights = sights_of(known, observed, projects, run.platform)
+    if any(step.action is Action.CREATE and step.id.kind == "Namespace" for one in sights for step in one.plan.steps):
+        # Those that are not ours do not have our label; one more read of the kind finds them for the plan to refuse.
+        every = observe(client, ("Namespace",), selector="", full=False, workers=1, deadline=deadline)
+        observed = observed.and_also(every)
+        sights = sights_of(known, observed, projects, run.platform)
     doubts = tuple(id for sight in sights for id in _doubts(sight, settings.drift))
     observed = read_bodies(client, observed, doubts, workers=settings.workers, deadline=deadline)
     wanted = {project.ref for project in projects}
@@ -128,7 +133,8 @@ def _sight(record: Record | None, observed: Observed, project: Project, platform
     """A new project has no uid before its record is written; until then a stand-in shows where it will be."""
     uid = record.status.uid if record and record.status else PENDING_UID
     record_wanted = render_record(project, platform)
-    desired = render(project, platform, uid)
+    secret = observed.find(credentials_of(project.ref))
+    desired = render(project, platform, uid, secret.uid if secret else "")
     record_step = plan_object(record_wanted, record.live if record else None)
     rest = plan_objects(desired, observed)
     steps = ((record_step,) if record_step else ()) + rest.steps

@@ -39,6 +39,8 @@ LONG = "a" * 41
             "supalove_tiers.free.cpu",
             "a number of cores",
         ),
+        ({}, {}, {"namespace": "kube-system"}, "supalove_platform.namespace", "neither default nor begins with kube-"),
+        ({}, {}, {"namespace": "default"}, "supalove_platform.namespace", "neither default nor begins with kube-"),
         ({}, {}, {"domain": "not a name"}, "supalove_platform.domain", "a DNS name"),
         (
             {},

@@ -73,6 +73,13 @@ def label(value: object) -> str:
     )
 
 
+def own_namespace(value: object) -> str:
+    """Read the name of a namespace that is not Kubernetes' own."""
+    name = label(value)
+    wanted = "a DNS label that is neither default nor begins with kube-, as those namespaces are Kubernetes' own"
+    return _matching(name, wanted, is_right=name != "default" and not name.startswith("kube-"))
+
+
 def dns_name(value: object) -> str:
     """Read a DNS name without a dot at its end."""
     return _matching(value, "a DNS name such as example.org", is_right=_DNS_NAME.fullmatch(_text(value)) is not None)

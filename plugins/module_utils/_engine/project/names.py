@@ -27,6 +27,9 @@ COMPONENT_LABEL = f"{GROUP}/component"
 UID_LABEL = f"{GROUP}/uid"
 PLATFORM_LABEL = f"{GROUP}/platform"
 FINGERPRINT_ANNOTATION = f"{GROUP}/fingerprint"
+# Tells a run that lost the answer whether it is its own creation that it finds.
+MARK_ANNOTATION = f"{GROUP}/created-by"
+CREDENTIALS_ANNOTATION = f"{GROUP}/credentials"
 CONFIG_ANNOTATION = f"{GROUP}/config"
 
 # Host names under the platform's domain that are or may become the platform's own.

@@ -71,7 +71,7 @@ def _platform(value: object, problems: list[Problem]) -> Platform:
     section = Section(PLATFORM_VARIABLE, value, problems)
     base = Platform()
     given: dict[str, Any] = {
-        "namespace": section.read("namespace", fields.label, base.namespace),
+        "namespace": section.read("namespace", fields.own_namespace, base.namespace),
         "domain": section.read("domain", fields.dns_name, base.domain),
         "cluster_domain": section.read("cluster_domain", fields.dns_name, base.cluster_domain),
         "storage_class": section.read("storage_class", fields.label, base.storage_class),

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from ..objects import Desired
+from ..objects import Desired, ObjectId
 from ..project.model import Platform, Project
-from ..project.names import Uid
+from ..project.names import Ref, Uid, namespace_of
 from .context import Context, context_of
 from .database import render_database
 from .isolation import render_isolation
@@ -13,11 +13,19 @@ from .namespace import render_namespace
 from .pooler import render_pooler
 
 
-def render(project: Project, platform: Platform, uid: Uid) -> tuple[Desired, ...]:
-    """Every object of the project in the order in which it is applied: what others need comes first."""
-    context = context_of(project, platform, uid)
+def render(project: Project, platform: Platform, uid: Uid, secret_uid: str = "") -> tuple[Desired, ...]:
+    """Every object of the project in the order in which it is applied: what others need comes first.
+
+    `secret_uid` is the uid that the API server gave to the object of `credentials_of`, empty before there is one.
+    """
+    context = context_of(project, platform, uid, secret_uid)
     parts = (render_namespace, render_isolation, render_database, render_pooler)
     return tuple(desired for part in parts for desired in part(context))
+
+
+def credentials_of(ref: Ref) -> ObjectId:
+    """The Secret with the project's generated passwords."""
+    return ObjectId(kind="Secret", namespace=namespace_of(ref), name=Context.CREDENTIALS)
 
 
 def endpoints_of(project: Project, platform: Platform, uid: Uid) -> dict[str, str]:
@@ -32,4 +40,4 @@ def endpoints_of(project: Project, platform: Platform, uid: Uid) -> dict[str, st
     }
 
 
-__all__ = ["Context", "endpoints_of", "render"]
+__all__ = ["Context", "credentials_of", "endpoints_of", "render"]

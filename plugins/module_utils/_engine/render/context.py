@@ -12,6 +12,7 @@ from ..project.model import Platform, Project
 from ..project.names import (
     COMPONENT_LABEL,
     CONFIG_ANNOTATION,
+    CREDENTIALS_ANNOTATION,
     PROJECT_LABEL,
     UID_LABEL,
     Names,
@@ -39,6 +40,8 @@ class Context:
     project: Project
     platform: Platform
     uid: Uid
+    # The uid of the Secret of credentials, empty as long as there is none.
+    secret_uid: str
     names: Names
 
     def labels(self, component: str) -> dict[str, str]:
@@ -54,7 +57,10 @@ class Context:
         return Desired(body={"apiVersion": api_version, "kind": kind, "metadata": meta, **rest})
 
     def pod_template(self, component: str, *, config: Mapping[str, str], user: int, spec: Body) -> Body:
-        """A pod of ours: on the data plane, under the restricted profile, new whenever its configuration is."""
+        """A pod of ours: on the data plane, under the restricted profile; new when its configuration or Secret is.
+
+        A Secret that was lost is made anew with other passwords, of which only a new pod knows.
+        """
         project = self.project
         pod: Body = {
             "serviceAccountName": self.SERVICE_ACCOUNT,
@@ -75,7 +81,10 @@ class Context:
         }
         if project.tier.runtime_class is not None:
             pod["runtimeClassName"] = project.tier.runtime_class
-        annotations = {CONFIG_ANNOTATION: fingerprint({"config": canonical_json(config)})}
+        annotations = {
+            CONFIG_ANNOTATION: fingerprint({"config": canonical_json(config)}),
+            CREDENTIALS_ANNOTATION: self.secret_uid,
+        }
         labels = {**self.labels(component), UID_LABEL: self.uid}
         return {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod}
 
@@ -87,9 +96,10 @@ CONTAINER_SECURITY: Mapping[str, Any] = {
 }
 
 
-def context_of(project: Project, platform: Platform, uid: Uid) -> Context:
+def context_of(project: Project, platform: Platform, uid: Uid, secret_uid: str = "") -> Context:
     """The context of one project."""
-    return Context(project=project, platform=platform, uid=uid, names=names_of(project.ref, uid))
+    names = names_of(project.ref, uid)
+    return Context(project=project, platform=platform, uid=uid, secret_uid=secret_uid, names=names)
 
 
 def guaranteed(*, cpu: str, memory: str) -> Body:

@@ -16,14 +16,15 @@ from ...credentials import SALT_BYTES, Secret, generate_password, scram_verifier
 from ...deadline import Deadline
 from ...errors import Conflict
 from ...objects import Body, Desired, fingerprint
-from ...project.names import FIELD_MANAGER, FINGERPRINT_ANNOTATION, PROJECT_LABEL
+from ...project.names import FIELD_MANAGER, FINGERPRINT_ANNOTATION, MARK_ANNOTATION
 from ...steps import Action, Step
-from .client import APPLY_PATCH, Answer, Client
+from .client import APPLY_PATCH, METADATA, Answer, Client
 from .kinds import collection_path, object_path
-from .observe import Live, read_object
-from .plan import remaining, sentence
+from .observe import Live, read_metadata
+from .plan import foreign, owner_labels, remaining, sentence
 
 RandomBytes = Callable[[int], bytes]
+MARK_BYTES = 8
 
 # Others' part of an object's metadata. The uid makes sure that it is still the same object.
 KEPT_METADATA = ("uid", "finalizers", "ownerReferences")
@@ -45,12 +46,12 @@ def apply(
     deadline: Deadline,
     random_bytes: RandomBytes = secrets.token_bytes,
 ) -> Applied:
-    """Do one step. Raises Conflict if it would take over a namespace that is not ours."""
+    """Do one step. Raises Conflict if it would take over an object that has become somebody else's since the plan."""
     desired = step.desired
     if desired.is_create_only:
         return _create(client, desired, deadline, random_bytes)
-    if step.id.kind == "Namespace" and step.action is Action.CREATE:
-        _refuse_foreign_namespace(client, desired, deadline)
+    if step.action is Action.CREATE and owner_labels(desired):
+        _refuse_foreign(client, desired, deadline)
     answer = _server_side_apply(client, desired, deadline)
     live = Live.from_object(desired.id, answer.body, with_body=True)
     if remaining(desired, live):
@@ -97,8 +98,12 @@ def _replace(client: Client, desired: Desired, found: Body, deadline: Deadline) 
 
 
 def _create(client: Client, desired: Desired, deadline: Deadline, random_bytes: RandomBytes) -> Applied:
-    """Create with generated values. If it is there already, it stays as it is: its values may be in use."""
-    body = {**with_fingerprint(desired.body), "data": generated_data(desired, random_bytes)}
+    """Create with generated values. If it is there already, it stays as it is: its values may be in use.
+
+    If what is there bears our own mark, the answer to an earlier try was lost, and it is we who made it.
+    """
+    mark = random_bytes(MARK_BYTES).hex()
+    body = _annotated(with_fingerprint(desired.body), MARK_ANNOTATION, mark)
     try:
         answer = client.send(
             "POST",
@@ -106,13 +111,15 @@ def _create(client: Client, desired: Desired, deadline: Deadline, random_bytes: 
             subject=str(desired.id),
             deadline=deadline,
             query={"fieldManager": FIELD_MANAGER},
-            body=body,
+            body={**body, "data": generated_data(desired, random_bytes)},
+            accept=METADATA,
         )
     except Conflict:
-        live = read_object(client, desired.id, deadline=deadline)
-        if live is None:
+        meta = read_metadata(client, desired.id, deadline=deadline)
+        if meta is None:
             raise
-        return Applied(changed=False, live=live)
+        made_by_us = (meta.get("annotations") or {}).get(MARK_ANNOTATION) == mark
+        return Applied(changed=made_by_us, live=Live.from_object(desired.id, {"metadata": meta}, with_body=False))
     return Applied(changed=True, live=Live.from_object(desired.id, answer.body, with_body=False))
 
 
@@ -131,19 +138,19 @@ def generated_data(desired: Desired, random_bytes: RandomBytes) -> dict[str, str
     return {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
 
 
-def _refuse_foreign_namespace(client: Client, desired: Desired, deadline: Deadline) -> None:
-    """A namespace without our labels was not in the bulk read; applying would silently adopt it."""
-    live = read_object(client, desired.id, deadline=deadline)
-    wanted = desired.body["metadata"]["labels"].get(PROJECT_LABEL)
-    if live is not None and wanted is not None and live.labels.get(PROJECT_LABEL) != wanted:
-        reason = (
-            f"it exists and does not carry the label {PROJECT_LABEL}={wanted}; remove it or label it to hand it over"
-        )
+def _refuse_foreign(client: Client, desired: Desired, deadline: Deadline) -> None:
+    """Server-side apply makes no difference between creating an object and taking it over."""
+    meta = read_metadata(client, desired.id, deadline=deadline)
+    reason = None if meta is None else foreign(desired, meta.get("labels") or {})
+    if reason is not None:
         raise Conflict(subject=str(desired.id), verb="CREATE", reason=reason)
 
 
 def with_fingerprint(body: Body) -> Body:
     """The object with the digest of itself as an annotation."""
+    return _annotated(body, FINGERPRINT_ANNOTATION, fingerprint(body))
+
+
+def _annotated(body: Body, key: str, value: str) -> Body:
     meta = body["metadata"]
-    annotations = {**(meta.get("annotations") or {}), FINGERPRINT_ANNOTATION: fingerprint(body)}
-    return {**body, "metadata": {**meta, "annotations": annotations}}
+    return {**body, "metadata": {**meta, "annotations": {**(meta.get("annotations") or {}), key: value}}}

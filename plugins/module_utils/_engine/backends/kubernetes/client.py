@@ -39,6 +39,7 @@ else:
 
 JSON = "application/json"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 APPLY_PATCH = "application/apply-patch+yaml"
 PAGE = "500"
 REQUEST_SECONDS = 30.0
@@ -92,9 +93,17 @@ class Client:
         """Requests sent that write, repetitions included."""
         return self._counts["writes"]
 
-    def get(self, path: str, *, subject: str, deadline: Deadline, query: dict[str, str] | None = None) -> Body:
+    def get(
+        self,
+        path: str,
+        *,
+        subject: str,
+        deadline: Deadline,
+        query: dict[str, str] | None = None,
+        accept: str = JSON,
+    ) -> Body:
         """Read one object. Raises NotFound."""
-        return self.send("GET", path, subject=subject, deadline=deadline, query=query).body
+        return self.send("GET", path, subject=subject, deadline=deadline, query=query, accept=accept).body
 
     def list(
         self, path: str, *, subject: str, deadline: Deadline, query: dict[str, str], accept: str = JSON

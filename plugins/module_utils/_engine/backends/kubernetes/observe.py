@@ -13,7 +13,7 @@ from ...deadline import Deadline
 from ...errors import NotFound
 from ...objects import Body, ObjectId, canonical_json
 from ...project.names import FINGERPRINT_ANNOTATION
-from .client import JSON, METADATA_LIST, Client
+from .client import JSON, METADATA, METADATA_LIST, Client
 from .kinds import KINDS, collection_path, object_path
 
 T = TypeVar("T")
@@ -58,6 +58,10 @@ class Observed:
         """The live object, or None if there is none."""
         return self.objects.get(id)
 
+    def and_also(self, others: Observed) -> Observed:
+        """The same, and what `others` knows beyond it."""
+        return Observed(objects={**others.objects, **self.objects})
+
     def with_bodies(self, bodies: Iterable[tuple[ObjectId, Live | None]]) -> Observed:
         """The same, with some objects read anew; None removes one that has gone meanwhile."""
         fresh = {**self.objects, **{id: live for id, live in bodies if live is not None}}
@@ -76,15 +80,18 @@ def observe(
     full: bool,
     workers: int,
     deadline: Deadline,
-    namespace: str = "",
 ) -> Observed:
-    """All objects of some kinds that carry a label; with `full` whole, else their metadata only."""
+    """All objects of some kinds that carry a label (any, if empty); with `full` whole, else their metadata only.
+
+    Of a Secret never more than that: nobody here needs its values.
+    """
 
     def read(kind: str) -> list[Live]:
-        accept = JSON if full else METADATA_LIST
-        path = collection_path(kind, namespace)
-        items = client.list(path, subject=kind, deadline=deadline, query={"labelSelector": selector}, accept=accept)
-        return [Live.from_object(_id_of(kind, item), _named(kind, item), with_body=full) for item in items]
+        whole = full and kind != "Secret"
+        accept = JSON if whole else METADATA_LIST
+        path, query = collection_path(kind), {"labelSelector": selector}
+        items = client.list(path, subject=kind, deadline=deadline, query=query, accept=accept)
+        return [Live.from_object(_id_of(kind, item), _named(kind, item), with_body=whole) for item in items]
 
     with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="observe") as pool:
         lists = list(pool.map(read, kinds))
@@ -112,6 +119,16 @@ def read_object(client: Client, id: ObjectId, *, deadline: Deadline) -> Live | N
     except NotFound:
         return None
     return Live.from_object(id, body, with_body=True)
+
+
+def read_metadata(client: Client, id: ObjectId, *, deadline: Deadline) -> Body | None:
+    """The metadata of one object as the API has it, or None if there is no object."""
+    try:
+        body = client.get(object_path(id), subject=str(id), deadline=deadline, accept=METADATA)
+    except NotFound:
+        return None
+    meta: Body = body["metadata"]
+    return meta
 
 
 def in_parallel(call: Callable[[T], R], things: Iterable[T], *, workers: int) -> list[R]:

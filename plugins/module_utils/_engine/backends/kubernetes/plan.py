@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ...objects import Body, Desired, Difference, ObjectId, comparable, differences, fingerprint, is_within
-from ...project.names import UID_LABEL
+from ...project.names import PLATFORM_LABEL, PROJECT_LABEL, UID_LABEL
 from ...settings import Drift
 from ...steps import Action, Plan, Step
 from .kinds import KINDS
@@ -96,8 +96,26 @@ def remaining(desired: Desired, live: Live) -> tuple[Difference, ...]:
     return tuple(differences(live.body, desired.body, KINDS[desired.id.kind].exact))
 
 
+def owner_labels(desired: Desired) -> dict[str, str]:
+    """The labels without which a live object of this name is not ours to change. Empty for what is inside of ours."""
+    labels = desired.body["metadata"].get("labels") or {}
+    keys = (PLATFORM_LABEL, PROJECT_LABEL) if desired.id.kind == "Namespace" else (PLATFORM_LABEL,)
+    return {key: labels[key] for key in keys if key in labels}
+
+
+def foreign(desired: Desired, labels: Mapping[str, str]) -> str | None:
+    """Why an object with these labels must not be taken over, if so. A bulk read by label does not find it."""
+    for key, wanted in owner_labels(desired).items():
+        if labels.get(key) != wanted:
+            return f"it exists and does not carry the label {key}={wanted}; remove it or label it to hand it over"
+    return None
+
+
 def _stranger(desired: Desired, live: Live) -> str | None:
     """Why the live object belongs to somebody else, if it does: a reused ref must never inherit anything."""
+    reason = foreign(desired, live.labels)
+    if reason is not None:
+        return reason
     wanted = (desired.body["metadata"].get("labels") or {}).get(UID_LABEL)
     found = live.labels.get(UID_LABEL)
     if wanted is None or found is None or found == wanted:
