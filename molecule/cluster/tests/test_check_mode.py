@@ -15,6 +15,6 @@ UNFORESEEN: dict[str, str] = {}
 def test_a_check_on_clean_hosts_names_what_converge_then_changes() -> None:
     lines = [json.loads(line) for line in Path(os.environ["LAB_STAGES"]).read_text().splitlines()]
     assert [line["check"] for line in lines] == [True, False, False]
-    foreseen, made = ({(host, task) for host, task in line["changed"]} for line in lines[:2])
+    foreseen, made = ({tuple(change) for change in line["changed"]} for line in lines[:2])
     assert made
     assert {(host, task) for host, task in made ^ foreseen if task not in UNFORESEEN} == set()
