@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ._engine.backends.kubernetes.client import Client, connect
-from ._engine.errors import EngineError, InvalidSpec, MissingLibrary
+from ._engine.errors import EngineError, InvalidSpec, MissingLibrary, Problem
 from ._engine.progress import Lines, Progress, Silent
 from ._engine.settings import Drift, Settings
 from ._engine.steps import Outcome, Plan, Report, Result, Step
@@ -95,6 +96,13 @@ def settings_from(module: AnsibleModule) -> Settings:
     """The engine's settings out of the module's arguments; an option that a module lacks keeps its default."""
     params = module.params
     base = Settings()
+    problems = tuple(
+        Problem(path=name, value=params[name], allowed="a whole number from 1")
+        for name in ("timeout", "workers")
+        if params.get(name, 1) < 1
+    )
+    if problems:
+        raise InvalidSpec(problems)
     return Settings(
         check=module.check_mode,
         drift=Drift(params.get("drift", base.drift)),
@@ -111,7 +119,8 @@ def progress_for(module: AnsibleModule) -> Progress:
         return Silent()
 
     def write(text: str) -> None:
-        with open(path, "a", encoding="utf-8") as file:
+        # Nobody's work is worth losing because it cannot be watched.
+        with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
             file.write(f"{text}\n")
 
     return Lines(write)

@@ -14,7 +14,9 @@ import pytest
 import yaml
 from ansible_collections.supalove.platform.plugins.module_utils._engine import errors
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import connect
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.wait import await_ready
 from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Backoff, Deadline
+from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import ObjectId
 
 OK = (200, {}, {"kind": "ConfigMap"})
 HANG = "hang up"
@@ -69,7 +71,7 @@ def script():
 
 
 @pytest.fixture
-def get(script, tmp_path):
+def client(script, tmp_path):
     config = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -82,11 +84,15 @@ def get(script, tmp_path):
     path.write_text(yaml.safe_dump(config))
     backoff = Backoff(first_seconds=0.05, longest_seconds=0.1, tries=3)
     with connect(kubeconfig=str(path), context=None, workers=2, backoff=backoff) as client:
+        yield client
 
-        def get(subject="ConfigMap/a/b", seconds=10.0):
-            return client.get("/api/v1/x", subject=subject, deadline=Deadline(limit_seconds=seconds))
 
-        yield get
+@pytest.fixture
+def get(client):
+    def get(subject="ConfigMap/a/b", seconds=10.0):
+        return client.get("/api/v1/x", subject=subject, deadline=Deadline(limit_seconds=seconds))
+
+    return get
 
 
 def test_a_server_that_asks_for_patience_gets_as_much_as_it_asked_for(script, get):
@@ -157,3 +163,43 @@ def test_nothing_is_sent_after_the_deadline(script, get):
 def test_a_kubeconfig_that_is_not_there_is_one_clear_error(tmp_path):
     with pytest.raises(errors.EngineError, match=r"No access to a cluster by kubeconfig .*missing"):
         connect(kubeconfig=str(tmp_path / "missing"), context=None, workers=1, backoff=Backoff())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [b",
+        "[1, 2]",
+        "clusters: 7",
+        "{current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}], "
+        "clusters: [{name: c, cluster: {server: 'https://x', certificate-authority-data: 'a'}}], users: [{name: u, user: {}}]}",
+    ],
+)
+def test_a_kubeconfig_that_is_none_is_one_clear_error(tmp_path, text):
+    (tmp_path / "config").write_text(text)
+    with pytest.raises(errors.EngineError, match="No access to a cluster by kubeconfig"):
+        connect(kubeconfig=str(tmp_path / "config"), context=None, workers=1, backoff=Backoff())
+
+
+@pytest.mark.parametrize("body", [b"<html>sign in</html>", b"[]"])
+def test_an_answer_that_is_no_object_is_an_error_of_the_server(script, get, body):
+    script.answers = [(200, {}, body)]
+    with pytest.raises(errors.ServerFailed, match="GET ConfigMap/a/b: the answer is not an object in JSON"):
+        get()
+
+
+def test_a_watch_that_is_not_allowed_ends_the_waiting_and_says_so(script, client):
+    script.answers = [(403, {}, {"message": "deployments is forbidden"})]
+    id = ObjectId(kind="Deployment", namespace="p-a", name="pooler")
+    began = time.monotonic()
+    answers = await_ready(client, [id], deadline=Deadline(limit_seconds=30), progress=lambda _done, _total: None)
+    assert time.monotonic() - began < 5
+    assert "deployments is forbidden" in answers[id].reason
+
+
+def test_a_watch_that_gets_nonsense_goes_on_until_the_deadline_and_says_so(script, client):
+    script.answers = [(200, {}, b"<html>sign in</html>")]
+    id = ObjectId(kind="Deployment", namespace="p-a", name="pooler")
+    answers = await_ready(client, [id], deadline=Deadline(limit_seconds=2), progress=lambda _done, _total: None)
+    assert "Deployment" in answers[id].reason
+    assert "(" in answers[id].reason

@@ -91,6 +91,17 @@ def test_wrong_input_is_told_at_once_and_before_any_connection(tmp_path, play):
     assert "found '4GB', allowed is a whole number with Mi, Gi or Ti" in result["msg"]
 
 
+def test_no_workers_at_all_is_wrong_input(play):
+    result, _printed = play("projects", projects={}, tiers=TIERS, workers=0, timeout=-1, ok=False)
+    assert [one["path"] for one in result["problems"]] == ["timeout", "workers"]
+
+
+def test_a_progress_file_that_cannot_be_written_stops_nothing(ref, tmp_path, play):
+    file = tmp_path / "gone" / "progress"
+    result, _printed = play("projects", projects={ref: {"tier": "free"}}, tiers=TIERS, wait=False, progress_file=str(file))
+    assert result["counts"]["changed"] == 1
+
+
 def test_a_project_that_fails_fails_the_task_with_its_reason(engine, ref, play):
     engine.server.request("POST", "/api/v1/namespaces", {"metadata": {"name": f"p-{ref}"}})
     result, _printed = play("projects", projects={ref: {"tier": "free"}}, tiers=TIERS, wait=False, ok=False)

@@ -8,6 +8,9 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
     trouble_of,
 )
 
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.wait import UNSEEN, Seen
+from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import ObjectId
+
 OLD = {"observedGeneration": 1}
 CURRENT = {"observedGeneration": 2, "updatedReplicas": 1}
 STATEFUL = {**CURRENT, "currentRevision": "b", "updateRevision": "b"}
@@ -65,3 +68,19 @@ def test_readiness_of_an_object(kind, status, state, reason):
 )
 def test_a_pods_trouble_is_told_in_the_words_of_who_knows(status, trouble):
     assert trouble_of({"status": status}) == trouble
+
+
+def a_pod(name, reason=None):
+    labels = {"supalove.cloud/component": "pooler"}
+    status = {"containerStatuses": [{"name": "c", "state": {"waiting": {"reason": reason}}}]} if reason else {}
+    return {"metadata": {"name": name, "namespace": "p-a", "labels": labels}, "status": status}
+
+
+def test_the_trouble_of_a_new_pod_is_not_hidden_by_an_old_one_that_is_well():
+    id = ObjectId(kind="Deployment", namespace="p-a", name="pooler")
+    seen = Seen(waiting={id: UNSEEN})
+    seen.take("Pod", {"type": "ADDED", "object": a_pod("new", "ImagePullBackOff")})
+    seen.take("Pod", {"type": "MODIFIED", "object": a_pod("old")})
+    assert "c: ImagePullBackOff" in seen.result({})[id].reason
+    seen.take("Pod", {"type": "DELETED", "object": a_pod("new", "ImagePullBackOff")})
+    assert "ImagePullBackOff" not in seen.result({})[id].reason

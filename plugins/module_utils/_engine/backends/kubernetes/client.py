@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,10 +33,13 @@ try:
     import kubernetes.client as _kubernetes_client
     import kubernetes.config as _kubernetes_config
     import urllib3
+    import yaml
 except ImportError as error:
     _MISSING: ImportError | None = error
 else:
     _MISSING = None
+    # What the package lets through for a file that is no YAML, has other shapes in it or certificates that are none.
+    _CONFIG_ERRORS = (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError)
 
 JSON = "application/json"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -138,10 +142,13 @@ class Client:
 
         return retrying(once, deadline=deadline, backoff=self._backoff)
 
-    def watch(self, path: str, *, subject: str, query: dict[str, str]) -> Watch:
-        """Open a watch. Raises as `send` does, but tries once."""
-        wanted = {**query, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_SECONDS)}
-        response = self._request("GET", path, subject, wanted, None, JSON, JSON, WATCH_SECONDS + REQUEST_SECONDS)
+    def watch(self, path: str, *, subject: str, query: dict[str, str], deadline: Deadline) -> Watch:
+        """Open a watch that ends with the deadline or before. Raises as `send` does, but tries once."""
+        deadline.require(f"WATCH {subject}")
+        seconds = max(1, min(WATCH_SECONDS, math.ceil(deadline.remaining())))
+        wanted = {**query, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        silence = min(seconds + REQUEST_SECONDS, max(1.0, deadline.remaining()))
+        response = self._request("GET", path, subject, wanted, None, JSON, JSON, silence)
         if response.status != 200:
             data = response.read()
             response.release_conn()
@@ -169,7 +176,7 @@ class Client:
             response.release_conn()
         if response.status >= 300:
             raise _error(response.status, response.headers, data, subject, verb)
-        return Answer(status=response.status, body=json.loads(data))
+        return Answer(status=response.status, body=_parsed(data, subject, verb, response.status))
 
     def _request(
         self,
@@ -225,7 +232,7 @@ class Watch:
             for chunk in self._response.stream(amt=65536, decode_content=True):
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    yield self._event(json.loads(line))
+                    yield self._event(_parsed(line, self._subject, "WATCH", 200))
         except (urllib3.exceptions.HTTPError, OSError) as error:
             if not self._shut.is_set():
                 raise Unreachable(subject=self._subject, verb="WATCH", reason=_short(str(error))) from error
@@ -261,10 +268,27 @@ def connect(*, kubeconfig: str | None, context: str | None, workers: int, backof
                 config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
             )
     except (_kubernetes_config.ConfigException, OSError) as error:
-        where = f"kubeconfig {kubeconfig or '(default)'}, context {context or '(current)'}"
-        raise EngineError(f"No access to a cluster by {where}: {_short(str(error))}") from error
+        raise EngineError(f"{_no_access(kubeconfig, context)}: {_short(str(error))}") from error
+    except _CONFIG_ERRORS as error:
+        # Its text may quote the file, in which there is a key.
+        raise EngineError(f"{_no_access(kubeconfig, context)}: it is not a valid kubeconfig file") from error
     configuration.connection_pool_maxsize = workers + 4
     return Client(_kubernetes_client.ApiClient(configuration=configuration), backoff=backoff)
+
+
+def _no_access(kubeconfig: str | None, context: str | None) -> str:
+    return f"No access to a cluster by kubeconfig {kubeconfig or '(default)'}, context {context or '(current)'}"
+
+
+def _parsed(data: bytes, subject: str, verb: str, status: int) -> Body:
+    """The object that the server sent. Something between us and it may answer in its place, in another language."""
+    try:
+        body = json.loads(data)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise ServerFailed(subject=subject, verb=verb, reason="the answer is not an object in JSON", status=status)
+    return body
 
 
 def _error(status: int, headers: Any, data: bytes, subject: str, verb: str) -> BackendError:

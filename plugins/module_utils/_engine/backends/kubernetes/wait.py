@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ...deadline import Deadline
-from ...errors import BackendError, Denied, Expired, Rejected
+from ...errors import BackendError, DeadlineExceeded, Denied, Expired, Rejected
 from ...objects import Body, ObjectId
-from ...project.names import PROJECT_LABEL
+from ...project.names import COMPONENT_LABEL, PROJECT_LABEL
 from .client import Client, Watch
 from .kinds import KINDS, collection_path
 from .readiness import Readiness, State, readiness_of, trouble_of
@@ -22,33 +22,39 @@ UNSEEN = Readiness(state=State.WAITING, reason="it has not been seen yet")
 
 
 @dataclass(slots=True)
-class _Seen:
-    """What the watches have told so far. Only the waiting thread touches it."""
+class Seen:
+    """What the watches have told so far. Only the waiting thread touches it.
+
+    `troubles` are those of pods by name, for each namespace and component: an old pod and its successor each have one.
+    """
 
     waiting: dict[ObjectId, Readiness]
     done: dict[ObjectId, Readiness] = field(default_factory=dict)
-    troubles: dict[tuple[str, str], str] = field(default_factory=dict)
+    troubles: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
 
     def take(self, kind: str, event: Body) -> None:
+        """Note what an event says."""
         body = {**event["object"], "kind": kind, "apiVersion": KINDS[kind].api_version}
         id = ObjectId.of(body)
         if kind == "Pod":
-            component = (body["metadata"].get("labels") or {}).get("supalove.cloud/component", "")
-            self.troubles[id.namespace, component] = "" if event["type"] == "DELETED" else trouble_of(body)
+            component = (body["metadata"].get("labels") or {}).get(COMPONENT_LABEL, "")
+            troubles = self.troubles.setdefault((id.namespace, component), {})
+            troubles[id.name] = "" if event["type"] == "DELETED" else trouble_of(body)
         elif id in self.waiting:
             answer = UNSEEN if event["type"] == "DELETED" else readiness_of(body)
             self.waiting[id] = answer
             if answer.state is not State.WAITING:
                 self.done[id] = self.waiting.pop(id)
 
-    def result(self) -> dict[ObjectId, Readiness]:
-        """Every answer; one that still waits says what is the matter with its pods."""
-        return {**self.done, **{id: self._explained(id, answer) for id, answer in self.waiting.items()}}
+    def result(self, errors: Mapping[str, str]) -> dict[ObjectId, Readiness]:
+        """Every answer; one that still waits says what is the matter with its pods, or with the watch of its kind."""
+        return {**self.done, **{id: self._explained(id, answer, errors) for id, answer in self.waiting.items()}}
 
-    def _explained(self, id: ObjectId, answer: Readiness) -> Readiness:
-        trouble = self.troubles.get((id.namespace, id.name), "")
-        reason = f"{answer.reason} ({trouble})" if trouble else answer.reason
-        return Readiness(state=answer.state, reason=reason)
+    def _explained(self, id: ObjectId, answer: Readiness, errors: Mapping[str, str]) -> Readiness:
+        pods = self.troubles.get((id.namespace, id.name), {})
+        reasons = [*(trouble for _name, trouble in sorted(pods.items()) if trouble), errors.get(id.kind, "")]
+        said = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+        return Readiness(state=answer.state, reason=f"{answer.reason} ({said})" if said else answer.reason)
 
 
 class _Feed(threading.Thread):
@@ -59,13 +65,13 @@ class _Feed(threading.Thread):
     ):
         super().__init__(name=f"watch {kind}", daemon=True)
         self._client = client
-        self._kind = kind
+        self.kind = kind
         self._selector = selector
         self._events = events
         self._deadline = deadline
         self._stopped = threading.Event()
         self._watch: Watch | None = None
-        self.error: BackendError | None = None
+        self.error = ""
 
     def stop(self) -> None:
         """End the thread, even while it reads."""
@@ -82,11 +88,11 @@ class _Feed(threading.Thread):
                 version = self._follow(version or self._list())
             except Expired:
                 version = ""
-            except (Denied, Rejected) as error:
-                self.error = error
+            except (Denied, Rejected, DeadlineExceeded) as error:
+                self.error = str(error)
                 return
             except BackendError as error:
-                self.error = error
+                self.error = str(error)
                 version = ""
                 self._stopped.wait(RETRY_SECONDS)
 
@@ -94,21 +100,22 @@ class _Feed(threading.Thread):
         """Put every object as if it were new; the version from which to watch."""
         query = {"labelSelector": self._selector}
         # Without a resourceVersion the answer is not older than what we have just written.
-        page = self._client.get(collection_path(self._kind), subject=self._kind, deadline=self._deadline, query=query)
+        page = self._client.get(collection_path(self.kind), subject=self.kind, deadline=self._deadline, query=query)
+        self.error = ""
         for item in page.get("items") or ():
-            self._events.put((self._kind, {"type": "ADDED", "object": item}))
+            self._events.put((self.kind, {"type": "ADDED", "object": item}))
         return str(page["metadata"]["resourceVersion"])
 
     def _follow(self, version: str) -> str:
         """Put every event of one watch; the version from which to take up the next."""
         query = {"labelSelector": self._selector, "resourceVersion": version}
-        self._watch = self._client.watch(collection_path(self._kind), subject=self._kind, query=query)
+        self._watch = self._client.watch(collection_path(self.kind), subject=self.kind, query=query, deadline=self._deadline)
         if self._stopped.is_set():
             self._watch.shut()
         for event in self._watch.events():
             version = event["object"]["metadata"]["resourceVersion"]
             if event["type"] != "BOOKMARK":
-                self._events.put((self._kind, event))
+                self._events.put((self.kind, event))
         return version
 
 
@@ -121,7 +128,7 @@ def await_ready(
     selector: str = PROJECT_LABEL,
 ) -> Mapping[ObjectId, Readiness]:
     """The answer for each object, as soon as none is waiting, or at the deadline with the last reason of each."""
-    seen = _Seen(waiting=dict.fromkeys(ids, UNSEEN))
+    seen = Seen(waiting=dict.fromkeys(ids, UNSEEN))
     total = len(seen.waiting)
     events: queue.Queue[tuple[str, Body]] = queue.Queue()
     kinds = {id.kind for id in seen.waiting} | {"Pod" for id in seen.waiting if id.namespace}
@@ -129,7 +136,7 @@ def await_ready(
     for feed in feeds:
         feed.start()
     try:
-        while seen.waiting and deadline.remaining() > 0 and any(feed.is_alive() for feed in feeds):
+        while deadline.remaining() > 0 and _may_get_news(seen, feeds, events):
             try:
                 seen.take(*events.get(timeout=min(TICK_SECONDS, deadline.remaining() or TICK_SECONDS)))
             except queue.Empty:
@@ -138,4 +145,11 @@ def await_ready(
         for feed in feeds:
             feed.stop()
     progress(len(seen.done), total)
-    return seen.result()
+    return seen.result({feed.kind: feed.error for feed in feeds})
+
+
+def _may_get_news(seen: Seen, feeds: Iterable[_Feed], events: queue.Queue[tuple[str, Body]]) -> bool:
+    """False once nothing is waited for, or only kinds whose watch has ended for good."""
+    waited = {id.kind for id in seen.waiting}
+    alive = {feed.kind for feed in feeds if feed.is_alive()}
+    return bool(waited & alive) or (bool(waited) and not events.empty())
