@@ -60,7 +60,9 @@ projects:
       returned: always
     phase:
       description:
-        - How the last run ended, one of V(Applying), V(Waiting), V(Ready) and V(Failed). Empty before the first.
+        - How far the last run that had something to do came. Empty before the first.
+        - V(Applying) means that it has begun and is at work or was killed, V(Waiting) that all is written and was not
+          seen ready, V(Ready) that it was, and V(Failed) that it could not go on.
       type: str
       returned: always
     message:

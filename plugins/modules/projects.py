@@ -34,6 +34,9 @@ options:
     description:
       - Mapping from a tier's name to its limits.
       - C(cpu) is a number of cores or millicores, C(memory) and C(storage) are sizes with Mi, Gi or Ti.
+      - C(storage) is the size of the volume that is asked for, and the quota of the namespace. Whether a database can
+        outgrow it is up to the provisioner; that of K3s, C(rancher.io/local-path), gives a directory of the node's disk
+        and does not stop it. Temporary files of a session are limited to a tenth of it anywhere.
       - C(connections) is the number of PostgreSQL sessions at once, by default one for every 16Mi of memory, at least
         10 and at most 100. C(clients) is the number of connections to the pooler at once, 20 times as many by default.
       - C(placement) is V(dedicated).

@@ -165,14 +165,21 @@ def test_a_kubeconfig_that_is_not_there_is_one_clear_error(tmp_path):
         connect(kubeconfig=str(tmp_path / "missing"), context=None, workers=1, backoff=Backoff())
 
 
+NO_CERTIFICATE = """
+current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "https://x", certificate-authority-data: "a"}}]
+users: [{name: u, user: {}}]
+"""
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "a: [b",
         "[1, 2]",
         "clusters: 7",
-        "{current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}], "
-        "clusters: [{name: c, cluster: {server: 'https://x', certificate-authority-data: 'a'}}], users: [{name: u, user: {}}]}",
+        NO_CERTIFICATE,
     ],
 )
 def test_a_kubeconfig_that_is_none_is_one_clear_error(tmp_path, text):

@@ -98,7 +98,9 @@ def test_no_workers_at_all_is_wrong_input(play):
 
 def test_a_progress_file_that_cannot_be_written_stops_nothing(ref, tmp_path, play):
     file = tmp_path / "gone" / "progress"
-    result, _printed = play("projects", projects={ref: {"tier": "free"}}, tiers=TIERS, wait=False, progress_file=str(file))
+    result, _printed = play(
+        "projects", projects={ref: {"tier": "free"}}, tiers=TIERS, wait=False, progress_file=str(file)
+    )
     assert result["counts"]["changed"] == 1
 
 

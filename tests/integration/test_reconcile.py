@@ -4,17 +4,17 @@ from __future__ import annotations
 import base64
 import functools
 import json
+import re
 import threading
 import time
 
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import Client
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import SafetyStop
-from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import is_uid
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import UID_PATTERN
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Result
 from fix_engine import LEASE, RECORDS, Killed, LosingClient
-
 
 POLICIES = "/apis/networking.k8s.io/v1/namespaces/p-{}/networkpolicies"
 WORKLOADS = "/apis/apps/v1/namespaces/p-{}"
@@ -41,7 +41,7 @@ def test_a_new_project_is_created_awaited_and_recorded(engine, ref):
     record = engine.record(ref)
     assert record["spec"] == {"tier": "free", "managedBy": "inventory"}
     assert record["status"]["phase"] == "Ready"
-    assert is_uid(record["status"]["uid"])
+    assert re.fullmatch(UID_PATTERN, record["status"]["uid"])
     assert record["status"]["endpoints"]["user"] == f"p_{record['status']['uid']}_owner"
 
 
@@ -309,10 +309,11 @@ def test_a_project_taken_off_the_list_is_left_alone_and_said_so(engine, ref):
     assert engine.server.exists(f"/api/v1/namespaces/p-{ref}")
 
 
-def test_a_uid_cannot_be_changed(engine, ref):
+@pytest.mark.parametrize("status", [{"uid": "abcdefgh2345"}, {"uid": None}, None], ids=["other", "none", "no-status"])
+def test_a_uid_can_neither_change_nor_go(engine, ref, status):
     engine.settle({ref: {"tier": "free"}})
     with pytest.raises(OSError, match="422"):
-        engine.server.merge(f"{RECORDS}/{ref}/status", {"status": {"uid": "abcdefgh2345"}})
+        engine.server.merge(f"{RECORDS}/{ref}/status", {"status": status})
 
 
 def test_two_runs_at_once_are_refused(engine, ref):

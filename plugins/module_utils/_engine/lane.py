@@ -88,7 +88,9 @@ def _steps(run: Run, lane: Lane) -> tuple[Step, ...]:
     """What is to be done for the objects of a lane, with all that the lane knows by now."""
     project = lane.sight.project
     secret = lane.stamps.get(credentials_of(project.ref))
-    return plan_objects(render(project, run.platform, lane.uid, secret.uid if secret else ""), lane.sight.observed).steps
+    return plan_objects(
+        render(project, run.platform, lane.uid, secret.uid if secret else ""), lane.sight.observed
+    ).steps
 
 
 class _LaneFailed(Exception):
@@ -147,7 +149,6 @@ def _judged(lane: Lane, ids: Iterable[ObjectId], answers: Mapping[ObjectId, Read
 
 def write_records(run: Run, lanes: tuple[Lane, ...], lease: Lease) -> tuple[Lane, ...]:
     """The last write of every lane that did something: its outcome and what can be certified from now on."""
-
     # Written even when the run's time is up: it says so.
     deadline = lease.bound(Deadline(limit_seconds=max(run.deadline.remaining(), run.settings.lease_seconds)))
 

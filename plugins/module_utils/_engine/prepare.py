@@ -40,12 +40,12 @@ def prepare(
     refusal = next((Failure(step="plan", object=str(step.id), reason=step.reason) for step in plan.refusals), None)
     if client is None or settings.check or refusal is not None:
         steps = () if refusal else plan.steps
-        return _report(platform, client, settings, steps=steps, failure=refusal)
+        return _report(platform, client, steps=steps, failure=refusal)
     progress.note(f"preparing the platform: {len(plan.steps)} changes")
     done, failure = _apply(client, plan, observed, deadline)
     if failure is None and any(step.id.kind == "CustomResourceDefinition" for step in plan.steps):
         failure = _await_definition(client, platform, plan, deadline)
-    return _report(platform, client, settings, steps=done, failure=failure)
+    return _report(platform, client, steps=done, failure=failure)
 
 
 def _look(
@@ -115,14 +115,11 @@ def _unserved(id: ObjectId, reason: str) -> Failure:
     return Failure(step="wait", object=str(id), reason=reason)
 
 
-def _report(
-    platform: Platform, client: Client | None, settings: Settings, *, steps: tuple[Step, ...], failure: Failure | None
-) -> Report:
+def _report(platform: Platform, client: Client | None, *, steps: tuple[Step, ...], failure: Failure | None) -> Report:
     result = Result.FAILED if failure else Result.CHANGED if steps else Result.UNCHANGED
     outcome = Outcome(ref=platform.namespace, uid="", result=result, steps=steps, failure=failure)
     return Report(
         outcomes=(outcome,),
         reads=client.reads if client else 0,
         writes=client.writes if client else 0,
-        check=settings.check,
     )

@@ -40,7 +40,7 @@ def reconcile(
     Raises SafetyStop if another run is at work or the lease is lost, BackendError if the cluster cannot be read.
     """
     if client is None:
-        return _report_of_plan(sights_of({}, NOTHING, projects, platform), (), settings)
+        return _report_of_plan(sights_of({}, NOTHING, projects, platform), ())
     run = Run(
         client=client,
         platform=platform,
@@ -51,7 +51,7 @@ def reconcile(
     )
     sights, left_alone = look(run, projects)
     if settings.check or all(sight.refused or sight.is_settled(wait=settings.wait) for sight in sights):
-        return _costs(_report_of_plan(sights, left_alone, settings), client)
+        return _costs(_report_of_plan(sights, left_alone), client)
     with Lease(
         client, platform.namespace, seconds=settings.lease_seconds, progress=progress, deadline=run.deadline
     ) as lease:
@@ -80,7 +80,7 @@ def _outcome(lane: Lane, run: Run) -> Outcome:
     )
 
 
-def _report_of_plan(sights: tuple[Sight, ...], left_alone: tuple[str, ...], settings: Settings) -> Report:
+def _report_of_plan(sights: tuple[Sight, ...], left_alone: tuple[str, ...]) -> Report:
     """What would be done; also what a run with nothing to do reports."""
     outcomes = tuple(
         Outcome(
@@ -93,7 +93,7 @@ def _report_of_plan(sights: tuple[Sight, ...], left_alone: tuple[str, ...], sett
         )
         for sight in sights
     )
-    return Report(outcomes=outcomes, left_alone=left_alone, check=settings.check)
+    return Report(outcomes=outcomes, left_alone=left_alone)
 
 
 def _costs(report: Report, client: Client) -> Report:

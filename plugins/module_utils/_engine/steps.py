@@ -90,7 +90,6 @@ class Report:
     left_alone: tuple[str, ...] = ()
     reads: int = 0
     writes: int = 0
-    check: bool = False
 
     @property
     def changed(self) -> bool:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import IMAGES
-from ansible_collections.supalove.platform.plugins.module_utils._engine.render import database, pooler
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render import Context, database, pooler
 from builders import one
 
 ROOT = Path(__file__).parents[3] / "images"
@@ -26,6 +27,13 @@ def test_pods_run_as_the_user_of_their_image(name, user):
     (account,) = recipe(name)["users"].values()
     assert recipe(name)["config"]["user"] == f"{user}:{user}"
     assert (account["uid"], account["gid"]) == (user, user)
+
+
+def test_the_entrypoint_of_the_database_reads_what_is_mounted_and_waits_as_long_as_the_probe():
+    text = (ROOT / "postgresql/root/usr/local/bin/supalove-postgresql").read_text()
+    assert f'config="${{SUPALOVE_CONFIG:-{database.CONFIG_DIRECTORY}}}"' in text
+    assert f"\nstart_seconds={Context.START_SECONDS}\n" in text
+    assert set(re.search(r"for file in (.*); do", text).group(1).split()) == set(one("ConfigMap", "postgresql")["data"])
 
 
 def test_the_probe_of_the_pooler_is_in_its_image():

@@ -7,7 +7,6 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
     readiness_of,
     trouble_of,
 )
-
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.wait import UNSEEN, Seen
 from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import ObjectId
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -103,8 +104,32 @@ def test_a_new_setting_restarts_the_pods_and_an_unchanged_one_does_not():
 
 def test_the_database_accepts_no_more_sessions_than_its_settings_allow():
     files = one("ConfigMap", "postgresql", objects_of(a_project(connections=50)))["data"]
-    assert "max_connections = '55'" in files["postgresql.conf"]
-    assert "CONNECTION LIMIT 50" in files["bootstrap.sql"]
+    assert "max_connections = '105'" in files["postgresql.conf"]
+    assert "CONNECTION LIMIT 100 " in files["bootstrap.sql"]
+
+
+def test_the_full_pools_of_an_old_and_a_new_pooler_find_room():
+    project = a_project(connections=50)
+    update = one("Deployment", "pooler", objects_of(project))["spec"]
+    poolers = update["replicas"] + update["strategy"]["rollingUpdate"]["maxSurge"]
+    ini = one("ConfigMap", "pooler", objects_of(project))["data"]["pgbouncer.ini"]
+    pool = int(re.search(r"default_pool_size = (\d+)", ini).group(1))
+    files = one("ConfigMap", "postgresql", objects_of(project))["data"]
+    owner, probe = (int(limit) for limit in re.findall(r"CONNECTION LIMIT (\d+)", files["bootstrap.sql"]))
+    numbers = dict(re.findall(r"(\w+_connections) = '(\d+)'", files["postgresql.conf"]))
+    assert poolers * pool <= owner
+    assert poolers <= probe
+    assert owner + probe <= int(numbers["max_connections"]) - int(numbers["superuser_reserved_connections"])
+
+
+def test_temporary_files_of_a_session_take_a_tenth_of_the_volume():
+    files = one("ConfigMap", "postgresql", objects_of(a_project(storage="20Gi")))["data"]
+    assert "temp_file_limit = '2048MB'" in files["postgresql.conf"]
+
+
+def test_the_probes_of_the_database_look_up_names_in_the_catalog_alone():
+    (container,) = one("StatefulSet", "postgresql")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "PGOPTIONS", "value": "-c search_path=pg_catalog"} in container["env"]
 
 
 @pytest.mark.parametrize("memory", ["192Mi", "256Mi", "1Gi", "64Gi"])

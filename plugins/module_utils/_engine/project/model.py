@@ -22,7 +22,7 @@ IMAGES: Mapping[str, str] = MappingProxyType(
 class Tier:
     """Named limits of a project. CPU in millicores, memory and storage in bytes.
 
-    `connections`: sessions in PostgreSQL at once. `clients`: connections to the pooler at once.
+    `connections`: sessions of one pooler in PostgreSQL at once. `clients`: connections to the pooler at once.
     `runtime_class`: None runs the pods with the cluster's default runtime.
     `priority`: whose pods go first when a node is full; higher wins.
     """

@@ -12,9 +12,7 @@ from . import fields
 from .fields import Reader, Section
 from .model import IMAGES, Platform, Project, Tier
 from .names import REF_LONGEST, RESERVED_REFS, Ref, is_dns_label
-from .quantities import format_bytes, format_cpu
-
-MIB = 1024**2
+from .quantities import MIB, format_bytes, format_cpu
 
 # The names under which users know the three inputs; paths of problems begin with them.
 PLATFORM_VARIABLE = "supalove_platform"

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 
+MIB = 1024**2
+
 CPU_ALLOWED = "a number of cores such as 2 or 0.5, or millicores such as 500m"
 BYTES_ALLOWED = "a whole number with Mi, Gi or Ti, such as 512Mi or 4Gi"
 

@@ -34,6 +34,8 @@ class Context:
     SERVICE_ACCOUNT: ClassVar[str] = "project"
     POSTGRESQL_PORT: ClassVar[int] = 5432
     POOLER_PORT: ClassVar[int] = 6432
+    # Recovery after a crash can be long, and a restart would only begin it anew. As long in supalove-postgresql.
+    START_SECONDS: ClassVar[int] = 3600
     # What clients call their database; the real name contains the uid and stays hidden.
     DATABASE_ALIAS: ClassVar[str] = "postgres"
 

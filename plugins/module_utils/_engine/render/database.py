@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from ..objects import Body, Desired
 from ..project.model import Project
-from ..project.quantities import format_bytes, format_cpu
+from ..project.quantities import MIB, format_bytes, format_cpu
 from .bootstrap import CREDENTIALS_DIRECTORY, bootstrap_sql
 from .context import CONTAINER_SECURITY, Context, empty_dir, guaranteed
 from .files import Value, write_pg_hba, write_postgresql_conf
-
-MIB = 1024**2
-GIB = 1024**3
+from .pooler import POOLERS_AT_ONCE
 
 CONFIG_DIRECTORY = "/etc/supalove/postgresql"
 DATA_MOUNT = "/var/lib/postgresql/data"
@@ -21,12 +19,11 @@ SOCKET_DIRECTORY = "/run/postgresql"
 # uid and gid of postgres in the image.
 USER = 999
 
-PROBE_CONNECTIONS = 2
+# One for the starting pooler; there is one of them at a time, and the one before it may not have let go yet.
+PROBE_CONNECTIONS = POOLERS_AT_ONCE
 SUPERUSER_CONNECTIONS = 3
 # A fast shutdown ends sessions at once; the time goes into the last checkpoint.
 SHUTDOWN_SECONDS = 180
-# Recovery after a crash can be long, and a restart would only begin it anew.
-START_SECONDS = 3600
 PROBE_SECONDS = 5
 
 
@@ -47,17 +44,23 @@ def config_files(context: Context) -> dict[str, str]:
         "pg_hba.conf": write_pg_hba(_hba_rules(context)),
         "bootstrap.sql": bootstrap_sql(
             context.names,
-            connections=context.project.connections,
+            connections=sessions_of(context.project),
             probe_connections=PROBE_CONNECTIONS,
         ),
     }
+
+
+def sessions_of(project: Project) -> int:
+    """Sessions that the tenant's login may have: a full pool of every pooler that runs during an update."""
+    return project.connections * POOLERS_AT_ONCE
 
 
 def postgresql_settings(project: Project) -> dict[str, Value]:
     """Settings that follow from memory, storage and connections of the project; the rest is PostgreSQL's default.
 
     Memory: a quarter is PostgreSQL's cache (the manual's advice for a dedicated server), and of the rest each session
-    may sort in a share that lets all of them do so at once. WAL may take a tenth of the volume.
+    may sort in a share that lets all of them do so at once. WAL may take a tenth of the volume, and so may
+    the temporary files of a session.
     """
     memory_mib = project.memory // MIB
     shared = max(32, memory_mib // 4)
@@ -67,7 +70,7 @@ def postgresql_settings(project: Project) -> dict[str, Value]:
         "listen_addresses": "*",
         "unix_socket_directories": SOCKET_DIRECTORY,
         "hba_file": f"{CONFIG_DIRECTORY}/pg_hba.conf",
-        "max_connections": project.connections + PROBE_CONNECTIONS + SUPERUSER_CONNECTIONS,
+        "max_connections": sessions_of(project) + PROBE_CONNECTIONS + SUPERUSER_CONNECTIONS,
         "superuser_reserved_connections": SUPERUSER_CONNECTIONS,
         "shared_buffers": f"{shared}MB",
         "effective_cache_size": f"{memory_mib * 3 // 4}MB",
@@ -75,6 +78,8 @@ def postgresql_settings(project: Project) -> dict[str, Value]:
         "maintenance_work_mem": f"{max(16, min(1024, memory_mib // 16))}MB",
         "max_wal_size": f"{wal_mib}MB",
         "min_wal_size": f"{max(32, wal_mib // 4)}MB",
+        # Of one session. Not every provisioner holds a volume to its size.
+        "temp_file_limit": f"{max(64, project.storage // MIB // 10)}MB",
         "huge_pages": "off",
         "password_encryption": "scram-sha-256",
         "log_statement": "none",
@@ -150,7 +155,11 @@ def _container(context: Context) -> Body:
         "name": context.POSTGRESQL,
         "image": context.platform.images["postgresql"],
         "imagePullPolicy": "IfNotPresent",
-        "env": [{"name": "PGDATA", "value": DATA_DIRECTORY}],
+        # The probes log in as superuser, and a tenant may have put anything into the schemas of its database.
+        "env": [
+            {"name": "PGDATA", "value": DATA_DIRECTORY},
+            {"name": "PGOPTIONS", "value": "-c search_path=pg_catalog"},
+        ],
         "ports": [{"name": "postgresql", "containerPort": context.POSTGRESQL_PORT, "protocol": "TCP"}],
         "resources": guaranteed(cpu=format_cpu(project.cpu), memory=format_bytes(project.memory)),
         "securityContext": dict(CONTAINER_SECURITY),
@@ -158,7 +167,7 @@ def _container(context: Context) -> Body:
             "exec": {"command": ask},
             "periodSeconds": 2,
             "timeoutSeconds": PROBE_SECONDS,
-            "failureThreshold": START_SECONDS // 2,
+            "failureThreshold": context.START_SECONDS // 2,
         },
         "readinessProbe": {
             "exec": {"command": ask},

@@ -7,12 +7,10 @@ from dataclasses import replace
 
 from ..objects import Desired, GeneratedLogin
 from ..project.names import PROJECT_LABEL, UID_LABEL
-from ..project.quantities import format_bytes, format_cpu
+from ..project.quantities import MIB, format_bytes, format_cpu
 from .context import Context
 from .pooler import CPU_MILLICORES as POOLER_CPU
-from .pooler import pooler_memory
-
-MIB = 1024**2
+from .pooler import POOLERS_AT_ONCE, pooler_memory
 
 # For short-lived Jobs of the platform and for clients that run beside the database.
 SPARE_CPU = 500
@@ -37,8 +35,8 @@ def _namespace(context: Context) -> Desired:
 def _quota(context: Context) -> Desired:
     """The tier, and nothing that would lead around it: no node ports, no load balancers, one volume."""
     project = context.project
-    cpu = format_cpu(project.cpu + 2 * POOLER_CPU + SPARE_CPU)
-    memory = format_bytes(project.memory + 2 * pooler_memory(project) + SPARE_MEMORY)
+    cpu = format_cpu(project.cpu + POOLERS_AT_ONCE * POOLER_CPU + SPARE_CPU)
+    memory = format_bytes(project.memory + POOLERS_AT_ONCE * pooler_memory(project) + SPARE_MEMORY)
     hard = {
         "requests.cpu": cpu,
         "limits.cpu": cpu,

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 from ..objects import Body, Desired
 from ..project.model import Project
-from ..project.quantities import format_bytes, format_cpu
+from ..project.quantities import MIB, format_bytes, format_cpu
 from .context import CONTAINER_SECURITY, Context, empty_dir, guaranteed
 from .files import Value, write_connection, write_ini, write_pg_hba
-
-MIB = 1024**2
 
 CONFIG_DIRECTORY = "/etc/pgbouncer"
 SECRET_DIRECTORY = "/etc/supalove/pooler"
@@ -25,8 +23,9 @@ PREPARED_STATEMENTS = 200
 # The Service forgets the pod first; then running transactions may end; then the kubelet kills.
 DRAIN_SECONDS = 5
 SHUTDOWN_SECONDS = 60
-# As long as a database may take for its first start; the pooler is not there before it.
-START_SECONDS = 3600
+REPLICAS = 1
+SURGE = 1
+POOLERS_AT_ONCE = REPLICAS + SURGE
 
 
 def pooler_memory(project: Project) -> int:
@@ -108,12 +107,13 @@ def _deployment(context: Context, files: dict[str, str]) -> Desired:
         ],
     }
     spec = {
-        "replicas": 1,
+        "replicas": REPLICAS,
         "revisionHistoryLimit": 2,
-        "progressDeadlineSeconds": START_SECONDS,
+        # The pooler is not there before its database.
+        "progressDeadlineSeconds": context.START_SECONDS,
         "selector": {"matchLabels": context.labels(context.POOLER)},
         # The new one first, so that there is always one.
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": SURGE, "maxUnavailable": 0}},
         "template": context.pod_template(context.POOLER, config=files, user=USER, spec=pod),
     }
     return context.object("apps/v1", "Deployment", context.POOLER, component=context.POOLER, spec=spec)
@@ -139,7 +139,7 @@ def _container(context: Context) -> Body:
             "exec": {"command": sql},
             "periodSeconds": 2,
             "timeoutSeconds": 5,
-            "failureThreshold": START_SECONDS // 2,
+            "failureThreshold": context.START_SECONDS // 2,
         },
         "readinessProbe": {
             "exec": {"command": [PROBE, "self"]},

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ..objects import Body, Desired
 from ..project.model import Platform, Project
-from ..project.names import GROUP, PLATFORM_LABEL, PROJECT_LABEL, RECORD_KIND, RECORD_PLURAL, VERSION
+from ..project.names import GROUP, PLATFORM_LABEL, PROJECT_LABEL, RECORD_KIND, RECORD_PLURAL, UID_PATTERN, VERSION
 
 MANAGERS = ("inventory", "api")
 
@@ -27,7 +27,7 @@ def render_record(project: Project, platform: Platform) -> Desired:
 
 
 def render_record_definition(platform: Platform) -> Desired:
-    """The CustomResourceDefinition. A uid, once set, cannot change."""
+    """The CustomResourceDefinition. A uid, once set, can neither change nor go."""
     version = {
         "name": VERSION,
         "served": True,
@@ -72,7 +72,7 @@ def _schema() -> Body:
     words = dict.fromkeys(("type", "status", "reason", "message", "lastTransitionTime"), _TEXT)
     condition = _object(words, required=["type", "status"])
     status = {
-        "uid": {**_TEXT, "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "a uid never changes"}]},
+        "uid": {**_TEXT, "pattern": f"^{UID_PATTERN}$"},
         "phase": _TEXT,
         "placement": _TEXT,
         "conditions": {
@@ -86,7 +86,11 @@ def _schema() -> Body:
         "stamps": {"type": "object", "additionalProperties": stamp, "x-kubernetes-map-type": "atomic"},
     }
     parts = {"spec": _object(spec, required=["tier", "managedBy"]), "status": _object(status)}
-    return _object(parts, required=["spec"])
+    # On the root, as a rule on a field is not asked when the field goes.
+    rule = "!has(oldSelf.status) || !has(oldSelf.status.uid) || "
+    rule += "(has(self.status) && has(self.status.uid) && self.status.uid == oldSelf.status.uid)"
+    validations = [{"rule": rule, "message": "a uid never changes"}]
+    return {**_object(parts, required=["spec"]), "x-kubernetes-validations": validations}
 
 
 def _object(properties: Mapping[str, object], *, required: list[str] | None = None) -> Body:

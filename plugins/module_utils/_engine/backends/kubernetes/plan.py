@@ -18,7 +18,10 @@ REASON_DIFFERENCES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stamp:
-    """What the record certifies of an object: it was as wanted when it had this uid and version."""
+    """What the record certifies of an object: a run that read or wrote it as wanted met this uid and version.
+
+    Of an object that is only ever created it certifies no more than which one it is.
+    """
 
     uid: str
     version: str

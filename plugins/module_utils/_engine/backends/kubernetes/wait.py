@@ -109,7 +109,9 @@ class _Feed(threading.Thread):
     def _follow(self, version: str) -> str:
         """Put every event of one watch; the version from which to take up the next."""
         query = {"labelSelector": self._selector, "resourceVersion": version}
-        self._watch = self._client.watch(collection_path(self.kind), subject=self.kind, query=query, deadline=self._deadline)
+        self._watch = self._client.watch(
+            collection_path(self.kind), subject=self.kind, query=query, deadline=self._deadline
+        )
         if self._stopped.is_set():
             self._watch.shut()
         for event in self._watch.events():
