@@ -33,7 +33,8 @@ options:
   platform:
     description:
       - What all projects share.
-      - C(namespace) is the platform's own namespace, V(supalove-system) by default.
+      - C(namespace) is the platform's own namespace, V(supalove-system) by default. Those of Kubernetes itself,
+        V(default) and all that begin with V(kube-), are refused.
       - C(domain) is the DNS name below which projects get their host names.
       - C(cluster_domain) is the cluster's own DNS name, V(cluster.local) by default.
       - C(storage_class) is the class of tenants' volumes, V(supalove-retain) by default, and C(storage_provisioner) its

@@ -12,6 +12,8 @@ description:
   - Brings into place what all projects share, which is the platform's namespace, the definition of the SupaloveProject
     records, the StorageClass of tenants' volumes and a PriorityClass for each tier.
   - Has to run before M(supalove.platform.projects).
+  - An object of one of these names that does not carry the label C(supalove.cloud/platform) with the namespace's name
+    is somebody else's. Then nothing is changed, and the task fails.
 author:
   - Supalove contributors (@supalove)
 extends_documentation_fragment:

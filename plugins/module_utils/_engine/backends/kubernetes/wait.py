@@ -52,7 +52,11 @@ class Seen:
 
     def _explained(self, id: ObjectId, answer: Readiness, errors: Mapping[str, str]) -> Readiness:
         pods = self.troubles.get((id.namespace, id.name), {})
-        reasons = [*(trouble for _name, trouble in sorted(pods.items()) if trouble), errors.get(id.kind, "")]
+        reasons = [
+            *(trouble for _name, trouble in sorted(pods.items()) if trouble),
+            errors.get(id.kind, ""),
+            errors.get("Pod", ""),
+        ]
         said = "; ".join(dict.fromkeys(reason for reason in reasons if reason))
         return Readiness(state=answer.state, reason=f"{answer.reason} ({said})" if said else answer.reason)
 
