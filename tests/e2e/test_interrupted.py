@@ -57,7 +57,7 @@ def test_a_kill_while_the_server_is_up_but_its_token_unread(clean: Path) -> None
 
 def test_a_power_cut_of_a_host_during_its_join_is_named_by_the_run(lab: Path) -> None:
     """The host is lost while a task is on it, or found missing among the nodes."""
-    run = ("site", lab, "-e", json.dumps({"k3s_ready_timeout_seconds": 60}))
+    run = ("site", lab, "-e", json.dumps({"k3s_ready_timeout_seconds": 40}))
     code, output = interrupt.at(lambda: exists(JOINER, AGENT_TOKEN), run, SECONDS, lambda: hosts.power_cut(JOINER))
     hosts.power_on(JOINER)
     assert code != 0

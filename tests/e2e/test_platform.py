@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What site.yml promises of a running platform: a second run is free, drift is named, packets obey."""
+"""What site.yml promises of a running platform: drift is named and nothing else, packets obey."""
 
 from __future__ import annotations
 
@@ -30,31 +30,10 @@ SELECT text FROM notes;
 """
 
 
-def started(host: layout.Host) -> str:
-    """When the host's K3s was last started, as systemd remembers it."""
-    units = "systemctl show k3s k3s-agent --property=Id,ActiveEnterTimestampMonotonic,NRestarts"
-    return hosts.run_on(host, units)
-
-
-def test_a_second_run_changes_nothing_and_restarts_nothing(lab: Path) -> None:
-    before = [started(host) for host in layout.TOPOLOGIES["cluster"]]
-    again = playbook.run("site", lab)
-    assert again.code == 0, again.output[-3000:]
-    assert again.changes == frozenset()
-    assert [started(host) for host in layout.TOPOLOGIES["cluster"]] == before
-    print(f"second run of site.yml: {again.seconds():.0f}s")
-
-
-def test_a_check_after_converge_names_no_change(lab: Path) -> None:
-    check = playbook.run("site", lab, "--check", "--diff")
-    assert check.code == 0, check.output[-3000:]
-    assert check.changes == frozenset()
-
-
 def test_a_label_edited_by_hand_is_the_one_change_that_a_check_names(platform: Cluster, lab: Path) -> None:
     label = "node.supalove.cloud/data-plane"
     platform.kubectl("label", "node", "data-1", f"{label}=maybe", "--overwrite")
-    check = playbook.run("cluster", lab, "--check", "--diff")
+    check = playbook.run("site", lab, "--check", "--diff")
     assert len(check.changes) == 1, check.changes
     differing = [line for line in check.output.splitlines() if re.match(r"[+-](?![+-])", line)]
     assert {line[0] for line in differing} == {"+", "-"}
