@@ -150,8 +150,10 @@ def _named(kind: str, item: Body) -> Body:
 def _version(meta: Body) -> str:
     """Generation, and a digest of who last wrote what outside of subresources; both as the server keeps them.
 
-    Not the resourceVersion: that changes with every status.
+    Not the resourceVersion: that changes with every status. With the fingerprint, because the server notes the time
+    of a write in whole seconds: two writes of the same fields within one would look like one.
     """
     writers = [entry for entry in meta.get("managedFields") or () if not entry.get("subresource")]
-    digest = hashlib.blake2b(canonical_json(writers).encode(), digest_size=8).hexdigest()
+    told = [(meta.get("annotations") or {}).get(FINGERPRINT_ANNOTATION), writers]
+    digest = hashlib.blake2b(canonical_json(told).encode(), digest_size=8).hexdigest()
     return f"{meta.get('generation', 0)}.{digest}"
