@@ -42,10 +42,6 @@ def server_answers() -> bool:
         return False
 
 
-def exists(host: layout.Host, path: str) -> bool:
-    return hosts.run_on(host, f"ls -d {path} 2>/dev/null").strip() == path
-
-
 def phases() -> dict[str, str]:
     """The projects that have a record, and how far they are."""
     records = cluster.of_lab().objects("supaloveprojects", "-A")
@@ -60,13 +56,15 @@ def record_exists() -> bool:
 
 def test_a_kill_while_the_server_is_up_but_its_token_unread(clean: Path) -> None:
     interrupt.at(server_answers, ("site", clean), SECONDS)
-    assert not any(exists(host, AGENT_TOKEN) for host in layout.TOPOLOGIES["cluster"][1:])
+    assert not any(hosts.has_path(host, AGENT_TOKEN) for host in layout.TOPOLOGIES["cluster"][1:])
 
 
 def test_a_power_cut_of_a_host_during_its_join_is_named_by_the_run(lab: Path) -> None:
     """The host is lost while a task is on it, or found missing among the nodes."""
     run = ("site", lab, "-e", json.dumps({"k3s_ready_timeout_seconds": 20}))
-    code, output = interrupt.at(lambda: exists(JOINER, AGENT_TOKEN), run, SECONDS, lambda: hosts.power_cut(JOINER))
+    code, output = interrupt.at(
+        lambda: hosts.has_path(JOINER, AGENT_TOKEN), run, SECONDS, lambda: hosts.power_cut(JOINER)
+    )
     hosts.power_on(JOINER)
     assert code != 0
     assert re.search(r"fatal: \[data-1\]: UNREACHABLE|last seen: data-1", output), output[-2000:]

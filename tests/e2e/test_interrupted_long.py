@@ -16,10 +16,6 @@ SERVER, AGENT = layout.host("control-1"), layout.host("data-1")
 BINARY, UNIT = "/usr/local/bin/k3s", "/etc/systemd/system/k3s.service"
 
 
-def exists(host: layout.Host, path: str) -> bool:
-    return hosts.run_on(host, f"ls -d {path} 2>/dev/null").strip() == path
-
-
 def converged(inventory: Path, *options: str) -> None:
     """One run finishes, the next changes nothing."""
     done = playbook.run("site", inventory, *options)
@@ -31,8 +27,8 @@ def test_a_kill_between_the_binary_and_the_unit(lab: Path) -> None:
     hosts.down(layout.TOPOLOGIES["cluster"])
     cluster.of_lab().kubeconfig.unlink(missing_ok=True)
     hosts.up(layout.TOPOLOGIES["cluster"])
-    interrupt.at(lambda: exists(SERVER, BINARY), ("site", lab), SECONDS)
-    assert not exists(SERVER, UNIT)
+    interrupt.at(lambda: hosts.has_path(SERVER, BINARY), ("site", lab), SECONDS)
+    assert not hosts.has_path(SERVER, UNIT)
     converged(lab)
 
 

@@ -52,10 +52,9 @@ def up(hosts: Iterable[Host]) -> None:
 def down(hosts: Iterable[Host] | None = None) -> None:
     """Remove these hosts, or everything the lab ever made."""
     label = f"label={layout.LABEL}"
-    names = [h.container for h in hosts] if hosts is not None else podman("ps", "-aq", "--filter", label).split()
-    present = set(podman("ps", "-a", "--filter", label, "--format", "{{.Names}} {{.ID}}").split())
-    for name in names:
-        if name in present:
+    wanted = {h.container for h in hosts} if hosts is not None else None
+    for name in running():
+        if wanted is None or name in wanted:
             podman("rm", "-f", "-t", "0", name)
     used = [f"{h.container}-{v}" for h in hosts for v in VOLUMES] if hosts is not None else None
     for volume in podman("volume", "ls", "-q", "--filter", label).split():
@@ -99,6 +98,10 @@ def ssh_command(host: Host, *command: str) -> list[str]:
 def run_on(host: Host, command: str) -> str:
     """What the command prints, whatever its exit code."""
     return subprocess.run(ssh_command(host, command), capture_output=True, text=True, check=False).stdout
+
+
+def has_path(host: Host, path: str) -> bool:
+    return run_on(host, f"ls -d {path} 2>/dev/null").strip() == path
 
 
 def power_cut(host: Host) -> None:
