@@ -11,7 +11,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ._engine.backends.kubernetes.client import Client, connect
-from ._engine.errors import EngineError, InvalidSpec, MissingLibrary, Problem
+from ._engine.errors import EngineError, InvalidSpec, MissingLibrary, Problem, code_of
 from ._engine.progress import Lines, Progress, Silent
 from ._engine.settings import Drift, Settings
 from ._engine.steps import Outcome, Plan, Report, Result, Step
@@ -215,6 +215,5 @@ def _failure_text(report: Report) -> str:
 def _why(outcome: Outcome) -> str:
     if outcome.failure is not None:
         failure = outcome.failure
-        status = f" (HTTP {failure.status})" if failure.status else ""
-        return f"{failure.step} {failure.object}: {failure.reason}{status}"
+        return f"{failure.step} {failure.object}: {failure.reason}{code_of(failure.status)}"
     return "not ready in time: " + "; ".join(outcome.waiting_for)

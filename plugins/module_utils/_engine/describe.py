@@ -8,12 +8,13 @@ from typing import TypedDict
 
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
-from .backends.kubernetes.observe import NOTHING, Observed, observe
+from .backends.kubernetes.observe import observe
 from .backends.kubernetes.readiness import WAITED_KINDS, State, readiness_of
 from .backends.kubernetes.records import Record
 from .deadline import Deadline
 from .errors import NotFound
 from .objects import Body
+from .observed import NOTHING, Observed
 from .project.model import Platform
 from .project.names import PROJECT_LABEL, Ref, namespace_of
 from .settings import Settings

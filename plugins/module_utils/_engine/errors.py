@@ -52,15 +52,24 @@ class MissingLibrary(EngineError):
 
 
 class BackendError(EngineError):
-    """A backend refused or failed. `subject` is the object, `verb` what was tried, `status` the server's code."""
+    """A backend refused or failed: `subject` is the object, `verb` what was tried.
 
-    def __init__(self, *, subject: str, verb: str, reason: str, status: int | None = None) -> None:
+    `status` is the server's code: a number of HTTP, or an SQLSTATE as text.
+    """
+
+    def __init__(self, *, subject: str, verb: str, reason: str, status: int | str | None = None) -> None:
         self.subject = subject
         self.verb = verb
         self.reason = reason
         self.status = status
-        code = "" if status is None else f" (HTTP {status})"
-        super().__init__(f"{verb} {subject}: {reason}{code}")
+        super().__init__(f"{verb} {subject}: {reason}{code_of(status)}")
+
+
+def code_of(status: int | str | None) -> str:
+    """A server's code at the end of a sentence."""
+    if status is None:
+        return ""
+    return f" (HTTP {status})" if isinstance(status, int) else f" (SQLSTATE {status})"
 
 
 class Unreachable(BackendError):

@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 from .backends.kubernetes import records
 from .backends.kubernetes.apply import apply
 from .backends.kubernetes.lease import Lease
-from .backends.kubernetes.observe import Live, in_parallel
-from .backends.kubernetes.plan import Stamp, plan_objects
+from .backends.kubernetes.plan import plan_objects
 from .backends.kubernetes.readiness import WAITED_KINDS, Readiness, State
 from .backends.kubernetes.records import APPLYING, FAILED, READY, WAITING, Status
 from .backends.kubernetes.wait import await_ready
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, EngineError, SafetyStop
 from .objects import ObjectId
+from .observed import Live, Stamp
+from .parallel import in_parallel
 from .progress import Progress
 from .project.names import PENDING_UID, Uid
 from .render import credentials_of, endpoints_of, render

@@ -49,6 +49,18 @@ class GeneratedLogin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecretKey:
+    """Where a secret value is kept, in place of the value: only who applies a step reads it."""
+
+    namespace: str
+    secret: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"Secret/{self.namespace}/{self.secret} {self.key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
     """One object as it should be. With `generates` it is written once, and its values are never compared."""
 

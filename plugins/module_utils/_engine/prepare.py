@@ -9,13 +9,15 @@ from .backends.kubernetes import records
 from .backends.kubernetes.apply import apply
 from .backends.kubernetes.client import Client
 from .backends.kubernetes.kinds import PLATFORM_KINDS
-from .backends.kubernetes.observe import NOTHING, Observed, in_parallel, observe, read_object
+from .backends.kubernetes.observe import observe, read_object
 from .backends.kubernetes.plan import plan_objects
 from .backends.kubernetes.readiness import State
 from .backends.kubernetes.wait import await_ready
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, NotFound
 from .objects import Desired, ObjectId
+from .observed import NOTHING, Observed
+from .parallel import in_parallel
 from .progress import Progress
 from .project.model import Platform, Tier
 from .project.names import PLATFORM_LABEL

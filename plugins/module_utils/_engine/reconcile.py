@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from .backends.kubernetes.client import Client
 from .backends.kubernetes.lease import Lease
-from .backends.kubernetes.observe import NOTHING
 from .deadline import Deadline
 from .lane import Lane, apply_all, await_all, write_records
+from .observed import NOTHING
 from .progress import Progress
 from .project.model import Platform, Project
 from .project.names import PENDING_UID, Uid, new_uid

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
 from .backends.kubernetes.kinds import PROJECT_KINDS
-from .backends.kubernetes.observe import Observed, observe, read_bodies
-from .backends.kubernetes.plan import Stamp, Stamps, doubtful, plan_object, plan_objects
+from .backends.kubernetes.observe import observe, read_bodies
+from .backends.kubernetes.plan import doubtful, plan_object, plan_objects
 from .backends.kubernetes.records import READY, WAITING, Record
 from .deadline import Deadline
 from .errors import NotFound, SafetyStop
 from .objects import Desired, ObjectId
+from .observed import Observed, Stamp, Stamps
 from .progress import Progress
 from .project.model import Platform, Project
 from .project.names import PENDING_UID, PROJECT_LABEL, Ref, Uid

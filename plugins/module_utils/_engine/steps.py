@@ -15,6 +15,7 @@ class Action(StrEnum):
 
     CREATE = "create"
     UPDATE = "update"
+    DELETE = "delete"
     REFUSE = "refuse"
 
 
@@ -66,7 +67,7 @@ class Failure:
     step: str
     object: str
     reason: str
-    status: int | None = None
+    status: int | str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,13 @@ from typing import Any
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.apply import (
     with_fingerprint,
 )
-from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.observe import (
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.observe import live_of
+from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Desired
+from ansible_collections.supalove.platform.plugins.module_utils._engine.observed import (
     Live,
     Observed,
+    Stamp,
 )
-from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.plan import Stamp
-from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Desired
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform, Project
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Uid
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
@@ -49,7 +50,7 @@ def live(desired: Desired, *, with_body: bool = True, version: str = "1", **chan
     """The object as the server has it right after we applied it; `changes` replace top-level keys."""
     body = {**with_fingerprint(desired.body), **changes}
     body["metadata"] = {**body["metadata"], "uid": f"uid-of-{desired.id}", "generation": version}
-    return Live.from_object(desired.id, body, with_body=with_body)
+    return live_of(desired.id, body, with_body=with_body)
 
 
 def observed(*lives: Live) -> Observed:

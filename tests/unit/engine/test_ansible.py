@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 
 from ansible_collections.supalove.platform.plugins.module_utils import _ansible
-from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.observe import NOTHING
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.plan import plan_objects
+from ansible_collections.supalove.platform.plugins.module_utils._engine.observed import NOTHING
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import (
     Failure,
     Outcome,

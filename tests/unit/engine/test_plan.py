@@ -5,7 +5,6 @@ import copy
 from dataclasses import replace
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.observe import NOTHING
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.plan import (
     Stamp,
     doubtful,
@@ -20,6 +19,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.objects 
     differences,
     fingerprint,
 )
+from ansible_collections.supalove.platform.plugins.module_utils._engine.observed import NOTHING
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Uid
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Action

@@ -53,6 +53,25 @@ class Project:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SharedCluster:
+    """One PostgreSQL on the data plane that many projects share. CPU in millicores, memory and storage in bytes.
+
+    `max_databases`: projects that it takes. `max_connections`: sessions of all their poolers together.
+    `max_transaction_seconds`: the age at which the reaper ends a tenant's transaction.
+    `cordoned`: it keeps what it has and takes nothing new.
+    """
+
+    name: str
+    cpu: int
+    memory: int
+    storage: int
+    max_databases: int
+    max_connections: int
+    max_transaction_seconds: int
+    cordoned: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
     """What all projects share. `domain` is None as long as projects have no public host names."""
 
@@ -62,3 +81,5 @@ class Platform:
     storage_class: str = "supalove-retain"
     storage_provisioner: str = "rancher.io/local-path"
     images: Mapping[str, str] = field(default_factory=lambda: IMAGES, hash=False)
+    # In the order of their names.
+    shared_clusters: tuple[SharedCluster, ...] = ()

@@ -26,6 +26,7 @@ PROJECT_LABEL = f"{GROUP}/project"
 COMPONENT_LABEL = f"{GROUP}/component"
 UID_LABEL = f"{GROUP}/uid"
 PLATFORM_LABEL = f"{GROUP}/platform"
+CLUSTER_LABEL = f"{GROUP}/shared-cluster"
 FINGERPRINT_ANNOTATION = f"{GROUP}/fingerprint"
 # Tells a run that lost the answer whether it is its own creation that it finds.
 MARK_ANNOTATION = f"{GROUP}/created-by"
@@ -85,6 +86,11 @@ def names_of(ref: Ref, uid: Uid) -> Names:
 def namespace_of(ref: Ref) -> str:
     """The Kubernetes namespace of a project."""
     return f"p-{ref}"
+
+
+def cluster_namespace_of(cluster: str) -> str:
+    """The Kubernetes namespace of a shared PostgreSQL cluster. No project's begins with the same letter."""
+    return f"s-{cluster}"
 
 
 def priority_class_of(tier: str) -> str:

@@ -10,17 +10,17 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ...credentials import SALT_BYTES, Secret, generate_password, scram_verifier, userlist_line
 from ...deadline import Deadline
 from ...errors import Conflict
 from ...objects import Body, Desired, fingerprint
+from ...observed import Applied, Live
 from ...project.names import FIELD_MANAGER, FINGERPRINT_ANNOTATION, MARK_ANNOTATION
 from ...steps import Action, Step
 from .client import APPLY_PATCH, METADATA, Answer, Client
 from .kinds import collection_path, object_path
-from .observe import Live, read_metadata
+from .observe import live_of, read_metadata
 from .plan import foreign, owner_labels, remaining, sentence
 
 RandomBytes = Callable[[int], bytes]
@@ -28,14 +28,6 @@ MARK_BYTES = 8
 
 # Others' part of an object's metadata. The uid makes sure that it is still the same object.
 KEPT_METADATA = ("uid", "finalizers", "ownerReferences")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """What a step led to: the object as the server returned it, and whether that changed anything."""
-
-    changed: bool
-    live: Live
 
 
 def apply(
@@ -53,7 +45,7 @@ def apply(
     if step.action is Action.CREATE and owner_labels(desired):
         _refuse_foreign(client, desired, deadline)
     answer = _server_side_apply(client, desired, deadline)
-    live = Live.from_object(desired.id, answer.body, with_body=True)
+    live = live_of(desired.id, answer.body, with_body=True)
     if remaining(desired, live):
         live = _replace(client, desired, answer.body, deadline)
     changed = answer.status == 201 or before is None or live.version != before.version
@@ -87,7 +79,7 @@ def _replace(client: Client, desired: Desired, found: Body, deadline: Deadline) 
         query={"fieldManager": FIELD_MANAGER},
         body={**wanted, "metadata": {**wanted["metadata"], **meta}},
     )
-    live = Live.from_object(desired.id, answer.body, with_body=True)
+    live = live_of(desired.id, answer.body, with_body=True)
     left = remaining(desired, live)
     if left:
         writers = {entry.get("manager") for entry in answer.body["metadata"].get("managedFields") or ()}
@@ -119,8 +111,8 @@ def _create(client: Client, desired: Desired, deadline: Deadline, random_bytes: 
         if meta is None:
             raise
         made_by_us = (meta.get("annotations") or {}).get(MARK_ANNOTATION) == mark
-        return Applied(changed=made_by_us, live=Live.from_object(desired.id, {"metadata": meta}, with_body=False))
-    return Applied(changed=True, live=Live.from_object(desired.id, answer.body, with_body=False))
+        return Applied(changed=made_by_us, live=live_of(desired.id, {"metadata": meta}, with_body=False))
+    return Applied(changed=True, live=live_of(desired.id, answer.body, with_body=False))
 
 
 def generated_data(desired: Desired, random_bytes: RandomBytes) -> dict[str, str]:

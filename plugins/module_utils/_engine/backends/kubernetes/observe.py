@@ -4,72 +4,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Iterable
 
 from ...deadline import Deadline
 from ...errors import NotFound
 from ...objects import Body, ObjectId, canonical_json
+from ...observed import Live, Observed
+from ...parallel import in_parallel
 from ...project.names import FINGERPRINT_ANNOTATION
 from .client import JSON, METADATA, METADATA_LIST, Client
 from .kinds import KINDS, collection_path, object_path
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
-    """An object as the server has it. `body` is None as long as only its metadata was read.
-
-    `version` changes whenever anybody changes what is wanted of the object, and not with its status.
-    """
-
-    id: ObjectId
-    uid: str
-    version: str
-    fingerprint: str
-    labels: Mapping[str, str]
-    body: Body | None = field(repr=False)
-
-    @classmethod
-    def from_object(cls, id: ObjectId, item: Body, *, with_body: bool) -> Live:
-        """From an object or its metadata in the form of the API."""
-        meta = item["metadata"]
-        return cls(
-            id=id,
-            uid=meta["uid"],
-            version=_version(meta),
-            fingerprint=(meta.get("annotations") or {}).get(FINGERPRINT_ANNOTATION, ""),
-            labels=meta.get("labels") or {},
-            body=item if with_body else None,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
-    """Everything that a run has read, by identity."""
-
-    objects: Mapping[ObjectId, Live]
-
-    def find(self, id: ObjectId) -> Live | None:
-        """The live object, or None if there is none."""
-        return self.objects.get(id)
-
-    def and_also(self, others: Observed) -> Observed:
-        """The same, and what `others` knows beyond it."""
-        return Observed(objects={**others.objects, **self.objects})
-
-    def with_bodies(self, bodies: Iterable[tuple[ObjectId, Live | None]]) -> Observed:
-        """The same, with some objects read anew; None removes one that has gone meanwhile."""
-        fresh = {**self.objects, **{id: live for id, live in bodies if live is not None}}
-        gone = {id for id, live in bodies if live is None}
-        return Observed(objects={id: live for id, live in fresh.items() if id not in gone})
-
-
-NOTHING = Observed(objects={})
 
 
 def observe(
@@ -91,10 +35,9 @@ def observe(
         accept = JSON if whole else METADATA_LIST
         path, query = collection_path(kind), {"labelSelector": selector}
         items = client.list(path, subject=kind, deadline=deadline, query=query, accept=accept)
-        return [Live.from_object(_id_of(kind, item), _named(kind, item), with_body=whole) for item in items]
+        return [live_of(_id_of(kind, item), _named(kind, item), with_body=whole) for item in items]
 
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="observe") as pool:
-        lists = list(pool.map(read, kinds))
+    lists = in_parallel(read, kinds, workers=workers)
     return Observed(objects={live.id: live for found in lists for live in found})
 
 
@@ -118,7 +61,7 @@ def read_object(client: Client, id: ObjectId, *, deadline: Deadline) -> Live | N
         body = client.get(object_path(id), subject=str(id), deadline=deadline)
     except NotFound:
         return None
-    return Live.from_object(id, body, with_body=True)
+    return live_of(id, body, with_body=True)
 
 
 def read_metadata(client: Client, id: ObjectId, *, deadline: Deadline) -> Body | None:
@@ -131,10 +74,17 @@ def read_metadata(client: Client, id: ObjectId, *, deadline: Deadline) -> Body |
     return meta
 
 
-def in_parallel(call: Callable[[T], R], things: Iterable[T], *, workers: int) -> list[R]:
-    """Results in the order of the things. The first error is raised after all have ended."""
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        return list(pool.map(call, things))
+def live_of(id: ObjectId, item: Body, *, with_body: bool) -> Live:
+    """From an object or its metadata in the form of the API."""
+    meta = item["metadata"]
+    return Live(
+        id=id,
+        uid=meta["uid"],
+        version=_version(meta),
+        fingerprint=(meta.get("annotations") or {}).get(FINGERPRINT_ANNOTATION, ""),
+        labels=meta.get("labels") or {},
+        body=item if with_body else None,
+    )
 
 
 def _id_of(kind: str, item: Body) -> ObjectId:

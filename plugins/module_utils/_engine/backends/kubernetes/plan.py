@@ -4,35 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from ...objects import Body, Desired, Difference, ObjectId, comparable, differences, fingerprint, is_within
+from ...observed import Live, Observed, Stamp, Stamps
 from ...project.names import PLATFORM_LABEL, PROJECT_LABEL, UID_LABEL
 from ...settings import Drift
 from ...steps import Action, Plan, Step
 from .kinds import KINDS
-from .observe import Live, Observed
 
 REASON_DIFFERENCES = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stamp:
-    """What the record certifies of an object: a run that read or wrote it as wanted met this uid and version.
-
-    Of an object that is only ever created it certifies no more than which one it is.
-    """
-
-    uid: str
-    version: str
-
-    @classmethod
-    def of(cls, live: Live) -> Stamp:
-        """The stamp of a live object."""
-        return cls(uid=live.uid, version=live.version)
-
-
-Stamps = Mapping[ObjectId, Stamp]
 
 
 def doubtful(desired: Iterable[Desired], observed: Observed, stamps: Stamps, drift: Drift) -> tuple[ObjectId, ...]:

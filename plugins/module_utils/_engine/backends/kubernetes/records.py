@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from ...deadline import Deadline
 from ...objects import Body, ObjectId
+from ...observed import Live, Stamp, Stamps
 from ...project.names import FIELD_MANAGER, GROUP, RECORD_KIND, VERSION, Ref, Uid
 from .client import APPLY_PATCH, Client
 from .kinds import collection_path, object_path
-from .observe import Live
-from .plan import Stamp, Stamps
+from .observe import live_of
 
 # The type of the one condition, too.
 READY = "Ready"
@@ -116,7 +116,7 @@ def _record(item: Body) -> Record:
         managed_by=spec.get("managedBy", ""),
         spec=spec,
         status=Status.from_object(item.get("status") or {}),
-        live=Live.from_object(ObjectId.of(named), named, with_body=True),
+        live=live_of(ObjectId.of(named), named, with_body=True),
     )
 
 
