@@ -169,6 +169,7 @@ def _ensure_host(host: Host, image: str) -> None:
 
 def _wait_booted(host: Host) -> None:
     """Until the host can be worked on. Units that wait for other hosts may still be starting."""
+    _require_bridge()
     deadline = time.monotonic() + BOOT_SECONDS
     seen = "nothing"
     while time.monotonic() < deadline:
@@ -180,10 +181,22 @@ def _wait_booted(host: Host) -> None:
     raise SystemExit(f"lab: {host.name} did not boot within {BOOT_SECONDS}s; systemd last said {seen!r}")
 
 
+def _require_bridge() -> None:
+    """Without its address on the bridge this machine would send the lab's packets to its own gateway, out of the lab."""
+    if f" {layout.GATEWAY}/" not in run(["ip", "-oneline", "address", "show"]):
+        raise SystemExit(
+            f"lab: no link of this machine has {layout.GATEWAY}, the lab's bridge. Is podman's netavark installed? "
+            f"Remove what another network backend made with `tests/lab/lab down --images`, then run again."
+        )
+
+
 def _accepts_ssh(host: Host) -> bool:
-    with socket.socket() as s:
-        s.settimeout(1)
-        return s.connect_ex((host.address, 22)) == 0
+    """It is sshd that answers; a gateway on the way may accept any connection."""
+    try:
+        with socket.create_connection((host.address, 22), timeout=1) as s:
+            return s.recv(4) == b"SSH-"
+    except OSError:
+        return False
 
 
 def _settle(host: Host) -> bool:

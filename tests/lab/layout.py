@@ -8,6 +8,9 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+# Podman chooses its network backend once, by what was installed then; the lab's choice is its own.
+os.environ["CONTAINERS_CONF"] = str(Path(__file__).with_name("containers.conf"))
+
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 K3S_VERSION = "v1.36.3+k3s1"
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
