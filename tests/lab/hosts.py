@@ -182,7 +182,7 @@ def _wait_booted(host: Host) -> None:
 
 
 def _require_bridge() -> None:
-    """Without its address on the bridge this machine would send the lab's packets to its own gateway, out of the lab."""
+    """Without an address on the bridge this machine would send the lab's packets to its own gateway."""
     if f" {layout.GATEWAY}/" not in run(["ip", "-oneline", "address", "show"]):
         raise SystemExit(
             f"lab: no link of this machine has {layout.GATEWAY}, the lab's bridge. Is podman's netavark installed? "
