@@ -22,13 +22,19 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render i
 
 UID = Uid("abcdefgh2345")
 FREE = {"cpu": "250m", "memory": "256Mi", "storage": "1Gi", "connections": 20}
+# What the tier of the tests lets projects set themselves.
+OVERRIDES = {"cpu": 8, "memory": "64Gi", "storage": "1Ti", "connections": 1000, "clients": 10_000}
+SHARED = {"placement": "shared", "storage": "500Mi"}
+CLUSTER = {"cpu": 1, "memory": "1Gi", "storage": "20Gi"}
 PRO = {"cpu": 2, "memory": "4Gi", "storage": "20Gi", "connections": 100, "clients": 1000, "priority": 1000}
 
 
 def a_project(ref: str = "acme", *, tier: dict[str, Any] | None = None, **spec: Any) -> Project:
     """A project in a tier with these limits."""
     (project,), _platform = parse(
-        projects={ref: {"tier": "t", **spec}}, tiers={"t": {**FREE, **(tier or {})}}, platform={}
+        projects={ref: {"tier": "t", **spec}},
+        tiers={"t": {**FREE, "overrides": OVERRIDES, **(tier or {})}},
+        platform={},
     )
     return project
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import InvalidSpec
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
-from builders import FREE, PRO, a_project
+from builders import CLUSTER, FREE, OVERRIDES, PRO, SHARED, a_project
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,8 +30,55 @@ LONG = "a" * 41
         ({}, {"free": {**FREE, "memory": "4GB"}}, {}, "supalove_tiers.free.memory", "Mi, Gi or Ti"),
         ({}, {"free": {**FREE, "memory": "64Mi"}}, {}, "supalove_tiers.free.memory", "at least 192Mi"),
         ({}, {"free": {**FREE, "storage": "1.5Gi"}}, {}, "supalove_tiers.free.storage", "a whole number with"),
-        ({}, {"free": {**FREE, "connections": True}}, {}, "supalove_tiers.free.connections", "from 5 to 1000"),
-        ({}, {"free": {**FREE, "placement": "shared"}}, {}, "supalove_tiers.free.placement", "one of dedicated"),
+        ({}, {"free": {**FREE, "connections": True}}, {}, "supalove_tiers.free.connections", "from 1 to 1000"),
+        ({}, {"free": {**FREE, "placement": "here"}}, {}, "supalove_tiers.free.placement", "one of dedicated, shared"),
+        ({}, {"free": {**SHARED, "memory": "1Gi"}}, {}, "supalove_tiers.free.memory", "sized where it is declared"),
+        ({}, {"free": {**SHARED, "storage": "1Mi"}}, {}, "supalove_tiers.free.storage", "at least 64Mi"),
+        ({}, {"free": {**FREE, "storage": "64Mi"}}, {}, "supalove_tiers.free.storage", "at least 512Mi"),
+        (
+            {},
+            {"free": {**FREE, "overrides": {"storage": "512Mi"}}},
+            {},
+            "supalove_tiers.free.overrides.storage",
+            "at least 1Gi, which is what the tier itself gives",
+        ),
+        (
+            {},
+            {"free": {**SHARED, "overrides": {"cpu": 1}}},
+            {},
+            "supalove_tiers.free.overrides.cpu",
+            "nothing for shared placement",
+        ),
+        (
+            {"acme": {"tier": "free", "cpu": 1}},
+            {"free": FREE},
+            {},
+            "supalove_projects.acme.cpu",
+            "nothing, as supalove_tiers.free.overrides does not name cpu",
+        ),
+        (
+            {"acme": {"tier": "free", "cpu": 3}},
+            {"free": {**FREE, "overrides": {"cpu": 2}}},
+            {},
+            "supalove_projects.acme.cpu",
+            "at most 2 (supalove_tiers.free.overrides.cpu)",
+        ),
+        ({"acme": {"tier": "free", "state": "gone"}}, {"free": FREE}, {}, "supalove_projects.acme.state", "absent"),
+        ({"acme": {"tier": "free", "canary": 2}}, {"free": FREE}, {}, "supalove_projects.acme.canary", "true or false"),
+        (
+            {},
+            {},
+            {"shared_clusters": {"one": {**CLUSTER, "max_databases": 0}}},
+            "supalove_platform.shared_clusters.one.max_databases",
+            "from 1 to 1000",
+        ),
+        (
+            {},
+            {},
+            {"shared_clusters": {"One": CLUSTER}},
+            "supalove_platform.shared_clusters.One",
+            "a DNS label",
+        ),
         (
             {},
             {"free": {k: v for k, v in FREE.items() if k != "cpu"}},
@@ -63,7 +110,7 @@ def test_wrong_input_names_the_place_and_what_is_allowed(projects, tiers, platfo
 def test_all_problems_of_all_projects_are_reported_at_once():
     projects = {"www": {"tier": "gold"}, "beta": {"tier": "free", "memory": "4GB", "cpu": "2 cores"}}
     with pytest.raises(InvalidSpec) as caught:
-        parse(projects=projects, tiers={"free": FREE}, platform={"namespace": "A"})
+        parse(projects=projects, tiers={"free": {**FREE, "overrides": OVERRIDES}}, platform={"namespace": "A"})
     assert [problem.path for problem in caught.value.problems] == [
         "supalove_platform.namespace",
         "supalove_projects.www",
@@ -107,6 +154,19 @@ def test_numbers_that_templates_made_into_text_are_numbers():
 
 def test_the_record_keeps_only_what_was_written():
     assert a_project(storage="2048Mi").spec == {"tier": "t", "storage": "2Gi"}
+    assert a_project(state="absent", canary="yes").spec == {"tier": "t", "state": "absent", "canary": True}
+
+
+def test_a_shared_project_has_no_cpu_and_memory_of_its_own_and_few_sessions():
+    (project,), _platform = parse(projects={"acme": {"tier": "t"}}, tiers={"t": SHARED}, platform={})
+    assert (project.cpu, project.memory, project.connections, project.clients) == (0, 0, 3, 60)
+    assert project.transaction_seconds == 300
+
+
+def test_a_shared_cluster_takes_two_hundred_projects_unless_told_otherwise():
+    _projects, platform = parse(projects={}, tiers={}, platform={"shared_clusters": {"one": CLUSTER}})
+    (cluster,) = platform.shared_clusters
+    assert (cluster.max_databases, cluster.max_connections, cluster.cordoned) == (200, 1600, False)
 
 
 @given(st.permutations(["a", "b", "c", "d"]))

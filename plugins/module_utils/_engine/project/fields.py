@@ -1,38 +1,69 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Readers of single values. Each returns the parsed value or raises ValueError whose text says what is allowed."""
+"""Kinds of values: how each is read, how it is kept, and what a JSON Schema says of it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from ..errors import Problem
 from .names import is_dns_label
 from .quantities import format_bytes, format_cpu, parse_bytes, parse_cpu
 
-Reader = Callable[[object], object]
+Schema = Mapping[str, object]
+
+TEXT: Schema = {"type": "string"}
 
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9.:/_-]*[a-z0-9](?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64})?")
 _DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _PROVISIONER = re.compile(r"[a-z0-9]([-a-z0-9./]*[a-z0-9])?")
+_CPU_PATTERN = r"^([0-9]{1,4}(\.[0-9]{1,3})?|[0-9]{1,7}m)$"
+_BYTES_PATTERN = r"^[0-9]{1,6}(Mi|Gi|Ti)$"
 
 
-def cpu(least: int) -> Reader:
-    """Reader of a CPU quantity of at least `least` millicores."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind of value. `read` returns it in base units or raises ValueError whose text says what is allowed.
+
+    `write` gives the one notation in which the record keeps it. `schema` is of what a user may write, `stored` of what
+    the record keeps: a schema of the API server knows one type per value.
+    """
+
+    read: Callable[[object], Any]
+    write: Callable[[Any], object]
+    schema: Schema
+    stored: Schema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One key of a mapping that the user writes, with its meaning in a sentence or two."""
+
+    name: str
+    kind: Kind
+    about: str
+
+
+def cpu(least: int) -> Kind:
+    """A CPU quantity of at least `least` millicores."""
 
     def read(value: object) -> int:
-        found = parse_cpu(
-            str(value) if isinstance(value, int | float) and not isinstance(value, bool) else _text(value)
-        )
+        found = parse_cpu(str(value) if _is_number(value) else _text(value))
         if found < least:
             raise ValueError(f"at least {format_cpu(least)}")
         return found
 
-    return read
+    return Kind(
+        read=read,
+        write=format_cpu,
+        schema={"type": ["string", "number"], "pattern": _CPU_PATTERN, "examples": ["500m", "2"]},
+        stored=TEXT,
+    )
 
 
-def size(least: int) -> Reader:
-    """Reader of a memory or storage quantity of at least `least` bytes."""
+def size(least: int) -> Kind:
+    """A memory or storage quantity of at least `least` bytes."""
 
     def read(value: object) -> int:
         found = parse_bytes(_text(value))
@@ -40,11 +71,12 @@ def size(least: int) -> Reader:
             raise ValueError(f"at least {format_bytes(least)}")
         return found
 
-    return read
+    schema = {**TEXT, "pattern": _BYTES_PATTERN, "examples": ["512Mi", "4Gi"]}
+    return Kind(read=read, write=format_bytes, schema=schema, stored=TEXT)
 
 
-def whole(least: int, most: int) -> Reader:
-    """Reader of a whole number; text of digits will do, because templates make text of numbers."""
+def whole(least: int, most: int) -> Kind:
+    """A whole number; text of digits will do, because templates make text of numbers."""
 
     def read(value: object) -> int:
         text = str(value)
@@ -52,101 +84,78 @@ def whole(least: int, most: int) -> Reader:
             raise ValueError(f"a whole number from {least} to {most}")
         return int(text)
 
-    return read
+    schema = {"type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": "^[0-9]{1,12}$"}
+    return Kind(read=read, write=int, schema=schema, stored={"type": "integer", "format": "int64"})
 
 
-def choice(*allowed: str) -> Reader:
-    """Reader of one of some words."""
+def flag() -> Kind:
+    """A truth value; the words of YAML 1.1 will do, because templates make text of truth values."""
+    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+    def read(value: object) -> bool:
+        if isinstance(value, bool):
+            return value
+        found = words.get(value.lower()) if isinstance(value, str) else None
+        if found is None:
+            raise ValueError("true or false")
+        return found
+
+    return Kind(read=read, write=bool, schema={"type": "boolean"}, stored={"type": "boolean"})
+
+
+def choice(*allowed: str) -> Kind:
+    """One of some words."""
 
     def read(value: object) -> str:
         if value not in allowed:
             raise ValueError("one of " + ", ".join(sorted(allowed)) if allowed else "nothing, as none is defined")
         return str(value)
 
-    return read
+    return Kind(read=read, write=str, schema={"enum": list(allowed)}, stored={**TEXT, "enum": list(allowed)})
 
 
-def label(value: object) -> str:
-    """Read a DNS label."""
-    return _matching(
-        value, "a DNS label: lower-case letters, digits and -, at most 63", is_right=is_dns_label(_text(value))
-    )
+def matching(is_right: Callable[[str], bool], allowed: str, *, pattern: str | None = None) -> Kind:
+    """A text for which `is_right` holds; `allowed` says so in words, `pattern` to an editor as far as it can."""
+
+    def read(value: object) -> str:
+        if not is_right(_text(value)):
+            raise ValueError(allowed)
+        return str(value)
+
+    schema = {**TEXT, "description": allowed, **({"pattern": pattern} if pattern else {})}
+    return Kind(read=read, write=str, schema=schema, stored=TEXT)
 
 
-def own_namespace(value: object) -> str:
-    """Read the name of a namespace that is not Kubernetes' own."""
-    name = label(value)
-    wanted = "a DNS label that is neither default nor begins with kube-, as those namespaces are Kubernetes' own"
-    return _matching(name, wanted, is_right=name != "default" and not name.startswith("kube-"))
+def _is_own_namespace(text: str) -> bool:
+    return is_dns_label(text) and text != "default" and not text.startswith("kube-")
 
 
-def dns_name(value: object) -> str:
-    """Read a DNS name without a dot at its end."""
-    return _matching(value, "a DNS name such as example.org", is_right=_DNS_NAME.fullmatch(_text(value)) is not None)
-
-
-def provisioner(value: object) -> str:
-    """Read the name of a storage provisioner."""
-    wanted = "a provisioner's name such as rancher.io/local-path"
-    return _matching(value, wanted, is_right=_PROVISIONER.fullmatch(_text(value)) is not None)
-
-
-def image(value: object) -> str:
-    """Read an image reference that names a tag or a digest."""
-    text = _text(value)
+def _is_pinned_image(text: str) -> bool:
     pinned = ":" in text.rsplit("/", 1)[-1] and not text.endswith(":latest")
-    wanted = "an image with a tag other than latest, or a digest"
-    return _matching(value, wanted, is_right=pinned and _IMAGE.fullmatch(text) is not None)
+    return pinned and _IMAGE.fullmatch(text) is not None
+
+
+def label(longest: int = 63) -> Kind:
+    """A DNS label."""
+    allowed = f"a DNS label of at most {longest} characters: lower-case letters, digits and -, no - at either end"
+    pattern = f"^[a-z0-9]([-a-z0-9]{{0,{longest - 2}}}[a-z0-9])?$"
+    return matching(lambda text: is_dns_label(text, longest=longest), allowed, pattern=pattern)
+
+
+OWN_NAMESPACE = matching(
+    _is_own_namespace,
+    "a DNS label that is neither default nor begins with kube-, as those namespaces are Kubernetes' own",
+)
+DNS_NAME = matching(lambda text: _DNS_NAME.fullmatch(text) is not None, "a DNS name such as example.org")
+PROVISIONER = matching(
+    lambda text: _PROVISIONER.fullmatch(text) is not None, "a provisioner's name such as rancher.io/local-path"
+)
+IMAGE = matching(_is_pinned_image, "an image with a tag other than latest, or a digest")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else repr(value)
-
-
-def _matching(value: object, allowed: str, *, is_right: bool) -> str:
-    if not is_right:
-        raise ValueError(allowed)
-    return str(value)
-
-
-class Section:
-    """Reads one mapping key by key and collects what is wrong with it into `problems`."""
-
-    def __init__(self, path: str, value: object, problems: list[Problem]) -> None:
-        self._path = path
-        self._problems = problems
-        self._known: set[str] = set()
-        self._values: Mapping[object, object] = {}
-        if isinstance(value, Mapping):
-            self._values = value
-        elif value is not None:
-            self.refuse("", value, "a mapping")
-
-    def refuse(self, key: str, value: object, allowed: str) -> None:
-        """Note a problem with `key` (with the whole section if empty)."""
-        self._problems.append(Problem(path=f"{self._path}.{key}" if key else self._path, value=value, allowed=allowed))
-
-    def read(self, key: str, reader: Reader, default: object = None, *, required: bool = False) -> object:
-        """The value at `key`, or `default` where it is absent or wrong."""
-        self._known.add(key)
-        value = self._values.get(key)
-        if value is None and not required:
-            return default
-        try:
-            if value is None:
-                reader(None)
-            return reader(value)
-        except ValueError as error:
-            self.refuse(key, value, str(error))
-            return default
-
-    def section(self, key: str) -> Section:
-        """The mapping at `key`."""
-        self._known.add(key)
-        return Section(f"{self._path}.{key}", self._values.get(key), self._problems)
-
-    def refuse_unknown(self) -> None:
-        """Note every key that nobody has read, so that a misspelt one is not ignored."""
-        for key in self._values:
-            if key not in self._known:
-                self.refuse("", key, "a key out of " + ", ".join(sorted(self._known)))

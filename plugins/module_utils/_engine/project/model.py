@@ -22,7 +22,9 @@ IMAGES: Mapping[str, str] = MappingProxyType(
 class Tier:
     """Named limits of a project. CPU in millicores, memory and storage in bytes.
 
+    `cpu`, `memory`: 0 for shared placement, where a project has none to itself.
     `connections`: sessions of one pooler in PostgreSQL at once. `clients`: connections to the pooler at once.
+    `overrides`: the most that a project may set itself, for each limit that it may set at all.
     `runtime_class`: None runs the pods with the cluster's default runtime.
     `priority`: whose pods go first when a node is full; higher wins.
     """
@@ -34,13 +36,18 @@ class Tier:
     storage: int
     connections: int
     clients: int
+    transaction_seconds: int
+    overrides: Mapping[str, int] = field(hash=False)
     runtime_class: str | None
     priority: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
-    """One tenant. The limits are those of the tier unless `spec`, what its user wrote, overrides them."""
+    """One tenant. The limits are those of the tier unless `spec`, what its user wrote, overrides them.
+
+    `is_stopped`: nothing of it runs, everything is kept. `is_canary`: big changes come to it first.
+    """
 
     ref: Ref
     tier: Tier
@@ -49,6 +56,9 @@ class Project:
     storage: int
     connections: int
     clients: int
+    transaction_seconds: int
+    is_stopped: bool
+    is_canary: bool
     spec: Mapping[str, object] = field(hash=False)
 
 

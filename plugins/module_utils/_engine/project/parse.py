@@ -3,42 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ..errors import InvalidSpec, Problem
-from . import fields
-from .fields import Reader, Section
-from .model import IMAGES, Platform, Project, Tier
-from .names import REF_LONGEST, RESERVED_REFS, Ref, is_dns_label
-from .quantities import MIB, format_bytes, format_cpu
+from . import fields, vocabulary
+from .model import IMAGES, Platform, Project, SharedCluster, Tier
+from .names import RESERVED_REFS, Ref
+from .quantities import MIB, format_bytes
+from .section import Section, entries
+from .vocabulary import ABSENT, DEDICATED, LIMITS, PLATFORM_VARIABLE, PROJECTS_VARIABLE, SHARED, TIERS_VARIABLE
 
-# The names under which users know the three inputs; paths of problems begin with them.
-PLATFORM_VARIABLE = "supalove_platform"
-TIERS_VARIABLE = "supalove_tiers"
-PROJECTS_VARIABLE = "supalove_projects"
-
-PLACEMENTS = ("dedicated",)
 CLIENTS_PER_CONNECTION = 20
 MEMORY_PER_CONNECTION = 16 * MIB
+SHARED_CONNECTIONS = 3
+# PostgreSQL's own files and its WAL must fit, too.
+LEAST_VOLUME = 512 * MIB
+TRANSACTION_SECONDS = {SHARED: 300, DEDICATED: 86_400}
 
-# What a tier fixes and a project may override. The least memory is what PostgreSQL needs with its smallest settings.
-LIMITS: Mapping[str, Reader] = {
-    "cpu": fields.cpu(100),
-    "memory": fields.size(192 * MIB),
-    "storage": fields.size(512 * MIB),
-    "connections": fields.whole(5, 1000),
-    "clients": fields.whole(5, 20_000),
-}
-FORMATS: Mapping[str, Callable[[int], object]] = {
-    "cpu": format_cpu,
-    "memory": format_bytes,
-    "storage": format_bytes,
-    "connections": int,
-    "clients": int,
-}
-_REF_ALLOWED = f"a DNS label of at most {REF_LONGEST} characters: lower-case letters, digits and -, no - at either end"
+MAX_DATABASES = 200
+SESSIONS_PER_DATABASE = 8
+
+_KINDS = {one.name: one.kind for one in LIMITS}
+# What a shared cluster divides among its projects and a project cannot have to itself.
+_OF_ITS_OWN = ("cpu", "memory")
 
 
 def parse(*, projects: object, tiers: object, platform: object) -> tuple[tuple[Project, ...], Platform]:
@@ -47,7 +36,7 @@ def parse(*, projects: object, tiers: object, platform: object) -> tuple[tuple[P
     parsed_platform = _platform(platform, problems)
     parsed_tiers = _tiers(tiers, problems)
     parsed = [
-        _project(ref, spec, parsed_tiers, problems) for ref, spec in _items(projects, PROJECTS_VARIABLE, problems)
+        _project(ref, spec, parsed_tiers, problems) for ref, spec in entries(projects, PROJECTS_VARIABLE, problems)
     ]
     if problems:
         raise InvalidSpec(tuple(problems))
@@ -68,84 +57,151 @@ def parse_platform(*, tiers: object, platform: object) -> tuple[tuple[Tier, ...]
 def _platform(value: object, problems: list[Problem]) -> Platform:
     section = Section(PLATFORM_VARIABLE, value, problems)
     base = Platform()
-    given: dict[str, Any] = {
-        "namespace": section.read("namespace", fields.own_namespace, base.namespace),
-        "domain": section.read("domain", fields.dns_name, base.domain),
-        "cluster_domain": section.read("cluster_domain", fields.dns_name, base.cluster_domain),
-        "storage_class": section.read("storage_class", fields.label, base.storage_class),
-        "storage_provisioner": section.read("storage_provisioner", fields.provisioner, base.storage_provisioner),
-    }
+    given = section.read_all(vocabulary.PLATFORM, {one.name: getattr(base, one.name) for one in vocabulary.PLATFORM})
     images = section.section("images")
-    given["images"] = {name: images.read(name, fields.image, default) for name, default in IMAGES.items()}
+    given["images"] = {name: images.read(name, fields.IMAGE, default) for name, default in IMAGES.items()}
     images.refuse_unknown()
+    clusters = [_cluster(name, spec, problems) for name, spec in section.entries("shared_clusters")]
     section.refuse_unknown()
-    return replace(base, **given)
+    found = (cluster for cluster in clusters if cluster is not None)
+    return replace(base, **given, shared_clusters=tuple(sorted(found, key=lambda one: one.name)))
+
+
+def _cluster(name: str, value: object, problems: list[Problem]) -> SharedCluster | None:
+    section = Section(f"{PLATFORM_VARIABLE}.shared_clusters.{name}", value, problems)
+    _check_name(section, name)
+    defaults: dict[str, object] = {
+        "max_databases": MAX_DATABASES,
+        "max_connections": None,
+        "max_transaction_seconds": TRANSACTION_SECONDS[SHARED],
+        "cordoned": False,
+    }
+    given = section.read_all(vocabulary.SHARED_CLUSTER, defaults)
+    section.refuse_unknown()
+    if not section.is_sound:
+        return None
+    given["max_connections"] = given["max_connections"] or given["max_databases"] * SESSIONS_PER_DATABASE
+    return SharedCluster(name=name, **given)
 
 
 def _tiers(value: object, problems: list[Problem]) -> dict[str, Tier | None]:
     """Every tier by name; None for one that is itself wrong, so that its projects are not blamed too."""
-    return {name: _tier(name, spec, problems) for name, spec in _items(value, TIERS_VARIABLE, problems)}
+    return {name: _tier(name, spec, problems) for name, spec in entries(value, TIERS_VARIABLE, problems)}
 
 
 def _tier(name: str, value: object, problems: list[Problem]) -> Tier | None:
-    before = len(problems)
     section = Section(f"{TIERS_VARIABLE}.{name}", value, problems)
-    if not is_dns_label(name, longest=REF_LONGEST):
-        section.refuse("", name, _REF_ALLOWED)
-    limits: dict[str, Any] = {
-        key: section.read(key, LIMITS[key], required=True) for key in ("cpu", "memory", "storage")
-    }
-    limits["connections"] = section.read("connections", LIMITS["connections"], _connections_for(limits["memory"]))
-    default_clients = limits["connections"] * CLIENTS_PER_CONNECTION
-    limits["clients"] = section.read("clients", LIMITS["clients"], default_clients)
-    rest: dict[str, Any] = {
-        "placement": section.read("placement", fields.choice(*PLACEMENTS), PLACEMENTS[0]),
-        "runtime_class": section.read("runtime_class", fields.label),
-        "priority": section.read("priority", fields.whole(0, 1_000_000), 0),
-    }
+    _check_name(section, name)
+    defaults: dict[str, object] = {"placement": DEDICATED, "runtime_class": None, "priority": 0}
+    optional = dict.fromkeys(("cpu", "memory", "connections", "clients", "transaction_seconds"))
+    given = section.read_all(vocabulary.TIER, {**defaults, **optional})
+    _check_placement(section, given)
+    overrides = _overrides(section.section("overrides"), given)
     section.refuse_unknown()
-    return None if len(problems) > before else Tier(name=name, **limits, **rest)
+    if not section.is_sound:
+        return None
+    return Tier(name=name, overrides=overrides, **_with_defaults(given))
 
 
-def _connections_for(memory: int | None) -> int:
+def _check_name(section: Section, name: str) -> None:
+    try:
+        vocabulary.NAME.read(name)
+    except ValueError as error:
+        section.refuse("", name, str(error))
+
+
+def _check_placement(section: Section, given: Mapping[str, Any]) -> None:
+    """A dedicated PostgreSQL has a size; on a shared one a project has none of its own."""
+    for key in _OF_ITS_OWN:
+        if given["placement"] == SHARED and section.says(key):
+            section.refuse(key, given[key], "nothing, as a shared cluster's PostgreSQL is sized where it is declared")
+        elif given["placement"] == DEDICATED and not section.says(key):
+            section.read(key, _KINDS[key], required=True)
+    storage = given["storage"]
+    if given["placement"] == DEDICATED and storage is not None and storage < LEAST_VOLUME:
+        section.refuse("storage", format_bytes(storage), f"at least {format_bytes(LEAST_VOLUME)}")
+
+
+def _overrides(section: Section, given: Mapping[str, Any]) -> dict[str, int]:
+    """The most that a project of the tier may set itself, for each limit that it may set at all."""
+    found = {key: section.read(key, kind) for key, kind in _KINDS.items()}
+    section.refuse_unknown()
+    for key, most in found.items():
+        least = given[key]
+        if most is not None and least is not None and most < least:
+            shown = str(_KINDS[key].write(least))
+            section.refuse(key, _KINDS[key].write(most), f"at least {shown}, which is what the tier itself gives")
+        if most is not None and given["placement"] == SHARED and key in _OF_ITS_OWN:
+            section.refuse(key, _KINDS[key].write(most), "nothing for shared placement")
+    return {key: most for key, most in found.items() if most is not None}
+
+
+def _with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The limits of a tier without holes. A project on a shared cluster has 0 of what it does not have to itself."""
+    limits = {**given, **{key: given[key] or 0 for key in _OF_ITS_OWN}}
+    placement = given["placement"]
+    limits["connections"] = given["connections"] or _connections_for(placement, limits["memory"])
+    limits["clients"] = given["clients"] or limits["connections"] * CLIENTS_PER_CONNECTION
+    limits["transaction_seconds"] = given["transaction_seconds"] or TRANSACTION_SECONDS[placement]
+    return limits
+
+
+def _connections_for(placement: str, memory: int) -> int:
     """Sessions for which the memory is enough to work with; each takes some even when idle."""
-    return max(10, min(100, (memory or 0) // MEMORY_PER_CONNECTION))
+    if placement == SHARED:
+        return SHARED_CONNECTIONS
+    return max(10, min(100, memory // MEMORY_PER_CONNECTION))
 
 
 def _project(ref: str, value: object, tiers: Mapping[str, Tier | None], problems: list[Problem]) -> Project | None:
-    before = len(problems)
     section = Section(f"{PROJECTS_VARIABLE}.{ref}", value, problems)
-    if not is_dns_label(ref, longest=REF_LONGEST):
-        section.refuse("", ref, _REF_ALLOWED)
-    elif ref in RESERVED_REFS:
-        section.refuse(
-            "", ref, "a ref that the platform does not use itself; reserved are " + ", ".join(sorted(RESERVED_REFS))
-        )
+    _check_ref(section, ref)
     name = section.read("tier", fields.choice(*tiers), required=True)
-    tier = tiers.get(str(name))
-    own: dict[str, Any] = {key: section.read(key, reader) for key, reader in LIMITS.items()}
+    given = section.read_all(vocabulary.PROJECT, dict.fromkeys(one.name for one in vocabulary.PROJECT))
     section.refuse_unknown()
-    if tier is None or len(problems) > before:
+    tier = tiers.get(str(name))
+    if tier is None:
         return None
-    limits = {key: getattr(tier, key) if found is None else found for key, found in own.items()}
-    if own["connections"] is not None and own["clients"] is None:
+    own = {key: given[key] for key in _KINDS if given[key] is not None}
+    _check_bounds(section, tier, own)
+    if not section.is_sound:
+        return None
+    limits = {key: own.get(key, getattr(tier, key)) for key in _KINDS}
+    if "connections" in own and "clients" not in own:
         limits["clients"] = max(limits["clients"], limits["connections"])
-    return Project(ref=Ref(ref), tier=tier, spec=_spec(tier, own), **limits)
+    return Project(
+        ref=Ref(ref),
+        tier=tier,
+        is_stopped=given["state"] == ABSENT,
+        is_canary=bool(given["canary"]),
+        spec=_spec(tier, given),
+        **limits,
+    )
 
 
-def _spec(tier: Tier, own: Mapping[str, Any]) -> dict[str, object]:
-    """What the record keeps of the user's words: the tier and the overrides, in one notation each."""
-    written = {key: FORMATS[key](found) for key, found in own.items() if found is not None}
+def _check_ref(section: Section, ref: str) -> None:
+    _check_name(section, ref)
+    if ref in RESERVED_REFS:
+        allowed = "a ref that the platform does not use itself; reserved are " + ", ".join(sorted(RESERVED_REFS))
+        section.refuse("", ref, allowed)
+
+
+def _check_bounds(section: Section, tier: Tier, own: Mapping[str, int]) -> None:
+    """What a tier does not list in its overrides is not for projects to set, and what it lists has an upper bound."""
+    place = f"{TIERS_VARIABLE}.{tier.name}.overrides"
+    for key, value in own.items():
+        write = _KINDS[key].write
+        most = tier.overrides.get(key)
+        if most is None:
+            section.refuse(key, write(value), f"nothing, as {place} does not name {key}")
+        elif value > most:
+            section.refuse(key, write(value), f"at most {write(most)} ({place}.{key})")
+        elif key == "storage" and tier.placement == DEDICATED and value < LEAST_VOLUME:
+            section.refuse(key, write(value), f"at least {format_bytes(LEAST_VOLUME)}")
+
+
+def _spec(tier: Tier, given: Mapping[str, Any]) -> dict[str, object]:
+    """What the record keeps of the user's words: the tier and what was said beyond it, in one notation each."""
+    kinds = {one.name: one.kind for one in vocabulary.PROJECT}
+    written = {key: kinds[key].write(found) for key, found in given.items() if found is not None}
     return {"tier": tier.name, **written}
-
-
-def _items(value: object, variable: str, problems: list[Problem]) -> list[tuple[str, object]]:
-    """The entries of one of the inputs. A key that is no text (YAML reads 12: as a number) is a problem."""
-    if value is None:
-        return []
-    if not isinstance(value, Mapping):
-        problems.append(Problem(path=variable, value=value, allowed="a mapping from name to settings"))
-        return []
-    wrong = [key for key in value if not isinstance(key, str)]
-    problems.extend(Problem(path=variable, value=key, allowed="names as text; put it in quotes") for key in wrong)
-    return [(key, spec) for key, spec in value.items() if isinstance(key, str)]

@@ -6,20 +6,25 @@ from __future__ import annotations
 from ..objects import Desired, ObjectId
 from ..project.model import Platform, Project
 from ..project.names import Ref, Uid, namespace_of
+from ..project.placement import Placement
 from .context import Context, context_of
 from .database import render_database
 from .isolation import render_isolation
 from .namespace import render_namespace
 from .pooler import render_pooler
+from .shared import render_shared_database
 
 
-def render(project: Project, platform: Platform, uid: Uid, secret_uid: str = "") -> tuple[Desired, ...]:
+def render(
+    project: Project, platform: Platform, placement: Placement, uid: Uid, secret_uid: str = ""
+) -> tuple[Desired, ...]:
     """Every object of the project in the order in which it is applied: what others need comes first.
 
     `secret_uid` is the uid that the API server gave to the object of `credentials_of`, empty before there is one.
     """
-    context = context_of(project, platform, uid, secret_uid)
-    parts = (render_namespace, render_isolation, render_database, render_pooler)
+    context = context_of(project, platform, placement, uid, secret_uid)
+    database = render_database if placement.cluster is None else render_shared_database
+    parts = (render_namespace, render_isolation, database, render_pooler)
     return tuple(desired for part in parts for desired in part(context))
 
 
@@ -30,7 +35,7 @@ def credentials_of(ref: Ref) -> ObjectId:
 
 def endpoints_of(project: Project, platform: Platform, uid: Uid) -> dict[str, str]:
     """Where clients inside the cluster find the project, and as whom; no secrets."""
-    context = context_of(project, platform, uid)
+    context = context_of(project, platform, Placement(), uid)
     return {
         "host": f"pooler.{context.names.namespace}.svc.{platform.cluster_domain}",
         "port": str(context.POOLER_PORT),

@@ -20,6 +20,7 @@ from ..project.names import (
     names_of,
     priority_class_of,
 )
+from ..project.placement import Placement
 
 DATA_PLANE = "node.supalove.cloud/data-plane"
 
@@ -41,10 +42,16 @@ class Context:
 
     project: Project
     platform: Platform
+    placement: Placement
     uid: Uid
     # The uid of the Secret of credentials, empty as long as there is none.
     secret_uid: str
     names: Names
+
+    @property
+    def replicas(self) -> int:
+        """Pods of each of the project's workloads."""
+        return 0 if self.project.is_stopped else 1
 
     def labels(self, component: str) -> dict[str, str]:
         """Labels by which a Service or a policy selects the pods of a component."""
@@ -98,10 +105,14 @@ CONTAINER_SECURITY: Mapping[str, Any] = {
 }
 
 
-def context_of(project: Project, platform: Platform, uid: Uid, secret_uid: str = "") -> Context:
+def context_of(
+    project: Project, platform: Platform, placement: Placement, uid: Uid, secret_uid: str = ""
+) -> Context:
     """The context of one project."""
     names = names_of(project.ref, uid)
-    return Context(project=project, platform=platform, uid=uid, secret_uid=secret_uid, names=names)
+    return Context(
+        project=project, platform=platform, placement=placement, uid=uid, secret_uid=secret_uid, names=names
+    )
 
 
 def guaranteed(*, cpu: str, memory: str) -> Body:

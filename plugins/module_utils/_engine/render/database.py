@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from ..objects import Body, Desired
 from ..project.model import Project
+from ..project.placement import PROBE_SESSIONS, login_sessions, sessions_of
 from ..project.quantities import MIB, format_bytes, format_cpu
 from .bootstrap import CREDENTIALS_DIRECTORY, bootstrap_sql
 from .context import CONTAINER_SECURITY, Context, empty_dir, guaranteed
 from .files import Value, write_pg_hba, write_postgresql_conf
-from .pooler import POOLERS_AT_ONCE
 
 CONFIG_DIRECTORY = "/etc/supalove/postgresql"
 DATA_MOUNT = "/var/lib/postgresql/data"
@@ -19,8 +19,6 @@ SOCKET_DIRECTORY = "/run/postgresql"
 # uid and gid of postgres in the image.
 USER = 999
 
-# One for the starting pooler; there is one of them at a time, and the one before it may not have let go yet.
-PROBE_CONNECTIONS = POOLERS_AT_ONCE
 SUPERUSER_CONNECTIONS = 3
 # A fast shutdown ends sessions at once; the time goes into the last checkpoint.
 SHUTDOWN_SECONDS = 180
@@ -44,15 +42,10 @@ def config_files(context: Context) -> dict[str, str]:
         "pg_hba.conf": write_pg_hba(_hba_rules(context)),
         "bootstrap.sql": bootstrap_sql(
             context.names,
-            connections=sessions_of(context.project),
-            probe_connections=PROBE_CONNECTIONS,
+            connections=login_sessions(context.project),
+            probe_connections=PROBE_SESSIONS,
         ),
     }
-
-
-def sessions_of(project: Project) -> int:
-    """Sessions that the tenant's login may have: a full pool of every pooler that runs during an update."""
-    return project.connections * POOLERS_AT_ONCE
 
 
 def postgresql_settings(project: Project) -> dict[str, Value]:
@@ -70,7 +63,7 @@ def postgresql_settings(project: Project) -> dict[str, Value]:
         "listen_addresses": "*",
         "unix_socket_directories": SOCKET_DIRECTORY,
         "hba_file": f"{CONFIG_DIRECTORY}/pg_hba.conf",
-        "max_connections": sessions_of(project) + PROBE_CONNECTIONS + SUPERUSER_CONNECTIONS,
+        "max_connections": sessions_of(project) + SUPERUSER_CONNECTIONS,
         "superuser_reserved_connections": SUPERUSER_CONNECTIONS,
         "shared_buffers": f"{shared}MB",
         "effective_cache_size": f"{memory_mib * 3 // 4}MB",
@@ -134,7 +127,7 @@ def _stateful_set(context: Context, files: dict[str, str]) -> Desired:
         ],
     }
     spec = {
-        "replicas": 1,
+        "replicas": context.replicas,
         "serviceName": context.POSTGRESQL,
         "selector": {"matchLabels": context.labels(context.POSTGRESQL)},
         # With OrderedReady a pod that cannot start is not replaced by one of a mended template.

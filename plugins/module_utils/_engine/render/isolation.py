@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from ..objects import Body, Desired
-from ..project.names import COMPONENT_LABEL
+from ..project.names import CLUSTER_LABEL, COMPONENT_LABEL
 from .context import Context
 
 
 def render_isolation(context: Context) -> tuple[Desired, ...]:
     """Deny by default both ways; then pods to the pooler, all to DNS, the pooler to the database."""
-    return (_project(context), _database(context))
+    cluster = context.placement.cluster
+    return (_project(context), _database(context) if cluster is None else _shared_database(context, cluster))
 
 
 def _project(context: Context) -> Desired:
@@ -37,6 +38,17 @@ def _database(context: Context) -> Desired:
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"from": [_pods_of(context.POOLER)], "ports": [port]}],
         "egress": [{"to": [_pods_of(context.POSTGRESQL)], "ports": [port]}],
+    }
+    return context.object("networking.k8s.io/v1", "NetworkPolicy", "database", spec=spec)
+
+
+def _shared_database(context: Context, cluster: str) -> Desired:
+    """The pooler to the shared cluster. The other half, who may come in there, is the cluster's."""
+    there = {"namespaceSelector": {"matchLabels": {CLUSTER_LABEL: cluster}}, **_pods_of(context.POSTGRESQL)}
+    spec = {
+        "podSelector": {"matchLabels": {COMPONENT_LABEL: context.POOLER}},
+        "policyTypes": ["Egress"],
+        "egress": [{"to": [there], "ports": [_tcp(context.POSTGRESQL_PORT)]}],
     }
     return context.object("networking.k8s.io/v1", "NetworkPolicy", "database", spec=spec)
 

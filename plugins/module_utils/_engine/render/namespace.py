@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from ..objects import Desired, GeneratedLogin
 from ..project.names import PROJECT_LABEL, UID_LABEL
+from ..project.placement import POOLERS_AT_ONCE
 from ..project.quantities import MIB, format_bytes, format_cpu
 from .context import Context
 from .pooler import CPU_MILLICORES as POOLER_CPU
-from .pooler import POOLERS_AT_ONCE, pooler_memory
+from .pooler import pooler_memory
 
 # For short-lived Jobs of the platform and for clients that run beside the database.
 SPARE_CPU = 500
@@ -42,13 +43,20 @@ def _quota(context: Context) -> Desired:
         "limits.cpu": cpu,
         "requests.memory": memory,
         "limits.memory": memory,
-        "requests.storage": format_bytes(project.storage),
-        "persistentvolumeclaims": "1",
+        **_volumes(context),
         "pods": str(PODS),
         "services.nodeports": "0",
         "services.loadbalancers": "0",
     }
     return context.object("v1", "ResourceQuota", "project", spec={"hard": hard})
+
+
+def _volumes(context: Context) -> dict[str, str]:
+    is_dedicated = context.placement.cluster is None
+    return {
+        "requests.storage": format_bytes(context.project.storage) if is_dedicated else "0",
+        "persistentvolumeclaims": "1" if is_dedicated else "0",
+    }
 
 
 def _limits(context: Context) -> Desired:

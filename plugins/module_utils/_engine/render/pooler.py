@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from ..objects import Body, Desired
 from ..project.model import Project
+from ..project.names import cluster_namespace_of
+from ..project.placement import POOLERS_AT_ONCE
 from ..project.quantities import MIB, format_bytes, format_cpu
 from .context import CONTAINER_SECURITY, Context, empty_dir, guaranteed
 from .files import Value, write_connection, write_ini, write_pg_hba
@@ -23,9 +25,6 @@ PREPARED_STATEMENTS = 200
 # The Service forgets the pod first; then running transactions may end; then the kubelet kills.
 DRAIN_SECONDS = 5
 SHUTDOWN_SECONDS = 60
-REPLICAS = 1
-SURGE = 1
-POOLERS_AT_ONCE = REPLICAS + SURGE
 
 
 def pooler_memory(project: Project) -> int:
@@ -52,7 +51,9 @@ def config_files(context: Context) -> dict[str, str]:
 
 
 def _databases(context: Context) -> dict[str, Value]:
-    host = f"{context.POSTGRESQL}.{context.names.namespace}.svc.{context.platform.cluster_domain}"
+    cluster = context.placement.cluster
+    namespace = context.names.namespace if cluster is None else cluster_namespace_of(cluster)
+    host = f"{context.POSTGRESQL}.{namespace}.svc.{context.platform.cluster_domain}"
     target: dict[str, Value] = {"host": host, "port": context.POSTGRESQL_PORT, "dbname": context.names.database}
     return {context.DATABASE_ALIAS: write_connection(target)}
 
@@ -72,6 +73,8 @@ def _settings(project: Project) -> dict[str, Value]:
         "max_prepared_statements": PREPARED_STATEMENTS,
         "server_idle_timeout": 60,
         "query_wait_timeout": 60,
+        # The tenant can set PostgreSQL's own timeouts as it likes.
+        "transaction_timeout": project.transaction_seconds,
         "server_login_retry": 1,
         # The database's address changes when its pod does.
         "dns_max_ttl": 5,
@@ -107,13 +110,13 @@ def _deployment(context: Context, files: dict[str, str]) -> Desired:
         ],
     }
     spec = {
-        "replicas": REPLICAS,
+        "replicas": context.replicas,
         "revisionHistoryLimit": 2,
         # The pooler is not there before its database.
         "progressDeadlineSeconds": context.START_SECONDS,
         "selector": {"matchLabels": context.labels(context.POOLER)},
         # The new one first, so that there is always one.
-        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": SURGE, "maxUnavailable": 0}},
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": POOLERS_AT_ONCE - 1, "maxUnavailable": 0}},
         "template": context.pod_template(context.POOLER, config=files, user=USER, spec=pod),
     }
     return context.object("apps/v1", "Deployment", context.POOLER, component=context.POOLER, spec=spec)

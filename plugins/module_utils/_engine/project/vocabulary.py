@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Every key that a user may write, once: parsing, schemas, the record's definition and the reference read it here."""
+
+from __future__ import annotations
+
+from . import fields
+from .fields import Field
+from .names import REF_LONGEST
+from .quantities import MIB
+
+# The names under which users know the three inputs; paths of problems begin with them.
+PLATFORM_VARIABLE = "supalove_platform"
+TIERS_VARIABLE = "supalove_tiers"
+PROJECTS_VARIABLE = "supalove_projects"
+
+DEDICATED = "dedicated"
+SHARED = "shared"
+PRESENT = "present"
+ABSENT = "absent"
+
+LONGEST_TRANSACTION_SECONDS = 7 * 24 * 3600
+
+NAME = fields.label(REF_LONGEST)
+
+# What a tier fixes. The least memory is what PostgreSQL needs with its smallest settings.
+LIMITS = (
+    Field(
+        name="cpu",
+        kind=fields.cpu(100),
+        about="Cores of the project's own PostgreSQL. Required for dedicated placement, refused for shared.",
+    ),
+    Field(
+        name="memory",
+        kind=fields.size(192 * MIB),
+        about="Memory of the project's own PostgreSQL. Required for dedicated placement, refused for shared.",
+    ),
+    Field(
+        name="storage",
+        kind=fields.size(64 * MIB),
+        about="Size of the project's own volume, at least 512Mi. For shared placement the size that is promised.",
+    ),
+    Field(
+        name="connections",
+        kind=fields.whole(1, 1000),
+        about="Sessions of the project's pooler in PostgreSQL at once. By default 3 for shared placement, and for "
+        "dedicated one for every 16Mi of memory, at least 10 and at most 100.",
+    ),
+    Field(
+        name="clients",
+        kind=fields.whole(1, 20_000),
+        about="Connections of clients to the pooler at once. By default 20 times as many as connections.",
+    ),
+    Field(
+        name="transaction_seconds",
+        kind=fields.whole(1, LONGEST_TRANSACTION_SECONDS),
+        about="The age at which the pooler ends a client's transaction. By default 300 for shared placement and 86400 "
+        "for dedicated.",
+    ),
+)
+
+TIER = (
+    Field(
+        name="placement",
+        kind=fields.choice(DEDICATED, SHARED),
+        about="Where the databases of the tier live: each in a PostgreSQL of its own, or together on the shared "
+        "clusters of the platform.",
+    ),
+    *LIMITS,
+    Field(
+        name="runtime_class",
+        kind=fields.label(),
+        about="RuntimeClass of the project's pods. By default the cluster's own runtime.",
+    ),
+    Field(
+        name="priority",
+        kind=fields.whole(0, 1_000_000),
+        about="Whose pods go first when a node is full; higher wins. It cannot be changed later.",
+    ),
+)
+
+PROJECT = (
+    Field(
+        name="state",
+        kind=fields.choice(PRESENT, ABSENT),
+        about="A project that is absent is stopped and keeps everything; present starts it again.",
+    ),
+    Field(
+        name="canary",
+        kind=fields.flag(),
+        about="Whether a change that restarts many projects comes to this one first.",
+    ),
+    *LIMITS,
+)
+
+SHARED_CLUSTER = (
+    Field(name="cpu", kind=fields.cpu(250), about="Cores of the cluster's PostgreSQL."),
+    Field(name="memory", kind=fields.size(512 * MIB), about="Memory of the cluster's PostgreSQL."),
+    Field(name="storage", kind=fields.size(1024 * MIB), about="Size of the cluster's volume."),
+    Field(name="max_databases", kind=fields.whole(1, 1000), about="Projects that the cluster takes."),
+    Field(
+        name="max_connections",
+        kind=fields.whole(10, 10_000),
+        about="Sessions that all poolers of the cluster's projects may open together. By default 8 for each project "
+        "that the cluster takes.",
+    ),
+    Field(
+        name="max_transaction_seconds",
+        kind=fields.whole(1, LONGEST_TRANSACTION_SECONDS),
+        about="The age at which the cluster itself ends a tenant's transaction, whatever the tenant has set.",
+    ),
+    Field(
+        name="cordoned",
+        kind=fields.flag(),
+        about="A cordoned cluster keeps the projects that it has and takes no new ones.",
+    ),
+)
+
+PLATFORM = (
+    Field(
+        name="namespace",
+        kind=fields.OWN_NAMESPACE,
+        about="Namespace of the records and of the lease.",
+    ),
+    Field(name="domain", kind=fields.DNS_NAME, about="Domain below which projects get host names."),
+    Field(name="cluster_domain", kind=fields.DNS_NAME, about="DNS domain of the Kubernetes cluster."),
+    Field(name="storage_class", kind=fields.label(), about="StorageClass of the databases' volumes; it is made."),
+    Field(name="storage_provisioner", kind=fields.PROVISIONER, about="Provisioner of that StorageClass."),
+)

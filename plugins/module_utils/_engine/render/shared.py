@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a database on a shared cluster is: two logins and a logical database that the platform owns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..objects import Desired
+from ..project.placement import PROBE_SESSIONS, login_sessions, sessions_of
+from .context import Context
+
+# The API of these objects is PostgreSQL's catalog.
+POSTGRESQL_API = "postgresql"
+ROLE_KIND = "DatabaseRole"
+DATABASE_KIND = "Database"
+# All tenants' logins are in it; it may create in the schema public of any database that its member may connect to.
+TENANT_GROUP = "supalove_tenant"
+
+OWNER_RIGHTS = ("CONNECT", "CREATE", "TEMPORARY")
+PROBE_RIGHTS = ("CONNECT",)
+
+
+def render_shared_database(context: Context) -> tuple[Desired, ...]:
+    """Logins first, as the database's grants name them. A stopped project's can neither log in nor be connected to."""
+    names, project = context.names, context.project
+    grants = {names.owner: list(OWNER_RIGHTS), names.probe: list(PROBE_RIGHTS)}
+    return (
+        _role(context, names.owner, key="owner", sessions=login_sessions(project), groups=[TENANT_GROUP]),
+        _role(context, names.probe, key="probe", sessions=PROBE_SESSIONS, groups=[]),
+        _object(
+            context,
+            DATABASE_KIND,
+            names.database,
+            {
+                "connectionLimit": sessions_of(project),
+                "allowConnections": not project.is_stopped,
+                "grants": grants,
+            },
+        ),
+    )
+
+
+def _role(context: Context, name: str, *, key: str, sessions: int, groups: list[str]) -> Desired:
+    verifier = {"namespace": context.names.namespace, "secret": context.CREDENTIALS, "key": f"{key}.verifier"}
+    spec = {
+        "login": not context.project.is_stopped,
+        "connectionLimit": sessions,
+        "memberOf": groups,
+        "verifier": verifier,
+    }
+    return _object(context, ROLE_KIND, name, spec)
+
+
+def _object(context: Context, kind: str, name: str, spec: Mapping[str, object]) -> Desired:
+    meta = {"name": name, "namespace": context.placement.cluster}
+    return Desired(body={"apiVersion": POSTGRESQL_API, "kind": kind, "metadata": meta, "spec": dict(spec)})

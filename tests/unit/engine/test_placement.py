@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where databases go, what stays where it is, and what has no place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import InvalidSpec
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Ref
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.placement import (
+    Placed,
+    Placement,
+    place,
+    sessions_of,
+)
+from builders import CLUSTER, FREE, SHARED
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def placed_on(cluster: str | None, sessions: int = 8) -> Placed:
+    return Placed(placement=Placement(cluster=cluster), sessions=sessions)
+
+
+def places(
+    refs: list[str],
+    clusters: dict[str, dict[str, Any]],
+    *,
+    recorded: dict[str, Placed] | None = None,
+    tier: str = "free",
+) -> dict[str, str]:
+    projects, platform = parse(
+        projects={ref: {"tier": tier} for ref in refs},
+        tiers={"free": SHARED, "pro": FREE},
+        platform={"shared_clusters": {name: {**CLUSTER, **more} for name, more in clusters.items()}},
+    )
+    found = place(projects, {Ref(ref): one for ref, one in (recorded or {}).items()}, platform)
+    return {ref: str(one) for ref, one in found.items()}
+
+
+def problems_of(*args: Any, **rest: Any) -> list[str]:
+    with pytest.raises(InvalidSpec) as caught:
+        places(*args, **rest)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_new_projects_fill_the_emptiest_open_cluster_in_the_order_of_their_refs():
+    assert places(["c", "a", "b"], {"one": {}, "two": {}}, recorded={"x": placed_on("one")}) == {
+        "a": "shared/two",
+        "b": "shared/one",
+        "c": "shared/two",
+    }
+
+
+def test_a_recorded_project_stays_where_it_is_even_on_a_cordoned_cluster():
+    found = places(["a", "b"], {"one": {"cordoned": True}, "two": {}}, recorded={"a": placed_on("one")})
+    assert found == {"a": "shared/one", "b": "shared/two"}
+
+
+def test_a_dedicated_project_needs_no_cluster():
+    assert places(["a"], {}, tier="pro") == {"a": "dedicated"}
+
+
+@pytest.mark.parametrize(
+    ("clusters", "recorded", "told"),
+    [
+        ({}, {}, "no shared cluster is declared; add a cluster to supalove_platform.shared_clusters"),
+        ({"one": {"max_databases": 1}}, {"x": placed_on("one")}, "one has 1 of 1 projects"),
+        ({"one": {"max_connections": 15}}, {"x": placed_on("one")}, "8 of 15 sessions"),
+        ({"one": {"cordoned": True}}, {}, "and is cordoned"),
+        ({"one": {}}, {"a": placed_on(None)}, "databases do not move between them yet"),
+        ({"one": {}}, {"a": placed_on("two")}, "the declaration of the cluster on which the project a is"),
+        ({"one": {"max_connections": 10}}, {"a": placed_on("one"), "x": placed_on("one")}, "at least 16"),
+    ],
+)
+def test_what_has_no_place_is_said_beforehand_with_the_variable_to_change(clusters, recorded, told):
+    (problem,) = problems_of(["a"], clusters, recorded=recorded)
+    assert told in problem
+
+
+def test_every_project_without_a_place_is_named():
+    assert len(problems_of(["a", "b", "c"], {"one": {"max_databases": 1}})) == 2
+
+
+@given(
+    refs=st.sets(st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True), max_size=12),
+    sizes=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+)
+def test_placing_again_what_was_placed_moves_nothing_and_no_cluster_holds_too_much(refs, sizes):
+    clusters = {f"c{number}": {"max_databases": size} for number, size in enumerate(sizes)}
+    if len(refs) > sum(sizes):
+        assert len(problems_of(sorted(refs), clusters)) == len(refs) - sum(sizes)
+        return
+    first = places(sorted(refs), clusters)
+    for name, more in clusters.items():
+        assert list(first.values()).count(f"shared/{name}") <= more["max_databases"]
+    recorded = {
+        ref: Placed(placement=Placement.from_text(text) or Placement(), sessions=8) for ref, text in first.items()
+    }
+    assert places(sorted(refs, reverse=True), clusters, recorded=recorded) == first
+
+
+def test_sessions_count_two_full_pools_and_the_probes():
+    (project,), _platform = parse(projects={"a": {"tier": "t"}}, tiers={"t": SHARED}, platform={})
+    assert sessions_of(project) == 2 * 3 + 2
