@@ -5,14 +5,18 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.common.yaml import yaml_load
 
+from ._engine.access import Access
 from ._engine.backends.kubernetes.client import Client, connect
 from ._engine.errors import EngineError, InvalidSpec, MissingLibrary, Problem, code_of
 from ._engine.progress import Lines, Progress, Silent
+from ._engine.project.model import Platform
 from ._engine.settings import Drift, Settings
 from ._engine.steps import Outcome, Plan, Report, Result, Step
 
@@ -21,6 +25,8 @@ SHOWN_PROJECTS = 100
 SHOWN_STEPS = 50
 SHOWN_DIFFS = 200
 SHOWN_FAILURES = 5
+# The least value of options that are numbers.
+LEAST = {"timeout": 1, "workers": 1, "prune_limit": 0, "wave_size": 1, "wave_failures": 0}
 
 Spec = dict[str, dict[str, t.Any]]
 Work = t.Callable[["Client | None", Settings, Progress], dict[str, t.Any]]
@@ -40,9 +46,16 @@ def projects_spec() -> Spec:
     """The options of the module projects."""
     return {
         **connection_spec(),
-        "projects": {"type": "dict", "required": True},
+        "projects": {"type": "dict", "default": {}},
+        "directory": {"type": "path"},
         "tiers": {"type": "dict", "required": True},
         "platform": {"type": "dict", "default": {}},
+        "projects_only": {"type": "list", "elements": "str"},
+        "prune": {"type": "bool", "default": Settings().prune},
+        "prune_limit": {"type": "int", "default": Settings().prune_limit},
+        "purge": {"type": "dict", "default": {}},
+        "wave_size": {"type": "int", "default": Settings().wave_size},
+        "wave_failures": {"type": "int", "default": Settings().wave_failures},
         "drift": {"type": "str", "choices": [one.value for one in Drift], "default": Settings().drift.value},
         "wait": {"type": "bool", "default": Settings().wait},
         "workers": {"type": "int", "default": Settings().workers},
@@ -97,19 +110,35 @@ def settings_from(module: AnsibleModule) -> Settings:
     params = module.params
     base = Settings()
     problems = tuple(
-        Problem(path=name, value=params[name], allowed="a whole number from 1")
-        for name in ("timeout", "workers")
-        if params.get(name, 1) < 1
+        Problem(path=name, value=params[name], allowed=f"a whole number from {least}")
+        for name, least in LEAST.items()
+        if params.get(name, least) < least
     )
     if problems:
         raise InvalidSpec(problems)
+    only = params.get("projects_only")
     return Settings(
         check=module.check_mode,
         drift=Drift(params.get("drift", base.drift)),
         wait=params.get("wait", base.wait),
         timeout_seconds=float(params["timeout"]),
         workers=params.get("workers", base.workers),
+        only=None if only is None else frozenset(only),
+        prune=params.get("prune", base.prune),
+        prune_limit=params.get("prune_limit", base.prune_limit),
+        purge={ref: str(uid) for ref, uid in params.get("purge", {}).items()},
+        wave_size=params.get("wave_size", base.wave_size),
+        wave_failures=params.get("wave_failures", base.wave_failures),
     )
+
+
+@contextlib.contextmanager
+def access_of(client: Client | None, platform: Platform) -> t.Iterator[Access | None]:
+    """The ways into the platform; None where there is no cluster yet."""
+    if client is None:
+        yield None
+        return
+    raise NotImplementedError(platform)
 
 
 def progress_for(module: AnsibleModule) -> Progress:
@@ -124,6 +153,28 @@ def progress_for(module: AnsibleModule) -> Progress:
             file.write(f"{text}\n")
 
     return Lines(write)
+
+
+def projects_from(directory: str | None, listed: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Listed projects, and those of a directory: the file acme.yml has the settings of acme. Raises InvalidSpec."""
+    if directory is None:
+        return listed
+    found: dict[str, t.Any] = {}
+    problems: list[Problem] = []
+    for path in sorted(glob.glob(os.path.join(glob.escape(directory), "*.yml"))):
+        ref = os.path.basename(path).removesuffix(".yml")
+        if ref in listed:
+            problems.append(Problem(path=path, value=ref, allowed=f"one place for a project; {ref} is listed, too"))
+        try:
+            with open(path, encoding="utf-8") as file:
+                found[ref] = yaml_load(file)
+        except Exception as error:  # noqa: BLE001 (whatever the parser raises, its file is what is wrong)
+            problems.append(Problem(path=path, value=str(error), allowed="a readable file of YAML"))
+    if not os.path.isdir(directory):
+        problems.append(Problem(path="directory", value=directory, allowed="a directory"))
+    if problems:
+        raise InvalidSpec(tuple(problems))
+    return {**listed, **found}
 
 
 def result_of(report: Report, *, show_diff: bool) -> dict[str, t.Any]:
@@ -186,6 +237,8 @@ def _outcome(outcome: Outcome) -> dict[str, t.Any]:
         shown["endpoints"] = dict(outcome.endpoints)
     if outcome.waiting_for:
         shown["waiting_for"] = list(outcome.waiting_for)
+    if outcome.held:
+        shown["held"] = outcome.held
     if outcome.failure is not None:
         failure = outcome.failure
         shown["failure"] = {
@@ -203,7 +256,8 @@ def _step(step: Step) -> dict[str, str]:
 
 def _failure_text(report: Report) -> str:
     """The first few that went wrong, each in a line; all of them are in the outcomes."""
-    wrong = [one for one in report.outcomes if one.result in (Result.FAILED, Result.WAITING)]
+    order = (Result.FAILED, Result.WAITING, Result.HELD)
+    wrong = sorted((one for one in report.outcomes if one.result in order), key=lambda one: order.index(one.result))
     lines = [f"{one.ref}: {_why(one)}" for one in wrong[:SHOWN_FAILURES]]
     if len(wrong) > SHOWN_FAILURES:
         lines.append(f"and {len(wrong) - SHOWN_FAILURES} more")
@@ -216,4 +270,4 @@ def _why(outcome: Outcome) -> str:
     if outcome.failure is not None:
         failure = outcome.failure
         return f"{failure.step} {failure.object}: {failure.reason}{code_of(failure.status)}"
-    return "not ready in time: " + "; ".join(outcome.waiting_for)
+    return outcome.held or "not ready in time: " + "; ".join(outcome.waiting_for)

@@ -65,14 +65,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._ansible import Work, platform_spec, result_of, run_module
 from ..module_utils._engine.prepare import prepare
-from ..module_utils._engine.project.parse import parse_platform
+from ..module_utils._engine.project.parse import parse
 
 
 def _work(module: AnsibleModule) -> Work:
     params: dict[str, t.Any] = module.params
-    tiers, platform = parse_platform(tiers=params["tiers"], platform=params["platform"])
+    inventory = parse(projects={}, tiers=params["tiers"], platform=params["platform"])
     return lambda client, settings, progress: result_of(
-        prepare(client, tiers, platform, settings=settings, progress=progress), show_diff=module._diff
+        prepare(client, inventory, settings=settings, progress=progress), show_diff=module._diff
     )
 
 

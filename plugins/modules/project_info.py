@@ -105,7 +105,7 @@ from ..module_utils._engine.project.parse import parse
 
 def _work(module: AnsibleModule) -> Work:
     params: dict[str, t.Any] = module.params
-    _none, platform = parse(projects={}, tiers={}, platform=params["platform"])
+    platform = parse(projects={}, tiers={}, platform=params["platform"]).platform
     refs = params["refs"]
     return lambda client, settings, _progress: {
         "changed": False,

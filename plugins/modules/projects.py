@@ -151,17 +151,25 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._ansible import Work, projects_spec, result_of, run_module
+from ..module_utils._ansible import Work, access_of, projects_from, projects_spec, result_of, run_module
+from ..module_utils._engine.backends.kubernetes.client import Client
+from ..module_utils._engine.progress import Progress
 from ..module_utils._engine.project.parse import parse
 from ..module_utils._engine.reconcile import reconcile
+from ..module_utils._engine.settings import Settings
 
 
 def _work(module: AnsibleModule) -> Work:
     params: dict[str, t.Any] = module.params
-    projects, platform = parse(projects=params["projects"], tiers=params["tiers"], platform=params["platform"])
-    return lambda client, settings, progress: result_of(
-        reconcile(client, projects, platform, settings=settings, progress=progress), show_diff=module._diff
-    )
+    projects = projects_from(params["directory"], params["projects"])
+    inventory = parse(projects=projects, tiers=params["tiers"], platform=params["platform"])
+
+    def work(client: Client | None, settings: Settings, progress: Progress) -> dict[str, t.Any]:
+        with access_of(client, inventory.platform) as access:
+            report = reconcile(access, inventory, settings=settings, progress=progress)
+        return result_of(report, show_diff=module._diff)
+
+    return work
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.access import Access
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import (
     Client,
     connect,
@@ -19,13 +20,16 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Unreachable
 from ansible_collections.supalove.platform.plugins.module_utils._engine.prepare import prepare
 from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Lines, Silent
-from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse, parse_platform
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
 from ansible_collections.supalove.platform.plugins.module_utils._engine.reconcile import reconcile
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Settings
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Report
 from fix_apiserver import ApiServer
+from standin_databases import MemoryDatabases
 
-TIERS = {"free": {"cpu": "250m", "memory": "256Mi", "storage": "1Gi", "connections": 20}}
+OVERRIDES = {"cpu": 2, "memory": "4Gi", "storage": "50Gi", "connections": 100, "clients": 5000}
+FREE = {"cpu": "250m", "memory": "256Mi", "storage": "1Gi", "connections": 20, "overrides": OVERRIDES}
+TIERS = {"free": FREE}
 RECORDS = "/apis/supalove.cloud/v1alpha1/namespaces/supalove-system/supaloveprojects"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/supalove-system/leases/supalove-reconcile"
 
@@ -70,6 +74,7 @@ class Engine:
 
     server: ApiServer
     lines: list[str] = dataclasses.field(default_factory=list)
+    databases: MemoryDatabases = dataclasses.field(default_factory=MemoryDatabases)
 
     @contextlib.contextmanager
     def client(self, kind: Callable[..., Client] = Client) -> Iterator[Client]:
@@ -81,9 +86,9 @@ class Engine:
             yield client
 
     def prepare(self, *, tiers: dict[str, Any] = TIERS, **settings: Any) -> Report:
-        found, platform = parse_platform(tiers=tiers, platform={})
+        inventory = parse(projects={}, tiers=tiers, platform={})
         with self.client() as client:
-            return prepare(client, found, platform, settings=Settings(**settings), progress=Silent())
+            return prepare(client, inventory, settings=Settings(**settings), progress=Silent())
 
     def reconcile(
         self,
@@ -91,16 +96,18 @@ class Engine:
         *,
         dies_after: int | None = None,
         tiers: dict[str, Any] = TIERS,
+        platform: dict[str, Any] | None = None,
         client: Callable[..., Client] = Client,
         **settings: Any,
     ) -> Report:
         """One run; without controllers it does not wait unless told to."""
-        found, platform = parse(projects=projects, tiers=tiers, platform={})
+        inventory = parse(projects=projects, tiers=tiers, platform=platform or {})
         wanted = Settings(**{"wait": False, "lease_seconds": 3.0, "timeout_seconds": 30.0, **settings})
         with self.client(client if dies_after is None else DyingClient) as made:
             if isinstance(made, DyingClient):
                 made.may_write = dies_after or 0
-            return reconcile(made, found, platform, settings=wanted, progress=Lines(self.lines.append))
+            access = Access(client=made, databases=self.databases)
+            return reconcile(access, inventory, settings=wanted, progress=Lines(self.lines.append))
 
     def settle(self, projects: dict[str, Any]) -> Report:
         """A run that waits, while workloads get ready by themselves."""

@@ -53,7 +53,7 @@ def test_from_nothing_to_a_project_and_again_without_a_change(engine, ref, play)
     with engine.ready_workloads(ref):
         first, printed = play("projects", "-vvv", "--diff", projects=projects, tiers=TIERS)
     assert first["changed"] is True
-    assert first["counts"] == {"changed": 1, "unchanged": 0, "waiting": 0, "failed": 0}
+    assert first["counts"] == {"changed": 1, "unchanged": 0, "waiting": 0, "held": 0, "failed": 0}
     assert first["outcomes"][0]["endpoints"]["secret"] == f"p-{ref}/credentials"
     assert "workloads ready: 2 of 2" in printed
     for word in engine.secret(ref).values():

@@ -9,20 +9,21 @@ from dataclasses import dataclass, replace
 
 from .backends.kubernetes import records
 from .backends.kubernetes.apply import apply
+from .backends.kubernetes.kinds import KINDS
 from .backends.kubernetes.lease import Lease
-from .backends.kubernetes.plan import plan_objects
 from .backends.kubernetes.readiness import WAITED_KINDS, Readiness, State
-from .backends.kubernetes.records import APPLYING, FAILED, READY, WAITING, Status
+from .backends.kubernetes.records import APPLYING, FAILED, WAITING, Status
 from .backends.kubernetes.wait import await_ready
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, EngineError, SafetyStop
 from .objects import ObjectId
-from .observed import Live, Stamp
+from .observed import Applied, Live, Stamp
 from .parallel import in_parallel
 from .progress import Progress
 from .project.names import PENDING_UID, Uid
+from .project.placement import sessions_of
 from .render import credentials_of, endpoints_of, render
-from .sight import Run, Sight
+from .sight import Run, Sight, plan_all
 from .steps import Failure, Step
 
 # What ends one lane and leaves the others alone. A lost lease is among them, so that the report is not lost with it.
@@ -31,7 +32,7 @@ LANE_ERRORS = (BackendError, DeadlineExceeded, SafetyStop)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """What was done for one project so far."""
+    """What was done for one project so far. `held` says why nothing was."""
 
     sight: Sight
     uid: Uid
@@ -39,6 +40,12 @@ class Lane:
     stamps: Mapping[ObjectId, Stamp]
     failure: Failure | None = None
     waiting_for: tuple[str, ...] = ()
+    held: str = ""
+
+
+def held(sights: Iterable[Sight], reason: str) -> tuple[Lane, ...]:
+    """Lanes that were not begun."""
+    return tuple(Lane(sight=sight, uid=sight.uid, stamps=sight.stamps, held=reason) for sight in sights)
 
 
 def apply_all(run: Run, sights: tuple[Sight, ...], lease: Lease, make_uid: Callable[[], Uid]) -> tuple[Lane, ...]:
@@ -87,11 +94,10 @@ def _apply_one(run: Run, sight: Sight, lease: Lease, make_uid: Callable[[], Uid]
 
 def _steps(run: Run, lane: Lane) -> tuple[Step, ...]:
     """What is to be done for the objects of a lane, with all that the lane knows by now."""
-    project = lane.sight.project
-    secret = lane.stamps.get(credentials_of(project.ref))
-    return plan_objects(
-        render(project, run.platform, lane.uid, secret.uid if secret else ""), lane.sight.observed
-    ).steps
+    sight = lane.sight
+    secret = lane.stamps.get(credentials_of(sight.project.ref))
+    desired = render(sight.project, run.platform, sight.placement, lane.uid, secret.uid if secret else "")
+    return plan_all(desired, sight.observed, sight.certified).steps
 
 
 class _LaneFailed(Exception):
@@ -103,13 +109,19 @@ class _LaneFailed(Exception):
 
 def _apply_step(run: Run, lane: Lane, step: Step, before: Live | None, lease: Lease) -> Lane:
     try:
-        applied = apply(run.client, step, before=before, deadline=lease.bound(run.deadline))
+        applied = _apply(run, step, before, lease.bound(run.deadline))
     except LANE_ERRORS as error:
         raise _LaneFailed(lane, _failure(step.action, step.id, error)) from error
     stamps = lane.stamps
     if step.id != lane.sight.record_wanted.id:
         stamps = {**stamps, step.id: Stamp.of(applied.live)}
     return replace(lane, steps=(*lane.steps, step) if applied.changed else lane.steps, stamps=stamps)
+
+
+def _apply(run: Run, step: Step, before: Live | None, deadline: Deadline) -> Applied:
+    if step.id.kind in KINDS:
+        return apply(run.client, step, before=before, deadline=deadline)
+    return run.access.databases.apply(step, before=before, deadline=deadline)
 
 
 def _failure(step: str, id: ObjectId, error: EngineError) -> Failure:
@@ -148,15 +160,15 @@ def _judged(lane: Lane, ids: Iterable[ObjectId], answers: Mapping[ObjectId, Read
     return replace(lane, waiting_for=laggards)
 
 
-def write_records(run: Run, lanes: tuple[Lane, ...], lease: Lease) -> tuple[Lane, ...]:
+def write_records(run: Run, lanes: tuple[Lane, ...], lease: Lease, *, waited: bool) -> tuple[Lane, ...]:
     """The last write of every lane that did something: its outcome and what can be certified from now on."""
     # Written even when the run's time is up: it says so.
     deadline = lease.bound(Deadline(limit_seconds=max(run.deadline.remaining(), run.settings.lease_seconds)))
 
     def write(lane: Lane) -> Lane:
-        if lane.sight.refused is not None or lane.uid == PENDING_UID or _is_as_it_was(run, lane):
+        if lane.held or lane.sight.refused is not None or lane.uid == PENDING_UID or _is_as_it_was(lane, waited=waited):
             return lane
-        status = _status(run, lane, *_phase(run, lane))
+        status = _status(run, lane, *_phase(lane, waited=waited))
         if not lane.steps and lane.sight.record is not None and lane.sight.record.status == status:
             return lane
         try:
@@ -169,19 +181,19 @@ def write_records(run: Run, lanes: tuple[Lane, ...], lease: Lease) -> tuple[Lane
     return tuple(in_parallel(write, lanes, workers=run.settings.workers))
 
 
-def _is_as_it_was(run: Run, lane: Lane) -> bool:
+def _is_as_it_was(lane: Lane, *, waited: bool) -> bool:
     """True if the record already says all that this run knows. A run that does not wait cannot know of readiness."""
-    return not (lane.steps or lane.failure or lane.waiting_for) and lane.sight.is_settled(wait=run.settings.wait)
+    return not (lane.steps or lane.failure or lane.waiting_for) and lane.sight.is_settled(wait=waited)
 
 
-def _phase(run: Run, lane: Lane) -> tuple[str, str]:
+def _phase(lane: Lane, *, waited: bool) -> tuple[str, str]:
     if lane.failure is not None:
         return FAILED, f"{lane.failure.step} {lane.failure.object}: {lane.failure.reason}"
     if lane.waiting_for:
         return WAITING, "; ".join(lane.waiting_for)
-    if not run.settings.wait:
+    if not waited:
         return WAITING, "all is written; nobody waited for it to get ready"
-    return READY, "all is as wanted"
+    return lane.sight.goal, "all is as wanted"
 
 
 def _status(run: Run, lane: Lane, phase: str, message: str) -> Status:
@@ -190,7 +202,8 @@ def _status(run: Run, lane: Lane, phase: str, message: str) -> Status:
     return Status(
         uid=lane.uid,
         phase=phase,
-        placement=project.tier.placement,
+        placement=str(lane.sight.placement),
+        sessions=0 if lane.sight.placement.cluster is None else sessions_of(project),
         reason=phase,
         message=message,
         since=before.since if before is not None and before.phase == phase else run.now,

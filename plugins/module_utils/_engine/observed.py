@@ -14,6 +14,7 @@ class Live:
     """An object as the server has it. `body` is None as long as only its metadata was read.
 
     `version` changes whenever anybody changes what is wanted of the object, and not with its status.
+    `is_going`: it has been deleted and is not gone yet.
     """
 
     id: ObjectId
@@ -22,6 +23,7 @@ class Live:
     fingerprint: str
     labels: Mapping[str, str]
     body: Body | None = field(repr=False)
+    is_going: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

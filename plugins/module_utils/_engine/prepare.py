@@ -19,7 +19,7 @@ from .objects import Desired, ObjectId
 from .observed import NOTHING, Observed
 from .parallel import in_parallel
 from .progress import Progress
-from .project.model import Platform, Tier
+from .project.model import Inventory, Platform
 from .project.names import PLATFORM_LABEL
 from .render.platform import render_platform
 from .settings import Settings
@@ -28,15 +28,14 @@ from .steps import Action, Failure, Outcome, Plan, Report, Result, Step
 POLL_SECONDS = 0.2
 
 
-def prepare(
-    client: Client | None, tiers: tuple[Tier, ...], platform: Platform, *, settings: Settings, progress: Progress
-) -> Report:
+def prepare(client: Client | None, inventory: Inventory, *, settings: Settings, progress: Progress) -> Report:
     """Bring the platform's objects into place; the report has one outcome. `client` is None where no cluster is yet.
 
     Repeating any of it is harmless, so it needs no lease, whose namespace it is that makes.
     """
     deadline = Deadline(limit_seconds=settings.timeout_seconds)
-    wanted = render_platform(platform, tiers)
+    platform = inventory.platform
+    wanted = render_platform(inventory)
     observed = NOTHING if client is None else _look(client, wanted, platform, settings, deadline)
     plan = plan_objects(wanted, observed)
     refusal = next((Failure(step="plan", object=str(step.id), reason=step.reason) for step in plan.refusals), None)

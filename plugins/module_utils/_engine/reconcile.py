@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""From projects to outcomes: look, plan, take the lease, apply in lanes, wait, write the records."""
+"""From projects to outcomes: look, guard, take the lease, apply in lanes and waves, wait, write the records."""
 
 from __future__ import annotations
 
@@ -7,75 +7,126 @@ import datetime
 from collections.abc import Callable
 from dataclasses import replace
 
-from .backends.kubernetes.client import Client
+from .access import Access
 from .backends.kubernetes.lease import Lease
 from .deadline import Deadline
-from .lane import Lane, apply_all, await_all, write_records
-from .observed import NOTHING
+from .guard import refuse_empty_prune, refuse_filtered_prune, refuse_unknown_choice
+from .lane import Lane, apply_all, await_all, held, write_records
 from .progress import Progress
-from .project.model import Platform, Project
+from .project.model import Inventory
 from .project.names import PENDING_UID, Uid, new_uid
+from .purge import planned, purge_all, purges_of
 from .render import endpoints_of
+from .scope import chosen_of, scope_of
 from .settings import Settings
-from .sight import Run, Sight, look, sights_of
+from .sight import Run, Sight, look, sights_of, unseen
 from .steps import Outcome, Report, Result
+from .waves import waves_of
 
 
 def reconcile(
-    client: Client | None,
-    projects: tuple[Project, ...],
-    platform: Platform,
+    access: Access | None,
+    inventory: Inventory,
     *,
     settings: Settings,
     progress: Progress,
     make_uid: Callable[[], Uid] = new_uid,
 ) -> Report:
-    """Bring every project to what it should be and report on each.
+    """Bring every project to what it should be and report on each. `access` is None where there is no cluster yet.
 
     1. Look without the lease. If all is settled, or in check mode, nothing is written at all.
     2. Otherwise take the lease and look again: what was seen before may have been another run's work in progress.
-    3. Every project has a lane of its own; a failure ends its lane and no other.
-    4. Records are written last. A kill before that leaves a phase other than Ready, which the next run takes up.
+    3. Every project has a lane of its own; a failure ends its lane and no other. Many restarts go in waves.
+    4. Records are written last. A kill before that leaves a phase other than the wanted one, which the next run
+       takes up.
 
-    Raises SafetyStop if another run is at work or the lease is lost, BackendError if the cluster cannot be read.
+    Raises InvalidSpec if the input contradicts the records or has no room, SafetyStop if a guard refuses, another run
+    is at work or the lease is lost, BackendError if the cluster cannot be read.
     """
-    if client is None:
-        return _report_of_plan(sights_of({}, NOTHING, projects, platform), ())
+    refuse_unknown_choice(inventory, settings.only or ())
+    refuse_filtered_prune(settings)
+    refuse_empty_prune(inventory, settings)
+    if access is None:
+        projects = chosen_of(inventory, settings)
+        return _report_of_plan(sights_of(unseen(inventory), projects, inventory.platform), ())
     run = Run(
-        client=client,
-        platform=platform,
+        access=access,
+        inventory=inventory,
         settings=settings,
         progress=progress,
         deadline=Deadline(limit_seconds=settings.timeout_seconds),
         now=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
-    sights, left_alone = look(run, projects)
-    if settings.check or all(sight.refused or sight.is_settled(wait=settings.wait) for sight in sights):
-        return _costs(_report_of_plan(sights, left_alone), client)
-    with Lease(
-        client, platform.namespace, seconds=settings.lease_seconds, progress=progress, deadline=run.deadline
-    ) as lease:
-        sights, left_alone = look(run, projects)
-        lanes = apply_all(run, sights, lease, make_uid)
-        lanes = await_all(run, lanes) if settings.wait else lanes
-        lanes = write_records(run, lanes, lease)
+    return _costs(_reconcile(run, make_uid), run)
+
+
+def _reconcile(run: Run, make_uid: Callable[[], Uid]) -> Report:
+    scope = scope_of(run)
+    sights, left_alone = look(run, scope.projects, scope.known)
+    purges = purges_of(run, scope.known)
+    wait = run.settings.wait
+    if run.settings.check or (
+        not purges and not scope.failed and all(sight.refused or sight.is_settled(wait=wait) for sight in sights)
+    ):
+        return _merged(_report_of_plan(sights, left_alone), (*scope.failed, *planned(purges)))
+    platform, seconds = run.platform, run.settings.lease_seconds
+    with Lease(run.client, platform.namespace, seconds=seconds, progress=run.progress, deadline=run.deadline) as lease:
+        scope = scope_of(run)
+        sights, left_alone = look(run, scope.projects, scope.known)
+        lanes = _roll(run, sights, lease, make_uid)
+        purged = purge_all(run, lease)
     report = Report(outcomes=tuple(_outcome(lane, run) for lane in lanes), left_alone=left_alone)
-    return _costs(report, client)
+    return _merged(report, (*scope.failed, *purged))
+
+
+def _roll(run: Run, sights: tuple[Sight, ...], lease: Lease, make_uid: Callable[[], Uid]) -> tuple[Lane, ...]:
+    """Wave after wave, each awaited and written down, until too many have failed or the time is up."""
+    waves = waves_of(sights, size=run.settings.wave_size)
+    wait = run.settings.wait or len(waves) > 1
+    done: list[Lane] = []
+    for number, wave in enumerate(waves, start=1):
+        reason = _reason_to_hold(run, done)
+        if reason:
+            done += held(wave, reason)
+            continue
+        if len(waves) > 1:
+            run.progress.note(f"wave {number} of {len(waves)}: {len(wave)} projects")
+        lanes = apply_all(run, wave, lease, make_uid)
+        lanes = await_all(run, lanes) if wait else lanes
+        done += write_records(run, lanes, lease, waited=wait)
+    return tuple(sorted(done, key=lambda lane: lane.sight.project.ref))
+
+
+def _reason_to_hold(run: Run, done: list[Lane]) -> str:
+    """Why no further wave may begin. Failures of projects that are new or were refused say nothing about the change."""
+    bad = [
+        lane.sight.project.ref
+        for lane in done
+        if (lane.failure or lane.waiting_for) and lane.sight.record is not None and lane.sight.refused is None
+    ]
+    if len(bad) > run.settings.wave_failures:
+        return f"the change is held back, as it went wrong on {', '.join(bad[:5])}; mend these and run again"
+    if run.deadline.remaining() <= 0:
+        return f"the time of {run.settings.timeout_seconds:g} s is up; run again to go on"
+    return ""
 
 
 def _outcome(lane: Lane, run: Run) -> Outcome:
     result = Result.CHANGED if lane.steps else Result.UNCHANGED
-    if lane.failure is not None:
+    if lane.held:
+        result = Result.HELD
+    elif lane.failure is not None:
         result = Result.FAILED
     elif lane.waiting_for:
         result = Result.WAITING
     return Outcome(
         ref=lane.sight.project.ref,
-        uid=lane.uid,
+        uid="" if lane.uid == PENDING_UID else lane.uid,
         result=result,
         steps=lane.steps,
         failure=lane.failure,
         waiting_for=lane.waiting_for,
+        held=lane.held,
         endpoints=endpoints_of(lane.sight.project, run.platform, lane.uid) if lane.uid != PENDING_UID else {},
     )
 
@@ -96,5 +147,12 @@ def _report_of_plan(sights: tuple[Sight, ...], left_alone: tuple[str, ...]) -> R
     return Report(outcomes=outcomes, left_alone=left_alone)
 
 
-def _costs(report: Report, client: Client) -> Report:
-    return replace(report, reads=client.reads, writes=client.writes)
+def _merged(report: Report, more: tuple[Outcome, ...]) -> Report:
+    """The outcomes of one ref are one: what was purged was stopped before."""
+    latest = {outcome.ref: outcome for outcome in (*report.outcomes, *more)}
+    return replace(report, outcomes=tuple(latest[ref] for ref in sorted(latest)))
+
+
+def _costs(report: Report, run: Run) -> Report:
+    reads = run.client.reads + run.access.databases.reads
+    return replace(report, reads=reads, writes=run.client.writes + run.access.databases.writes)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -23,7 +24,13 @@ class Drift(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Limits of a run; times in seconds."""
+    """Limits of a run; times in seconds.
+
+    `only`: refs of the projects to act on; None for all. `prune`: stop projects that are no longer listed, at most
+    `prune_limit` at once. `purge`: ref and uid of stopped projects whose data is to be destroyed.
+    `wave_size`: how many running projects are restarted at once; more go in waves. `wave_failures`: how many of them
+    may fail before the rest is held back.
+    """
 
     check: bool = False
     drift: Drift = Drift.METADATA
@@ -33,4 +40,10 @@ class Settings:
     workers: int = 16
     # Long enough for one lost renewal, short enough that the run after a kill need not wait for long.
     lease_seconds: float = 30.0
+    only: frozenset[str] | None = None
+    prune: bool = False
+    prune_limit: int = 5
+    purge: Mapping[str, str] = field(default_factory=dict, hash=False)
+    wave_size: int = 25
+    wave_failures: int = 0
     backoff: Backoff = field(default_factory=Backoff)

@@ -3,24 +3,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from .access import Access
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
-from .backends.kubernetes.kinds import PROJECT_KINDS
+from .backends.kubernetes.kinds import KINDS, PROJECT_KINDS
 from .backends.kubernetes.observe import observe, read_bodies
 from .backends.kubernetes.plan import doubtful, plan_object, plan_objects
-from .backends.kubernetes.records import READY, WAITING, Record
+from .backends.kubernetes.records import READY, STOPPED, WAITING, Record
+from .backends.postgresql.plan import plan_databases
 from .deadline import Deadline
-from .errors import NotFound, SafetyStop
+from .errors import BackendError, NotFound, SafetyStop
 from .objects import Desired, ObjectId
-from .observed import Observed, Stamp, Stamps
+from .observed import NOTHING, Observed, Stamp, Stamps
 from .progress import Progress
-from .project.model import Platform, Project
+from .project.model import Inventory, Platform, Project
 from .project.names import PENDING_UID, PROJECT_LABEL, Ref, Uid
+from .project.placement import Placed, Placement, place
+from .project.vocabulary import MANAGERS
 from .render import credentials_of, render
-from .render.record import MANAGERS, render_record
+from .render.record import render_record
 from .settings import Drift, Settings
 from .steps import Action, Failure, Plan
 
@@ -29,12 +33,22 @@ from .steps import Action, Failure, Plan
 class Run:
     """What every stage of one run needs."""
 
-    client: Client
-    platform: Platform
+    access: Access
+    inventory: Inventory
     settings: Settings
     progress: Progress
     deadline: Deadline
     now: str
+
+    @property
+    def client(self) -> Client:
+        """The way to the API server."""
+        return self.access.client
+
+    @property
+    def platform(self) -> Platform:
+        """What all projects share."""
+        return self.inventory.platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +56,7 @@ class Sight:
     """One project as it should be, as it is, and what lies between. `refused` says why it must not be touched."""
 
     project: Project
+    placement: Placement
     uid: Uid
     record: Record | None
     record_wanted: Desired
@@ -73,90 +88,175 @@ class Sight:
         """What the record certifies."""
         return self.record.status.stamps if self.record and self.record.status else {}
 
+    @property
+    def is_unborn(self) -> bool:
+        """True for a project that is to be stopped and never was: there is nothing to do for it."""
+        return self.record is None and self.project.is_stopped
+
+    @property
+    def goal(self) -> str:
+        """The phase in which the project rests when all is as wanted."""
+        return STOPPED if self.project.is_stopped else READY
+
     def is_settled(self, *, wait: bool) -> bool:
         """True if nothing is to be done, written down or, if `wait`, waited for."""
+        if self.is_unborn:
+            return True
         status = self.record.status if self.record else None
-        phases = (READY,) if wait else (READY, WAITING)
+        phases = (self.goal,) if wait else (self.goal, WAITING)
         return not self.plan.steps and status is not None and status.phase in phases and status.stamps == self.stamps
 
 
-def look(run: Run, projects: tuple[Project, ...]) -> tuple[tuple[Sight, ...], tuple[str, ...]]:
-    """Everything that is there, in one read per kind, beside what should be; and the refs of records not asked for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Everything that a run has seen: what the records say, what is there, which clusters could not be read."""
 
-    Raises SafetyStop if the platform does not know the kind of records, BackendError if the cluster cannot be read.
+    known: Mapping[Ref, Record]
+    observed: Observed
+    places: Mapping[Ref, Placement]
+    unreadable: Mapping[str, BackendError]
+
+
+def look(
+    run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record]
+) -> tuple[tuple[Sight, ...], tuple[str, ...]]:
+    """Everything that is there, in one read per kind and cluster, beside what should be; and the refs not asked for.
+
+    Raises InvalidSpec if projects have no place, BackendError if the cluster cannot be read.
     """
-    client, deadline, settings = run.client, run.deadline, run.settings
     run.progress.note(f"reading the state of {len(projects)} projects")
+    view = _view(run, projects, known)
+    sights = sights_of(view, projects, run.platform)
+    if any(step.action is Action.CREATE and step.id.kind == "Namespace" for one in sights for step in one.plan.steps):
+        # Those that are not ours do not have our label; one more read of the kind finds them for the plan to refuse.
+        every = observe(run.client, ("Namespace",), selector="", full=False, workers=1, deadline=run.deadline)
+        view = _with(view, view.observed.and_also(every))
+        sights = sights_of(view, projects, run.platform)
+    doubts = tuple(id for sight in sights for id in _doubts(sight, run.settings.drift))
+    if doubts:
+        bodies = read_bodies(run.client, view.observed, doubts, workers=run.settings.workers, deadline=run.deadline)
+        sights = sights_of(_with(view, bodies), projects, run.platform)
+    wanted = {project.ref for project in (*run.inventory.projects, *projects)}
+    return sights, tuple(sorted(ref for ref in known if ref not in wanted))
+
+
+def read_known(run: Run) -> dict[Ref, Record]:
+    """Every record. Raises SafetyStop if the platform does not know the kind of records, unless only checking."""
     try:
-        known = records.read_records(client, run.platform.namespace, deadline=deadline)
+        return records.read_records(run.client, run.platform.namespace, deadline=run.deadline)
     except NotFound as error:
-        if not settings.check:
+        if not run.settings.check:
             raise SafetyStop(
                 f"The platform is not prepared ({error}). Run the module supalove.platform.platform first."
             ) from error
-        known = {}
+        return {}
+
+
+def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record]) -> View:
+    """Placements are worked out for all listed projects, so that a run on a few leaves the others their room."""
+    listed = {project.ref: project for project in (*run.inventory.projects, *projects)}
+    places = place(listed.values(), placed_of(known), run.platform)
     observed = observe(
-        client,
+        run.client,
         PROJECT_KINDS,
         selector=PROJECT_LABEL,
-        full=settings.drift is Drift.FULL,
-        workers=settings.workers,
-        deadline=deadline,
+        full=run.settings.drift is Drift.FULL,
+        workers=run.settings.workers,
+        deadline=run.deadline,
     )
-    sights = sights_of(known, observed, projects, run.platform)
-    if any(step.action is Action.CREATE and step.id.kind == "Namespace" for one in sights for step in one.plan.steps):
-        # Those that are not ours do not have our label; one more read of the kind finds them for the plan to refuse.
-        every = observe(client, ("Namespace",), selector="", full=False, workers=1, deadline=deadline)
-        observed = observed.and_also(every)
-        sights = sights_of(known, observed, projects, run.platform)
-    doubts = tuple(id for sight in sights for id in _doubts(sight, settings.drift))
-    observed = read_bodies(client, observed, doubts, workers=settings.workers, deadline=deadline)
-    wanted = {project.ref for project in projects}
-    left_alone = tuple(sorted(ref for ref in known if ref not in wanted))
-    return sights_of(known, observed, projects, run.platform), left_alone
+    used = {places[project.ref].cluster for project in projects if not _is_unborn(project, known)}
+    answers = run.access.databases.observe(sorted(name for name in used if name is not None), deadline=run.deadline)
+    unreadable = {name: answer for name, answer in answers.items() if isinstance(answer, BackendError)}
+    for answer in answers.values():
+        if isinstance(answer, Observed):
+            observed = observed.and_also(answer)
+    return View(known=known, observed=observed, places=places, unreadable=unreadable)
+
+
+def _is_unborn(project: Project, known: Mapping[Ref, Record]) -> bool:
+    return project.is_stopped and project.ref not in known
+
+
+def _with(view: View, observed: Observed) -> View:
+    return View(known=view.known, observed=observed, places=view.places, unreadable=view.unreadable)
+
+
+def placed_of(known: Mapping[Ref, Record]) -> dict[Ref, Placed]:
+    """Where projects are, by their records."""
+    found: dict[Ref, Placed] = {}
+    for ref, record in known.items():
+        placement = Placement.from_text(record.status.placement) if record.status else None
+        if record.status is not None and placement is not None:
+            found[ref] = Placed(placement=placement, sessions=record.status.sessions)
+    return found
+
+
+def unseen(inventory: Inventory) -> View:
+    """What there is before there is a cluster. Raises InvalidSpec if projects have no place."""
+    places = place(inventory.projects, {}, inventory.platform)
+    return View(known={}, observed=NOTHING, places=places, unreadable={})
 
 
 def _doubts(sight: Sight, drift: Drift) -> tuple[ObjectId, ...]:
-    return doubtful(sight.desired, sight.observed, sight.certified, drift)
+    return doubtful(_of_kubernetes(sight.desired), sight.observed, sight.certified, drift)
 
 
-def sights_of(
-    known: Mapping[Ref, Record],
-    observed: Observed,
-    projects: tuple[Project, ...],
-    platform: Platform,
-) -> tuple[Sight, ...]:
+def sights_of(view: View, projects: tuple[Project, ...], platform: Platform) -> tuple[Sight, ...]:
     """Every project beside what is known and observed of it."""
-    return tuple(_sight(known.get(project.ref), observed, project, platform) for project in projects)
+    return tuple(_sight(view, project, platform) for project in projects)
 
 
-def _sight(record: Record | None, observed: Observed, project: Project, platform: Platform) -> Sight:
+def _sight(view: View, project: Project, platform: Platform) -> Sight:
     """A new project has no uid before its record is written; until then a stand-in shows where it will be."""
+    record = view.known.get(project.ref)
     uid = record.status.uid if record and record.status else PENDING_UID
+    placement = view.places[project.ref]
     record_wanted = render_record(project, platform)
-    secret = observed.find(credentials_of(project.ref))
-    desired = render(project, platform, uid, secret.uid if secret else "")
-    record_step = plan_object(record_wanted, record.live if record else None)
-    rest = plan_objects(desired, observed)
-    steps = ((record_step,) if record_step else ()) + rest.steps
-    plan = Plan(steps=steps, unchanged=rest.unchanged + (0 if record_step else 1))
+    secret = view.observed.find(credentials_of(project.ref))
+    desired = render(project, platform, placement, uid, secret.uid if secret else "")
+    certified = record.status.stamps if record and record.status else {}
+    plan = Plan() if record is None and project.is_stopped else _plan(record_wanted, record, desired, view, certified)
     return Sight(
         project=project,
+        placement=placement,
         uid=uid,
         record=record,
         record_wanted=record_wanted,
         desired=desired,
-        observed=observed,
+        observed=view.observed,
         plan=plan,
-        refused=_refusal(record, plan),
+        refused=_refusal(record, plan, view.unreadable.get(placement.cluster or "")),
     )
 
 
-def _refusal(record: Record | None, plan: Plan) -> Failure | None:
-    """Why the project must be left as it is: its record belongs to the other door, or a step says so."""
+def _plan(
+    record_wanted: Desired, record: Record | None, desired: tuple[Desired, ...], view: View, certified: Stamps
+) -> Plan:
+    step = plan_object(record_wanted, record.live if record else None)
+    rest = plan_all(desired, view.observed, certified)
+    return Plan(steps=((step,) if step else ()) + rest.steps, unchanged=rest.unchanged + (0 if step else 1))
+
+
+def plan_all(desired: tuple[Desired, ...], observed: Observed, certified: Stamps) -> Plan:
+    """The steps of every backend in the order of `desired`."""
+    here = plan_objects(_of_kubernetes(desired), observed)
+    there = plan_databases((one for one in desired if one.id.kind not in KINDS), observed, certified)
+    order = {one.id: number for number, one in enumerate(desired)}
+    steps = sorted((*here.steps, *there.steps), key=lambda step: order[step.id])
+    return Plan(steps=tuple(steps), unchanged=here.unchanged + there.unchanged)
+
+
+def _of_kubernetes(desired: Iterable[Desired]) -> tuple[Desired, ...]:
+    return tuple(one for one in desired if one.id.kind in KINDS)
+
+
+def _refusal(record: Record | None, plan: Plan, unreadable: BackendError | None) -> Failure | None:
+    """Why the project must be left as it is: its record is the other door's, its cluster is away, a step says so."""
     if record is not None and record.managed_by not in ("", MANAGERS[0]):
         reason = f"its record is managed by {record.managed_by}; change it there, or remove it from the inventory"
         return Failure(step="plan", object=str(record.live.id), reason=reason)
+    if unreadable is not None:
+        return Failure(step="observe", object=unreadable.subject, reason=unreadable.reason, status=unreadable.status)
     for step in plan.refusals:
         return Failure(step="plan", object=str(step.id), reason=step.reason)
     return None

@@ -31,8 +31,8 @@ class Step:
 
     @property
     def after(self) -> Body:
-        """The object as the step leaves it."""
-        return self.desired.body
+        """The object as the step leaves it; empty if it is gone."""
+        return {} if self.action is Action.DELETE else self.desired.body
 
     def __str__(self) -> str:
         return f"{self.action} {self.id}: {self.reason}"
@@ -52,11 +52,16 @@ class Plan:
 
 
 class Result(StrEnum):
-    """How a project ended. `waiting`: all is written, but not all of it was ready when the time was up."""
+    """How a project ended.
+
+    `waiting`: all is written, but not all of it was ready when the time was up. `held`: it was left as it is, because
+    the same change failed on others.
+    """
 
     CHANGED = "changed"
     UNCHANGED = "unchanged"
     WAITING = "waiting"
+    HELD = "held"
     FAILED = "failed"
 
 
@@ -80,6 +85,7 @@ class Outcome:
     steps: tuple[Step, ...] = ()
     failure: Failure | None = None
     waiting_for: tuple[str, ...] = ()
+    held: str = ""
     endpoints: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -18,6 +18,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.observed
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform, Project
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Uid
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.placement import Placement
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render import render
 
 UID = Uid("abcdefgh2345")
@@ -26,24 +27,32 @@ FREE = {"cpu": "250m", "memory": "256Mi", "storage": "1Gi", "connections": 20}
 OVERRIDES = {"cpu": 8, "memory": "64Gi", "storage": "1Ti", "connections": 1000, "clients": 10_000}
 SHARED = {"placement": "shared", "storage": "500Mi"}
 CLUSTER = {"cpu": 1, "memory": "1Gi", "storage": "20Gi"}
+DEDICATED = Placement()
 PRO = {"cpu": 2, "memory": "4Gi", "storage": "20Gi", "connections": 100, "clients": 1000, "priority": 1000}
 
 
 def a_project(ref: str = "acme", *, tier: dict[str, Any] | None = None, **spec: Any) -> Project:
     """A project in a tier with these limits."""
-    (project,), _platform = parse(
-        projects={ref: {"tier": "t", **spec}},
-        tiers={"t": {**FREE, "overrides": OVERRIDES, **(tier or {})}},
-        platform={},
-    )
+    tiers = {"t": {**FREE, "overrides": OVERRIDES, **(tier or {})}}
+    (project,) = parse(projects={ref: {"tier": "t", **spec}}, tiers=tiers, platform={}).projects
+    return project
+
+
+def a_shared_project(ref: str = "acme", **spec: Any) -> Project:
+    """A project in a tier of shared placement."""
+    (project,) = parse(projects={ref: {"tier": "t", **spec}}, tiers={"t": SHARED}, platform={}).projects
     return project
 
 
 def objects_of(
-    project: Project | None = None, *, platform: Platform | None = None, uid: Uid = UID
+    project: Project | None = None,
+    *,
+    platform: Platform | None = None,
+    placement: Placement = DEDICATED,
+    uid: Uid = UID,
 ) -> tuple[Desired, ...]:
     """Everything that is rendered for a project."""
-    return render(project or a_project(), platform or Platform(), uid)
+    return render(project or a_project(), platform or Platform(), placement, uid)
 
 
 def one(kind: str, name: str, objects: tuple[Desired, ...] | None = None) -> dict[str, Any]:

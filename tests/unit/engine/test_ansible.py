@@ -31,7 +31,7 @@ def result_of(*parts, show_diff=False):
 
 def test_unchanged_projects_are_only_counted():
     result = result_of(outcomes(Result.UNCHANGED, 998), outcomes(Result.CHANGED, 2, steps=STEPS[:1]))
-    assert result["counts"] == {"changed": 2, "unchanged": 998, "waiting": 0, "failed": 0}
+    assert result["counts"] == {"changed": 2, "unchanged": 998, "waiting": 0, "held": 0, "failed": 0}
     assert [one["ref"] for one in result["outcomes"]] == ["changed0000", "changed0001"]
     assert result["changed"] is True
     assert "failed" not in result

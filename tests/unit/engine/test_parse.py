@@ -158,21 +158,21 @@ def test_the_record_keeps_only_what_was_written():
 
 
 def test_a_shared_project_has_no_cpu_and_memory_of_its_own_and_few_sessions():
-    (project,), _platform = parse(projects={"acme": {"tier": "t"}}, tiers={"t": SHARED}, platform={})
+    (project,) = parse(projects={"acme": {"tier": "t"}}, tiers={"t": SHARED}, platform={}).projects
     assert (project.cpu, project.memory, project.connections, project.clients) == (0, 0, 3, 60)
     assert project.transaction_seconds == 300
 
 
 def test_a_shared_cluster_takes_two_hundred_projects_unless_told_otherwise():
-    _projects, platform = parse(projects={}, tiers={}, platform={"shared_clusters": {"one": CLUSTER}})
+    platform = parse(projects={}, tiers={}, platform={"shared_clusters": {"one": CLUSTER}}).platform
     (cluster,) = platform.shared_clusters
     assert (cluster.max_databases, cluster.max_connections, cluster.cordoned) == (200, 1600, False)
 
 
 @given(st.permutations(["a", "b", "c", "d"]))
 def test_the_order_of_input_does_not_matter(refs):
-    projects, _platform = parse(projects={ref: {"tier": "t"} for ref in refs}, tiers={"t": FREE}, platform={})
-    assert [project.ref for project in projects] == ["a", "b", "c", "d"]
+    inventory = parse(projects={ref: {"tier": "t"} for ref in refs}, tiers={"t": FREE}, platform={})
+    assert [project.ref for project in inventory.projects] == ["a", "b", "c", "d"]
 
 
 json_like = st.recursive(

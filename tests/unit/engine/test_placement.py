@@ -31,12 +31,13 @@ def places(
     recorded: dict[str, Placed] | None = None,
     tier: str = "free",
 ) -> dict[str, str]:
-    projects, platform = parse(
+    inventory = parse(
         projects={ref: {"tier": tier} for ref in refs},
         tiers={"free": SHARED, "pro": FREE},
         platform={"shared_clusters": {name: {**CLUSTER, **more} for name, more in clusters.items()}},
     )
-    found = place(projects, {Ref(ref): one for ref, one in (recorded or {}).items()}, platform)
+    known = {Ref(ref): one for ref, one in (recorded or {}).items()}
+    found = place(inventory.projects, known, inventory.platform)
     return {ref: str(one) for ref, one in found.items()}
 
 
@@ -103,5 +104,5 @@ def test_placing_again_what_was_placed_moves_nothing_and_no_cluster_holds_too_mu
 
 
 def test_sessions_count_two_full_pools_and_the_probes():
-    (project,), _platform = parse(projects={"a": {"tier": "t"}}, tiers={"t": SHARED}, platform={})
+    (project,) = parse(projects={"a": {"tier": "t"}}, tiers={"t": SHARED}, platform={}).projects
     assert sessions_of(project) == 2 * 3 + 2

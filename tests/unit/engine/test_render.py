@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Desired
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.placement import Placement
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.quantities import parse_bytes, parse_cpu
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render import endpoints_of
-from builders import FREE, PRO, UID, a_project, objects_of, one
+from builders import DEDICATED, FREE, PRO, UID, a_project, a_shared_project, objects_of, one
 
 GOLDEN = Path(__file__).parent / "golden"
-TIERS = {"free": FREE, "pro": {**PRO, "runtime_class": "gvisor"}}
+TIERS = {"small": FREE, "pro": {**PRO, "runtime_class": "gvisor"}}
 
 
 def as_json(objects: tuple[Desired, ...]) -> str:
@@ -24,6 +25,33 @@ def as_json(objects: tuple[Desired, ...]) -> str:
 def test_the_objects_of_a_tier_are_the_reviewed_ones(tier):
     """To accept a wanted change: write the text of the failure's left side to the file, and review the diff."""
     assert as_json(objects_of(a_project(tier=TIERS[tier]))) == (GOLDEN / f"{tier}.json").read_text()
+
+
+def test_the_objects_of_a_shared_project_are_the_reviewed_ones():
+    objects = objects_of(a_shared_project(), placement=Placement(cluster="one"))
+    assert as_json(objects) == (GOLDEN / "shared.json").read_text()
+
+
+def test_a_shared_project_has_no_volume_and_no_postgresql_of_its_own():
+    objects = objects_of(a_shared_project(), placement=Placement(cluster="one"))
+    assert "StatefulSet" not in {desired.id.kind for desired in objects}
+    (quota,) = (desired.body for desired in objects if desired.id.kind == "ResourceQuota")
+    assert quota["spec"]["hard"]["persistentvolumeclaims"] == "0"
+
+
+@pytest.mark.parametrize("placement", [DEDICATED, Placement(cluster="one")])
+def test_a_stopped_project_runs_nothing_and_lets_nobody_in(placement):
+    project = a_project(state="absent") if placement == DEDICATED else a_shared_project(state="absent")
+    bodies = [desired.body for desired in objects_of(project, placement=placement)]
+    assert {body["spec"]["replicas"] for body in bodies if body["kind"] in ("StatefulSet", "Deployment")} == {0}
+    assert not any(body["spec"]["login"] for body in bodies if body["kind"] == "DatabaseRole")
+    assert not any(body["spec"]["allowConnections"] for body in bodies if body["kind"] == "Database")
+
+
+@pytest.mark.parametrize("placement", [DEDICATED, Placement(cluster="one")])
+def test_a_project_has_at_most_twenty_two_objects(placement):
+    project = a_project() if placement == DEDICATED else a_shared_project()
+    assert len(objects_of(project, placement=placement)) + 1 <= 22
 
 
 def pods():

@@ -93,3 +93,12 @@ class Platform:
     images: Mapping[str, str] = field(default_factory=lambda: IMAGES, hash=False)
     # In the order of their names.
     shared_clusters: tuple[SharedCluster, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """All that the user wrote: projects in the order of their refs, tiers by name, the platform."""
+
+    projects: tuple[Project, ...]
+    tiers: Mapping[str, Tier] = field(hash=False)
+    platform: Platform

@@ -9,11 +9,20 @@ from typing import Any
 
 from ..errors import InvalidSpec, Problem
 from . import fields, vocabulary
-from .model import IMAGES, Platform, Project, SharedCluster, Tier
+from .model import IMAGES, Inventory, Platform, Project, SharedCluster, Tier
 from .names import RESERVED_REFS, Ref
 from .quantities import MIB, format_bytes
 from .section import Section, entries
-from .vocabulary import ABSENT, DEDICATED, LIMITS, PLATFORM_VARIABLE, PROJECTS_VARIABLE, SHARED, TIERS_VARIABLE
+from .vocabulary import (
+    ABSENT,
+    DEDICATED,
+    LIMITS,
+    MANAGED_BY,
+    PLATFORM_VARIABLE,
+    PROJECTS_VARIABLE,
+    SHARED,
+    TIERS_VARIABLE,
+)
 
 CLIENTS_PER_CONNECTION = 20
 MEMORY_PER_CONNECTION = 16 * MIB
@@ -30,8 +39,8 @@ _KINDS = {one.name: one.kind for one in LIMITS}
 _OF_ITS_OWN = ("cpu", "memory")
 
 
-def parse(*, projects: object, tiers: object, platform: object) -> tuple[tuple[Project, ...], Platform]:
-    """All projects in the order of their refs, and the platform. Raises InvalidSpec with every problem."""
+def parse(*, projects: object, tiers: object, platform: object) -> Inventory:
+    """All three inputs. Raises InvalidSpec with every problem of every project."""
     problems: list[Problem] = []
     parsed_platform = _platform(platform, problems)
     parsed_tiers = _tiers(tiers, problems)
@@ -41,17 +50,21 @@ def parse(*, projects: object, tiers: object, platform: object) -> tuple[tuple[P
     if problems:
         raise InvalidSpec(tuple(problems))
     complete = (project for project in parsed if project is not None)
-    return tuple(sorted(complete, key=lambda project: project.ref)), parsed_platform
+    return Inventory(
+        projects=tuple(sorted(complete, key=lambda project: project.ref)),
+        tiers={name: tier for name, tier in parsed_tiers.items() if tier is not None},
+        platform=parsed_platform,
+    )
 
 
-def parse_platform(*, tiers: object, platform: object) -> tuple[tuple[Tier, ...], Platform]:
-    """All tiers in the order of their names, and the platform. Raises InvalidSpec with every problem."""
+def retired(ref: str, spec: Mapping[str, object], tiers: Mapping[str, Tier]) -> Project:
+    """A project that is no longer listed, as its record knows it, to be stopped. Raises InvalidSpec."""
     problems: list[Problem] = []
-    parsed_platform = _platform(platform, problems)
-    parsed = [tier for tier in _tiers(tiers, problems).values() if tier is not None]
-    if problems:
+    said = {key: value for key, value in spec.items() if key != MANAGED_BY}
+    project = _project(ref, {**said, "state": ABSENT}, dict(tiers), problems)
+    if project is None or problems:
         raise InvalidSpec(tuple(problems))
-    return tuple(sorted(parsed, key=lambda tier: tier.name)), parsed_platform
+    return project
 
 
 def _platform(value: object, problems: list[Problem]) -> Platform:

@@ -15,6 +15,9 @@ PROJECTS_VARIABLE = "supalove_projects"
 
 DEDICATED = "dedicated"
 SHARED = "shared"
+# In a record beside what the user wrote: who owns its spec.
+MANAGED_BY = "managedBy"
+MANAGERS = ("inventory", "api")
 PRESENT = "present"
 ABSENT = "absent"
 

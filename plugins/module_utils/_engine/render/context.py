@@ -105,14 +105,10 @@ CONTAINER_SECURITY: Mapping[str, Any] = {
 }
 
 
-def context_of(
-    project: Project, platform: Platform, placement: Placement, uid: Uid, secret_uid: str = ""
-) -> Context:
+def context_of(project: Project, platform: Platform, placement: Placement, uid: Uid, secret_uid: str = "") -> Context:
     """The context of one project."""
     names = names_of(project.ref, uid)
-    return Context(
-        project=project, platform=platform, placement=placement, uid=uid, secret_uid=secret_uid, names=names
-    )
+    return Context(project=project, platform=platform, placement=placement, uid=uid, secret_uid=secret_uid, names=names)
 
 
 def guaranteed(*, cpu: str, memory: str) -> Body:

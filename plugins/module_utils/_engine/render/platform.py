@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from ..objects import Desired
-from ..project.model import Platform, Tier
+from ..project.model import Inventory, Platform, Tier
 from ..project.names import PLATFORM_LABEL, priority_class_of
 from .record import render_record_definition
 
 
-def render_platform(platform: Platform, tiers: tuple[Tier, ...]) -> tuple[Desired, ...]:
+def render_platform(inventory: Inventory) -> tuple[Desired, ...]:
     """Every object of the platform in the order in which it is applied."""
-    classes = (_priority_class(platform, tier) for tier in tiers)
+    platform = inventory.platform
+    classes = (_priority_class(platform, tier) for _name, tier in sorted(inventory.tiers.items()))
     return (_namespace(platform), render_record_definition(platform), _storage_class(platform), *classes)
 
 

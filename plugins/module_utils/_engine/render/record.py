@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..objects import Body, Desired
+from ..project.fields import TEXT
 from ..project.model import Platform, Project
 from ..project.names import GROUP, PLATFORM_LABEL, PROJECT_LABEL, RECORD_KIND, RECORD_PLURAL, UID_PATTERN, VERSION
+from ..project.vocabulary import MANAGED_BY, MANAGERS, PROJECT
 
-MANAGERS = ("inventory", "api")
-
-_TEXT: Mapping[str, object] = {"type": "string"}
 _COUNT: Mapping[str, object] = {"type": "integer", "format": "int64"}
 
 
@@ -22,7 +21,7 @@ def render_record(project: Project, platform: Platform) -> Desired:
         "namespace": platform.namespace,
         "labels": {PROJECT_LABEL: project.ref},
     }
-    spec = {**project.spec, "managedBy": MANAGERS[0]}
+    spec = {**project.spec, MANAGED_BY: MANAGERS[0]}
     return Desired(body={"apiVersion": f"{GROUP}/{VERSION}", "kind": RECORD_KIND, "metadata": meta, "spec": spec})
 
 
@@ -36,6 +35,7 @@ def render_record_definition(platform: Platform) -> Desired:
         "subresources": {"status": {}},
         "additionalPrinterColumns": [
             {"name": "Tier", "type": "string", "jsonPath": ".spec.tier"},
+            {"name": "Placement", "type": "string", "jsonPath": ".status.placement"},
             {"name": "Phase", "type": "string", "jsonPath": ".status.phase"},
             {"name": "Uid", "type": "string", "jsonPath": ".status.uid"},
             {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
@@ -60,21 +60,19 @@ def render_record_definition(platform: Platform) -> Desired:
 
 def _schema() -> Body:
     spec = {
-        "tier": _TEXT,
-        "cpu": _TEXT,
-        "memory": _TEXT,
-        "storage": _TEXT,
-        "connections": _COUNT,
-        "clients": _COUNT,
-        "managedBy": {"type": "string", "enum": list(MANAGERS)},
+        "tier": TEXT,
+        **{one.name: {**one.kind.stored, "description": one.about} for one in PROJECT},
+        MANAGED_BY: {**TEXT, "enum": list(MANAGERS)},
     }
-    stamp = _object({"uid": _TEXT, "version": _TEXT}, required=["uid", "version"])
-    words = dict.fromkeys(("type", "status", "reason", "message", "lastTransitionTime"), _TEXT)
+    stamp = _object({"uid": TEXT, "version": TEXT}, required=["uid", "version"])
+    words = dict.fromkeys(("type", "status", "reason", "message", "lastTransitionTime"), TEXT)
     condition = _object(words, required=["type", "status"])
     status = {
-        "uid": {**_TEXT, "pattern": f"^{UID_PATTERN}$"},
-        "phase": _TEXT,
-        "placement": _TEXT,
+        "uid": {**TEXT, "pattern": f"^{UID_PATTERN}$"},
+        "phase": TEXT,
+        "placement": TEXT,
+        # What it may open on its shared cluster; counted for projects, too, that a run is not asked for.
+        "sessions": _COUNT,
         "conditions": {
             "type": "array",
             "items": condition,
@@ -82,10 +80,10 @@ def _schema() -> Body:
             "x-kubernetes-list-map-keys": ["type"],
         },
         # Atomic: always written whole, and one entry instead of hundreds in managedFields.
-        "endpoints": {"type": "object", "additionalProperties": _TEXT, "x-kubernetes-map-type": "atomic"},
+        "endpoints": {"type": "object", "additionalProperties": TEXT, "x-kubernetes-map-type": "atomic"},
         "stamps": {"type": "object", "additionalProperties": stamp, "x-kubernetes-map-type": "atomic"},
     }
-    parts = {"spec": _object(spec, required=["tier", "managedBy"]), "status": _object(status)}
+    parts = {"spec": _object(spec, required=["tier", MANAGED_BY]), "status": _object(status)}
     # On the root, as a rule on a field is not asked when the field goes.
     rule = "!has(oldSelf.status) || !has(oldSelf.status.uid) || "
     rule += "(has(self.status) && has(self.status.uid) && self.status.uid == oldSelf.status.uid)"

@@ -84,6 +84,7 @@ def live_of(id: ObjectId, item: Body, *, with_body: bool) -> Live:
         fingerprint=(meta.get("annotations") or {}).get(FINGERPRINT_ANNOTATION, ""),
         labels=meta.get("labels") or {},
         body=item if with_body else None,
+        is_going=bool(meta.get("deletionTimestamp")),
     )
 
 

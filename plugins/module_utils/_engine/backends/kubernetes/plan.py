@@ -53,6 +53,8 @@ def plan_object(desired: Desired, live: Live | None) -> Step | None:
     """The step for one object, or None if it is as wanted."""
     if live is None:
         return _step(Action.CREATE, desired, "it does not exist", None)
+    if live.is_going:
+        return _step(Action.REFUSE, desired, "it is being deleted; run again when it is gone", None)
     stranger = _stranger(desired, live)
     if stranger is not None:
         return _step(Action.REFUSE, desired, stranger, None)

@@ -47,6 +47,8 @@ def _stateful_set(body: Body) -> Readiness:
     wanted = body["spec"].get("replicas", 1)
     if status.get("observedGeneration", 0) < body["metadata"].get("generation", 0):
         return _waiting("the controller has not seen it yet")
+    if wanted == 0:
+        return _stopping(status.get("replicas", 0))
     if status.get("updatedReplicas", 0) < wanted or status.get("currentRevision") != status.get("updateRevision"):
         return _waiting(f"{status.get('updatedReplicas', 0)} of {wanted} pods are of the new version")
     return _replicas(status.get("readyReplicas", 0), wanted)
@@ -89,6 +91,10 @@ def trouble_of(pod: Body) -> str:
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
             return f"{container['name']}: {waiting['reason']} {waiting.get('message', '')}".rstrip()
     return ""
+
+
+def _stopping(left: int) -> Readiness:
+    return _waiting(f"{left} pods still run") if left else READY
 
 
 def _replicas(ready: int, wanted: int) -> Readiness:

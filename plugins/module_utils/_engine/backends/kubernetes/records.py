@@ -10,6 +10,7 @@ from ...deadline import Deadline
 from ...objects import Body, ObjectId
 from ...observed import Live, Stamp, Stamps
 from ...project.names import FIELD_MANAGER, GROUP, RECORD_KIND, VERSION, Ref, Uid
+from ...project.vocabulary import MANAGED_BY
 from .client import APPLY_PATCH, Client
 from .kinds import collection_path, object_path
 from .observe import live_of
@@ -17,17 +18,22 @@ from .observe import live_of
 # The type of the one condition, too.
 READY = "Ready"
 APPLYING = "Applying"
+STOPPED = "Stopped"
 WAITING = "Waiting"
 FAILED = "Failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """The status of a record. A phase other than Ready says that a run began and did not end well, or at all."""
+    """The status of a record. A phase other than Ready and Stopped says that a run began and did not end well.
+
+    `sessions`: how many its poolers may open on a shared cluster.
+    """
 
     uid: Uid
     phase: str
     placement: str
+    sessions: int
     reason: str
     message: str
     since: str
@@ -44,6 +50,7 @@ class Status:
             uid=Uid(status["uid"]),
             phase=status.get("phase", ""),
             placement=status.get("placement", ""),
+            sessions=status.get("sessions", 0),
             reason=condition.get("reason", ""),
             message=condition.get("message", ""),
             since=condition.get("lastTransitionTime", ""),
@@ -64,6 +71,7 @@ class Status:
             "uid": self.uid,
             "phase": self.phase,
             "placement": self.placement,
+            "sessions": self.sessions,
             "conditions": [condition],
             "endpoints": dict(self.endpoints),
             "stamps": {str(id): {"uid": one.uid, "version": one.version} for id, one in sorted(self.stamps.items())},
@@ -113,7 +121,7 @@ def _record(item: Body) -> Record:
     spec = item.get("spec") or {}
     return Record(
         ref=Ref(item["metadata"]["name"]),
-        managed_by=spec.get("managedBy", ""),
+        managed_by=spec.get(MANAGED_BY, ""),
         spec=spec,
         status=Status.from_object(item.get("status") or {}),
         live=live_of(ObjectId.of(named), named, with_body=True),

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Accidents that a run prevents, each by a function of its own that raises SafetyStop with figures. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from .backends.kubernetes.records import Record
+from .errors import InvalidSpec, Problem, SafetyStop
+from .project.model import Inventory, Project
+from .project.names import Ref
+from .project.vocabulary import PROJECTS_VARIABLE
+from .settings import Settings
+
+
+def refuse_unknown_choice(inventory: Inventory, only: Collection[str]) -> None:
+    """A misspelt ref in a choice of projects would make a run that does nothing look like success."""
+    known = {project.ref for project in inventory.projects}
+    wrong = [ref for ref in only if Ref(ref) not in known]
+    if wrong:
+        allowed = f"refs out of {PROJECTS_VARIABLE}"
+        raise InvalidSpec(tuple(Problem(path="projects_only", value=ref, allowed=allowed) for ref in wrong))
+
+
+def refuse_filtered_prune(settings: Settings) -> None:
+    """Of a run on a few projects nobody can tell which others are no longer wanted."""
+    if settings.prune and settings.only is not None:
+        raise SafetyStop("prune with projects_only is refused: what is not chosen would look as if it were not wanted.")
+
+
+def refuse_empty_prune(inventory: Inventory, settings: Settings) -> None:
+    """An inventory that lists nothing is more likely broken than meant."""
+    if settings.prune and not inventory.projects:
+        raise SafetyStop(
+            f"prune is refused, as {PROJECTS_VARIABLE} lists no project: all would be stopped. "
+            "Set `state: absent` on the projects that are to stop."
+        )
+
+
+def refuse_mass_prune(stopping: Collection[Project], settings: Settings) -> None:
+    """More projects at once than the limit allows have gone from the inventory."""
+    if len(stopping) > settings.prune_limit:
+        shown = ", ".join(sorted(project.ref for project in stopping)[:10])
+        raise SafetyStop(
+            f"prune would stop {len(stopping)} projects, among them {shown}; at most {settings.prune_limit} are "
+            "allowed. If that is what you want, raise prune_limit."
+        )
+
+
+def refuse_wrong_purge(inventory: Inventory, purge: Mapping[str, str], known: Mapping[Ref, Record]) -> None:
+    """A purge destroys data: it names the project by ref and uid, and never one that is wanted."""
+    wanted = {project.ref for project in inventory.projects if not project.is_stopped}
+    problems: list[Problem] = []
+    for ref, uid in purge.items():
+        record = known.get(Ref(ref))
+        found = record.status.uid if record and record.status else None
+        if Ref(ref) in wanted:
+            allowed = f"a project that is not wanted; set {PROJECTS_VARIABLE}.{ref}.state to absent first"
+            problems.append(Problem(path=f"purge.{ref}", value="a project that is to run", allowed=allowed))
+        elif record is not None and found != uid:
+            problems.append(Problem(path=f"purge.{ref}", value=uid, allowed=f"the uid of the project, {found}"))
+    if problems:
+        raise InvalidSpec(tuple(problems))

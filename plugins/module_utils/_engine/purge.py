@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The end of a project: what it kept after it was stopped is destroyed, and its record last.
+
+Volumes of a PostgreSQL of its own stay: their StorageClass retains them, and removing them is an administrator's deed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from .backends.kubernetes.delete import await_gone, delete
+from .backends.kubernetes.lease import Lease
+from .backends.kubernetes.records import STOPPED, Record
+from .deadline import Deadline
+from .errors import BackendError, DeadlineExceeded, EngineError, SafetyStop
+from .objects import Desired, ObjectId
+from .project.names import Ref, names_of, namespace_of
+from .project.placement import Placement
+from .render.shared import DATABASE_KIND, POSTGRESQL_API, ROLE_KIND
+from .sight import Run, read_known
+from .steps import Action, Failure, Outcome, Result, Step
+
+REASON = "its purge is confirmed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purge:
+    """One project to be destroyed, and what of it is in PostgreSQL, in the order of its removal."""
+
+    record: Record
+    uid: str
+    databases: tuple[ObjectId, ...]
+
+    @property
+    def namespace(self) -> ObjectId:
+        """The project's namespace."""
+        return ObjectId(kind="Namespace", name=namespace_of(self.record.ref))
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What is done, the record last, as it says how to go on after a kill."""
+        return tuple(_step(id) for id in (*self.databases, self.namespace, self.record.live.id))
+
+
+def purges_of(run: Run, known: Mapping[Ref, Record]) -> tuple[Purge, ...]:
+    """Confirmed purges of projects that still have a record."""
+    found = (known.get(Ref(ref)) for ref in sorted(run.settings.purge))
+    return tuple(_purge(record) for record in found if record is not None)
+
+
+def _purge(record: Record) -> Purge:
+    status = record.status
+    placement = Placement.from_text(status.placement) if status else None
+    databases: tuple[ObjectId, ...] = ()
+    if status is not None and placement is not None and placement.cluster is not None:
+        names, cluster = names_of(record.ref, status.uid), placement.cluster
+        roles = (ObjectId(kind=ROLE_KIND, namespace=cluster, name=name) for name in (names.owner, names.probe))
+        databases = (ObjectId(kind=DATABASE_KIND, namespace=cluster, name=names.database), *roles)
+    return Purge(record=record, uid=status.uid if status else "", databases=databases)
+
+
+def planned(purges: tuple[Purge, ...]) -> tuple[Outcome, ...]:
+    """What a check says of purges."""
+    return tuple(Outcome(ref=one.record.ref, uid=one.uid, result=Result.CHANGED, steps=one.steps) for one in purges)
+
+
+def purge_all(run: Run, lease: Lease) -> tuple[Outcome, ...]:
+    """Every confirmed purge, one after the other: it is rare, and a mistake in it is dear."""
+    if not run.settings.purge:
+        return ()
+    return tuple(_purge_one(run, purge, lease) for purge in purges_of(run, read_known(run)))
+
+
+def _purge_one(run: Run, purge: Purge, lease: Lease) -> Outcome:
+    status = purge.record.status
+    outcome = Outcome(ref=purge.record.ref, uid=purge.uid, result=Result.CHANGED)
+    if status is None or status.phase != STOPPED:
+        phase = status.phase if status else "new"
+        reason = f"it is {phase}, and only a project that has stopped is purged"
+        return replace(outcome, result=Result.FAILED, failure=_failed("purge", purge.record.live.id, reason))
+    done: list[Step] = []
+    for step in purge.steps:
+        try:
+            if _do(run, purge, step, lease.bound(run.deadline)):
+                done.append(step)
+        except (BackendError, DeadlineExceeded, SafetyStop) as error:
+            failure = _failure(step, error)
+            return replace(outcome, result=Result.FAILED, steps=tuple(done), failure=failure)
+    run.progress.note(f"purged {purge.record.ref} ({purge.uid})")
+    return replace(outcome, steps=tuple(done))
+
+
+def _do(run: Run, purge: Purge, step: Step, deadline: Deadline) -> bool:
+    if step.id in purge.databases:
+        observed = run.access.databases.observe([step.id.namespace], deadline=deadline)[step.id.namespace]
+        if isinstance(observed, BackendError):
+            raise observed
+        return run.access.databases.apply(step, before=observed.find(step.id), deadline=deadline).changed
+    changed = delete(run.client, step.id, uid_label=purge.uid, deadline=deadline)
+    if step.id == purge.namespace:
+        await_gone(run.client, step.id, deadline=deadline, progress=_told(run, step.id))
+    return changed
+
+
+def _told(run: Run, id: ObjectId) -> Callable[[str], None]:
+    return lambda reason: run.progress.note(f"waiting for {id} to go: {reason}")
+
+
+def _step(id: ObjectId) -> Step:
+    api = POSTGRESQL_API if id.kind in (DATABASE_KIND, ROLE_KIND) else ""
+    meta = {"name": id.name, **({"namespace": id.namespace} if id.namespace else {})}
+    desired = Desired(body={"apiVersion": api, "kind": id.kind, "metadata": meta})
+    return Step(action=Action.DELETE, id=id, reason=REASON, desired=desired, before=desired.body)
+
+
+def _failure(step: Step, error: EngineError) -> Failure:
+    if isinstance(error, BackendError):
+        return Failure(step=str(step.action), object=str(step.id), reason=error.reason, status=error.status)
+    return _failed(str(step.action), step.id, str(error))
+
+
+def _failed(step: str, id: ObjectId, reason: str) -> Failure:
+    return Failure(step=step, object=str(id), reason=reason)
