@@ -54,6 +54,7 @@ def projects_spec() -> Spec:
         "prune": {"type": "bool", "default": Settings().prune},
         "prune_limit": {"type": "int", "default": Settings().prune_limit},
         "purge": {"type": "dict", "default": {}},
+        "check_capacity": {"type": "bool", "default": Settings().check_capacity},
         "wave_size": {"type": "int", "default": Settings().wave_size},
         "wave_failures": {"type": "int", "default": Settings().wave_failures},
         "drift": {"type": "str", "choices": [one.value for one in Drift], "default": Settings().drift.value},
@@ -127,6 +128,7 @@ def settings_from(module: AnsibleModule) -> Settings:
         prune=params.get("prune", base.prune),
         prune_limit=params.get("prune_limit", base.prune_limit),
         purge={ref: str(uid) for ref, uid in params.get("purge", {}).items()},
+        check_capacity=params.get("check_capacity", base.check_capacity),
         wave_size=params.get("wave_size", base.wave_size),
         wave_failures=params.get("wave_failures", base.wave_failures),
     )

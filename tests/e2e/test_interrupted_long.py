@@ -24,9 +24,7 @@ def converged(inventory: Path, *options: str) -> None:
 
 
 def test_a_kill_between_the_binary_and_the_unit(lab: Path) -> None:
-    hosts.down(layout.TOPOLOGIES["cluster"])
-    cluster.of_lab().kubeconfig.unlink(missing_ok=True)
-    hosts.up(layout.TOPOLOGIES["cluster"])
+    hosts.renew(layout.TOPOLOGIES["cluster"])
     interrupt.at(lambda: hosts.has_path(SERVER, BINARY), ("site", lab), SECONDS)
     assert not hosts.has_path(SERVER, UNIT)
     converged(lab)

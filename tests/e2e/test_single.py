@@ -20,8 +20,7 @@ def single(lab: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
     """A copy of the inventory, as a user makes one, with a lab host's address in it."""
     copy = tmp_path_factory.mktemp("site") / "single"
     shutil.copytree(layout.CHECKOUT / "inventories/single", copy)
-    hosts.down(MEMBERS)
-    hosts.up(MEMBERS)
+    hosts.renew(MEMBERS)
     inventory.write(MEMBERS, copy / "hosts.yml")
     yield copy
     hosts.down(MEMBERS)

@@ -38,6 +38,11 @@ RULES = [
     {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]},
     {"apiGroups": ["supalove.cloud"], "resources": ["supaloveprojects", "supaloveprojects/status"]},
 ]
+RARE = [
+    {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["delete"]},
+    {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
+    {"apiGroups": ["supalove.cloud"], "resources": ["supaloveprojects"], "verbs": ["delete"]},
+]
 VERBS = ["get", "list", "watch", "create", "update", "patch"]
 
 
@@ -153,7 +158,7 @@ def _await_ready(server: ApiServer, process: subprocess.Popen[bytes], log: Path)
 
 def _give_identity(server: ApiServer) -> None:
     """A ServiceAccount with the engine's rights and a token of its own, so that its requests queue as a user's do."""
-    rules = [{**rule, "verbs": VERBS} for rule in RULES]
+    rules = [*({**rule, "verbs": VERBS} for rule in RULES), *RARE]
     role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "engine"}}
     server.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles", {**role, "rules": rules})
     binding = {

@@ -30,8 +30,8 @@ from standin_databases import MemoryDatabases
 OVERRIDES = {"cpu": 2, "memory": "4Gi", "storage": "50Gi", "connections": 100, "clients": 5000}
 FREE = {"cpu": "250m", "memory": "256Mi", "storage": "1Gi", "connections": 20, "overrides": OVERRIDES}
 TIERS = {"free": FREE}
-RECORDS = "/apis/supalove.cloud/v1alpha1/namespaces/supalove-system/supaloveprojects"
-LEASE = "/apis/coordination.k8s.io/v1/namespaces/supalove-system/leases/supalove-reconcile"
+NAMESPACE = "supalove-system"
+LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/supalove-reconcile"
 
 _numbers = itertools.count(1)
 
@@ -74,6 +74,7 @@ class Engine:
 
     server: ApiServer
     lines: list[str] = dataclasses.field(default_factory=list)
+    namespace: str = NAMESPACE
     databases: MemoryDatabases = dataclasses.field(default_factory=MemoryDatabases)
 
     @contextlib.contextmanager
@@ -101,7 +102,7 @@ class Engine:
         **settings: Any,
     ) -> Report:
         """One run; without controllers it does not wait unless told to."""
-        inventory = parse(projects=projects, tiers=tiers, platform=platform or {})
+        inventory = parse(projects=projects, tiers=tiers, platform={"namespace": self.namespace, **(platform or {})})
         wanted = Settings(**{"wait": False, "lease_seconds": 3.0, "timeout_seconds": 30.0, **settings})
         with self.client(client if dies_after is None else DyingClient) as made:
             if isinstance(made, DyingClient):
@@ -114,8 +115,16 @@ class Engine:
         with self.ready_workloads(*projects):
             return self.reconcile(projects, wait=True)
 
+    def add_node(self, **allocatable: str) -> None:
+        """A node of the data plane that is there by name only."""
+        meta = {"name": f"node-{next(_numbers)}", "labels": {"node.supalove.cloud/data-plane": "true"}}
+        self.server.request("POST", "/api/v1/nodes", {"metadata": meta})
+        status = {"status": {"allocatable": allocatable, "capacity": allocatable}}
+        self.server.merge(f"/api/v1/nodes/{meta['name']}/status", status)
+
     def record(self, ref: str) -> Any:
-        return self.server.request("GET", f"{RECORDS}/{ref}")
+        records = f"/apis/supalove.cloud/v1alpha1/namespaces/{self.namespace}/supaloveprojects"
+        return self.server.request("GET", f"{records}/{ref}")
 
     def secret(self, ref: str) -> dict[str, str]:
         data = self.server.request("GET", f"/api/v1/namespaces/p-{ref}/secrets/credentials")["data"]
@@ -149,8 +158,8 @@ class Engine:
             generation = item["metadata"]["generation"]
             if item.get("status", {}).get("observedGeneration") == generation:
                 continue
-            status = {"observedGeneration": generation, "replicas": 1, "readyReplicas": 1, "updatedReplicas": 1}
-            status |= {"availableReplicas": 1}
+            counts = ("replicas", "readyReplicas", "updatedReplicas", "availableReplicas")
+            status = {"observedGeneration": generation, **dict.fromkeys(counts, item["spec"]["replicas"])}
             if path.endswith("statefulsets"):
                 status |= {"currentRevision": "a", "updateRevision": "a"}
             self.server.merge(f"{path}/{item['metadata']['name']}/status", {"status": status})
@@ -159,6 +168,7 @@ class Engine:
 @pytest.fixture(scope="session")
 def prepared(api_server: ApiServer) -> Engine:
     engine = Engine(server=api_server)
+    engine.add_node(cpu="10k", memory="100Ti", pods="100k")
     report = engine.prepare()
     assert report.succeeded, report
     return engine
@@ -169,7 +179,15 @@ def engine(prepared: Engine) -> Engine:
     """A prepared platform that nobody holds."""
     prepared.free_lease()
     prepared.lines.clear()
-    return prepared
+    return dataclasses.replace(prepared, databases=MemoryDatabases())
+
+
+@pytest.fixture
+def own_engine(engine: Engine) -> Engine:
+    """A platform whose records are those of one test: what prune sees."""
+    namespace = f"own-{next(_numbers)}"
+    engine.server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    return dataclasses.replace(engine, namespace=namespace)
 
 
 @pytest.fixture

@@ -100,7 +100,6 @@ def _down(arguments: argparse.Namespace) -> None:
     hosts.down(layout.TOPOLOGIES[arguments.topology] if arguments.topology else None)
     if not arguments.topology:
         layout.INVENTORIES["cluster"].unlink(missing_ok=True)
-        shutil.rmtree(cluster.of_lab().kubeconfig.parent, ignore_errors=True)
         shutil.rmtree(layout.state(), ignore_errors=True)
     if arguments.images:
         hosts.remove_images()

@@ -75,7 +75,7 @@ class Cluster:
 
 
 def of_lab() -> Cluster:
-    return Cluster(kubeconfig=layout.INVENTORIES["cluster"].parent / ".kube/supalove.yaml")
+    return Cluster(kubeconfig=layout.KUBECONFIG)
 
 
 def client_pod(namespace: str, name: str, node: str, environment: list[dict[str, Any]]) -> dict[str, Any]:

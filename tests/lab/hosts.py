@@ -10,7 +10,7 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +50,28 @@ def up(hosts: Iterable[Host]) -> None:
 
 
 def down(hosts: Iterable[Host] | None = None) -> None:
-    """Remove these hosts, or everything the lab ever made."""
+    """Remove these hosts, or everything the lab ever made; with its server, the way into the cluster."""
     label = f"label={layout.LABEL}"
     wanted = {h.container for h in hosts} if hosts is not None else None
     for name in running():
         if wanted is None or name in wanted:
             podman("rm", "-f", "-t", "0", name)
     used = [f"{h.container}-{v}" for h in hosts for v in VOLUMES] if hosts is not None else None
+    if wanted is None or layout.TOPOLOGIES["cluster"][0].container in wanted:
+        # A run against new hosts would take it for the cluster's, and find nobody there.
+        layout.KUBECONFIG.unlink(missing_ok=True)
     for volume in podman("volume", "ls", "-q", "--filter", label).split():
         if used is None or volume in used:
             podman("volume", "rm", "-f", volume)
     if hosts is None:
         for network in podman("network", "ls", "-q", "--filter", label).split():
             podman("network", "rm", "-f", network)
+
+
+def renew(hosts: Sequence[Host]) -> None:
+    """The same hosts, new."""
+    down(hosts)
+    up(hosts)
 
 
 def remove_images() -> None:

@@ -47,6 +47,8 @@ TOPOLOGIES = {
     "single": (Host(name="single-1", address="10.89.77.31", pools=("control_plane", "data_plane")),),
 }
 INVENTORIES = {"cluster": CHECKOUT / "inventories/lab/hosts.yml"}
+# Where the role k3s writes the way into the cluster of that inventory.
+KUBECONFIG = INVENTORIES["cluster"].parent / ".kube/supalove.yaml"
 
 
 def host(name: str) -> Host:

@@ -3,14 +3,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
+from .backends.kubernetes.nodes import Node
 from .backends.kubernetes.records import Record
+from .capacity import Pod, pods_of, shortfalls
 from .errors import InvalidSpec, Problem, SafetyStop
-from .project.model import Inventory, Project
+from .project.model import Inventory, Platform, Project
 from .project.names import Ref
+from .project.placement import CLUSTERS_VARIABLE
 from .project.vocabulary import PROJECTS_VARIABLE
 from .settings import Settings
+from .sight import Sight
+
+
+def refuse_lack_of_room(sights: Sequence[Sight], nodes: Sequence[Node], platform: Platform) -> None:
+    """More than the data plane can run is better not begun. Counts every listed project, and the shared clusters."""
+    pods = [pod for sight in sights for pod in pods_of(sight.desired, f"{PROJECTS_VARIABLE}.{sight.project.ref}")]
+    pods += [
+        Pod(owner=f"{CLUSTERS_VARIABLE}.{cluster.name}", cpu=cluster.cpu, memory=cluster.memory)
+        for cluster in platform.shared_clusters
+    ]
+    problems = shortfalls(pods, nodes)
+    if problems:
+        raise InvalidSpec(problems)
 
 
 def refuse_unknown_choice(inventory: Inventory, only: Collection[str]) -> None:

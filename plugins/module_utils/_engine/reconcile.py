@@ -9,14 +9,17 @@ from dataclasses import replace
 
 from .access import Access
 from .backends.kubernetes.lease import Lease
+from .backends.kubernetes.nodes import read_nodes
+from .backends.kubernetes.readiness import WAITED_KINDS
 from .deadline import Deadline
-from .guard import refuse_empty_prune, refuse_filtered_prune, refuse_unknown_choice
+from .guard import refuse_empty_prune, refuse_filtered_prune, refuse_lack_of_room, refuse_unknown_choice
 from .lane import Lane, apply_all, await_all, held, write_records
 from .progress import Progress
 from .project.model import Inventory
 from .project.names import PENDING_UID, Uid, new_uid
 from .purge import planned, purge_all, purges_of
 from .render import endpoints_of
+from .render.context import DATA_PLANE
 from .scope import chosen_of, scope_of
 from .settings import Settings
 from .sight import Run, Sight, look, sights_of, unseen
@@ -63,6 +66,7 @@ def reconcile(
 def _reconcile(run: Run, make_uid: Callable[[], Uid]) -> Report:
     scope = scope_of(run)
     sights, left_alone = look(run, scope.projects, scope.known)
+    _check_room(run, sights)
     purges = purges_of(run, scope.known)
     wait = run.settings.wait
     if run.settings.check or (
@@ -77,6 +81,14 @@ def _reconcile(run: Run, make_uid: Callable[[], Uid]) -> Report:
         purged = purge_all(run, lease)
     report = Report(outcomes=tuple(_outcome(lane, run) for lane in lanes), left_alone=left_alone)
     return _merged(report, (*scope.failed, *purged))
+
+
+def _check_room(run: Run, sights: tuple[Sight, ...]) -> None:
+    """Asked only if pods are to come or to grow, so that the steady run does not read the nodes."""
+    changed = (step for sight in sights for step in sight.plan.steps)
+    if run.settings.check_capacity and any(step.id.kind in WAITED_KINDS for step in changed):
+        nodes = read_nodes(run.client, selector=f"{DATA_PLANE}=true", deadline=run.deadline)
+        refuse_lack_of_room(sights, nodes, run.platform)
 
 
 def _roll(run: Run, sights: tuple[Sight, ...], lease: Lease, make_uid: Callable[[], Uid]) -> tuple[Lane, ...]:

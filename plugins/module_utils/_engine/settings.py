@@ -29,7 +29,7 @@ class Settings:
     `only`: refs of the projects to act on; None for all. `prune`: stop projects that are no longer listed, at most
     `prune_limit` at once. `purge`: ref and uid of stopped projects whose data is to be destroyed.
     `wave_size`: how many running projects are restarted at once; more go in waves. `wave_failures`: how many of them
-    may fail before the rest is held back.
+    may fail before the rest is held back. `check_capacity`: refuse what the data plane's nodes cannot run.
     """
 
     check: bool = False
@@ -46,4 +46,5 @@ class Settings:
     purge: Mapping[str, str] = field(default_factory=dict, hash=False)
     wave_size: int = 25
     wave_failures: int = 0
+    check_capacity: bool = True
     backoff: Backoff = field(default_factory=Backoff)

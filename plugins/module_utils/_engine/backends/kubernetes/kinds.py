@@ -115,6 +115,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         RECORD_KIND: _namespaced(f"{GROUP}/{VERSION}", RECORD_PLURAL),
         "Lease": _namespaced("coordination.k8s.io/v1", "leases"),
         "Pod": _namespaced("v1", "pods"),
+        "Node": _cluster("v1", "nodes"),
     }
 )
 

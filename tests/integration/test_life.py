@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The life of projects: stopped and back, no longer listed, destroyed, changed in waves; and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.kinds import (
+    PROJECT_KINDS,
+    collection_path,
+)
+from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import InvalidSpec, SafetyStop
+from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Result
+from fix_engine import FREE, TIERS
+
+WITH_SHARED = {**TIERS, "shared": {"placement": "shared", "storage": "500Mi"}}
+CLUSTER = {"cpu": 1, "memory": "1Gi", "storage": "20Gi"}
+
+
+def clusters(ref):
+    """Two clusters that no other test has."""
+    return {"shared_clusters": {f"{ref}-{name}": CLUSTER for name in ("one", "two")}}
+
+
+def results(report):
+    return {outcome.ref: outcome.result.value for outcome in report.outcomes}
+
+
+def replicas(engine, ref):
+    deployment = engine.server.request("GET", f"/apis/apps/v1/namespaces/p-{ref}/deployments/pooler")
+    return deployment["spec"]["replicas"]
+
+
+def empty(engine, namespace):
+    for kind in PROJECT_KINDS.keys() - {"Namespace"}:
+        engine.server.request("DELETE", collection_path(kind, namespace))
+
+
+@contextlib.contextmanager
+def namespaces_that_go(engine):
+    """Does the namespace controller's part: what is in a deleted namespace goes, then the namespace itself."""
+    stop = threading.Event()
+
+    def work():
+        while not stop.wait(0.1):
+            for item in engine.server.request("GET", "/api/v1/namespaces")["items"]:
+                if item["metadata"].get("deletionTimestamp") and item["spec"].get("finalizers"):
+                    empty(engine, item["metadata"]["name"])
+                    item["spec"]["finalizers"] = []
+                    engine.server.request("PUT", f"/api/v1/namespaces/{item['metadata']['name']}/finalize", item)
+
+    thread = threading.Thread(target=work, name="namespace controller")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def shared(engine, ref, letters="a", **more):
+    """Projects named after a test on clusters of its own, and more projects as they are given."""
+    projects = {f"{ref}{letter}": {"tier": "shared"} for letter in letters} | more
+    with engine.ready_workloads(*projects):
+        return engine.reconcile(projects, tiers=WITH_SHARED, platform=clusters(ref), wait=True)
+
+
+def doors(engine):
+    """Whether each login may log in and each database be connected to."""
+    specs = [body["spec"] for body in engine.databases.bodies.values()]
+    return [spec.get("login", spec.get("allowConnections")) for spec in specs]
+
+
+def test_absent_stops_and_keeps_everything_and_present_starts_it_again(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    secret = engine.secret(ref)
+    stopped = engine.settle({ref: {"tier": "free", "state": "absent"}})
+    assert results(stopped) == {ref: "changed"}
+    assert engine.record(ref)["status"]["phase"] == "Stopped"
+    assert replicas(engine, ref) == 0
+    assert engine.settle({ref: {"tier": "free", "state": "absent"}}).writes == 0
+    engine.settle({ref: {"tier": "free"}})
+    assert engine.record(ref)["status"]["phase"] == "Ready"
+    assert replicas(engine, ref) == 1
+    assert engine.secret(ref) == secret
+
+
+def test_a_project_that_never_was_is_not_made_to_be_stopped(engine, ref):
+    report = engine.reconcile({ref: {"tier": "free", "state": "absent"}})
+    assert (results(report), report.writes) == ({ref: "unchanged"}, 0)
+
+
+def test_shared_projects_spread_over_the_clusters_and_stay_there(engine, ref):
+    assert shared(engine, ref, "abcd").succeeded
+    places = [engine.record(f"{ref}{letter}")["status"]["placement"] for letter in "abcd"]
+    assert places == [f"shared/{ref}-{name}" for name in ("one", "two", "one", "two")]
+    assert len(engine.databases.bodies) == 3 * 4
+    again = shared(engine, ref, "abcd")
+    assert (again.changed, again.writes) == (False, engine.databases.writes)
+
+
+def test_a_cluster_that_is_down_fails_its_own_projects_and_no_other(engine, ref):
+    shared(engine, ref, "ab")
+    engine.databases.down.add(f"{ref}-one")
+    report = shared(engine, ref, "ab", **{f"{ref}d": {"tier": "free"}})
+    assert results(report) == {f"{ref}a": "failed", f"{ref}b": "unchanged", f"{ref}d": "changed"}
+    assert "the stand-in is down" in report.outcomes[0].failure.reason
+
+
+def test_a_stopped_shared_project_lets_nobody_in_and_comes_back(engine, ref):
+    shared(engine, ref)
+    shared(engine, ref, "", **{f"{ref}a": {"tier": "shared", "state": "absent"}})
+    assert doors(engine) == [False, False, False]
+    shared(engine, ref)
+    assert doors(engine) == [True, True, True]
+
+
+def test_a_project_that_is_no_longer_listed_is_left_alone(engine, ref):
+    engine.settle({ref: {"tier": "free"}, f"{ref}b": {"tier": "free"}})
+    report = engine.reconcile({ref: {"tier": "free"}})
+    assert f"{ref}b" in report.left_alone
+    assert replicas(engine, f"{ref}b") == 1
+
+
+def test_prune_stops_what_is_no_longer_listed(own_engine, ref):
+    engine = own_engine
+    engine.settle({ref: {"tier": "free"}, f"{ref}b": {"tier": "free"}})
+    with engine.ready_workloads(f"{ref}b"):
+        report = engine.reconcile({ref: {"tier": "free"}}, prune=True, wait=True)
+    assert results(report) == {ref: "unchanged", f"{ref}b": "changed"}
+    assert replicas(engine, f"{ref}b") == 0
+    assert engine.record(f"{ref}b")["spec"]["state"] == "absent"
+    assert engine.reconcile({ref: {"tier": "free"}}, prune=True, wait=True).writes == 0
+
+
+@pytest.mark.parametrize(
+    ("listed", "settings", "told"),
+    [
+        ({}, {}, "lists no project"),
+        ({"other": {"tier": "free"}}, {"only": frozenset({"other"})}, "prune with projects_only"),
+        ({"other": {"tier": "free"}}, {"prune_limit": 0}, "would stop 1 projects"),
+    ],
+)
+def test_prune_refuses_what_looks_like_an_accident(own_engine, ref, listed, settings, told):
+    own_engine.settle({ref: {"tier": "free"}})
+    with pytest.raises(SafetyStop, match=told):
+        own_engine.reconcile(listed, prune=True, **settings)
+    assert replicas(own_engine, ref) == 1
+
+
+def test_prune_of_a_project_whose_tier_has_gone_fails_that_project_only(own_engine, ref):
+    own_engine.settle({ref: {"tier": "free"}, f"{ref}b": {"tier": "free"}})
+    report = own_engine.reconcile({ref: {"tier": "other"}}, tiers={"other": FREE}, prune=True)
+    assert results(report)[f"{ref}b"] == "failed"
+    assert "no longer fits the tiers" in report.outcomes[-1].failure.reason
+
+
+def test_only_the_chosen_projects_are_worked_on(engine, ref):
+    projects = {f"{ref}{letter}": {"tier": "free"} for letter in "ab"}
+    report = engine.reconcile(projects, only=frozenset({f"{ref}a"}))
+    assert results(report) == {f"{ref}a": "changed"}
+    assert not engine.server.exists(f"/api/v1/namespaces/p-{ref}b")
+    with pytest.raises(InvalidSpec, match="projects_only"):
+        engine.reconcile(projects, only=frozenset({"unheard-of"}))
+
+
+def test_a_purge_destroys_the_stopped_project_and_its_record_last(engine, ref):
+    gone = f"{ref}a"
+    shared(engine, ref, "ab")
+    shared(engine, ref, "b", **{gone: {"tier": "shared", "state": "absent"}})
+    uid = engine.record(gone)["status"]["uid"]
+    kept = {id for id in engine.databases.bodies if uid not in id.name}
+    options = {"tiers": WITH_SHARED, "platform": clusters(ref), "purge": {gone: uid}}
+    with namespaces_that_go(engine):
+        report = engine.reconcile({}, **options)
+    assert results(report) == {gone: "changed"}
+    assert [step.id.kind for step in report.outcomes[0].steps] == [
+        "Database", "DatabaseRole", "DatabaseRole", "Namespace", "SupaloveProject",
+    ]  # fmt: skip
+    assert not engine.server.exists(f"/api/v1/namespaces/p-{gone}")
+    assert set(engine.databases.bodies) == kept
+    assert engine.reconcile({}, **options).changed is False
+
+
+def test_a_ref_used_again_after_a_purge_is_another_project(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    uid, secret = engine.record(ref)["status"]["uid"], engine.secret(ref)
+    engine.settle({ref: {"tier": "free", "state": "absent"}})
+    with namespaces_that_go(engine):
+        engine.reconcile({}, purge={ref: uid})
+    engine.settle({ref: {"tier": "free"}})
+    assert engine.record(ref)["status"]["uid"] != uid
+    assert engine.secret(ref) != secret
+
+
+def test_a_purge_wants_the_uid_and_a_project_that_is_not_wanted(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    uid = engine.record(ref)["status"]["uid"]
+    with pytest.raises(InvalidSpec, match="a project that is not wanted"):
+        engine.reconcile({ref: {"tier": "free"}}, purge={ref: uid})
+    with pytest.raises(InvalidSpec, match=f"the uid of the project, {uid}"):
+        engine.reconcile({}, purge={ref: "abcdefgh2345"})
+    report = engine.reconcile({}, purge={ref: uid})
+    assert report.outcomes[0].result is Result.FAILED
+    assert "only a project that has stopped is purged" in report.outcomes[0].failure.reason
+    assert engine.server.exists(f"/api/v1/namespaces/p-{ref}")
+
+
+def test_a_namespace_stuck_in_its_deletion_is_told_and_the_next_run_goes_on(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    uid = engine.record(ref)["status"]["uid"]
+    engine.settle({ref: {"tier": "free", "state": "absent"}})
+    stuck = engine.reconcile({}, purge={ref: uid}, timeout_seconds=3.0)
+    assert "is being deleted and still there" in stuck.outcomes[0].failure.reason
+    assert engine.record(ref)["status"]["uid"] == uid
+    refused = engine.reconcile({ref: {"tier": "free"}})
+    assert "it is being deleted" in refused.outcomes[0].failure.reason
+    with namespaces_that_go(engine):
+        assert engine.reconcile({}, purge={ref: uid}).succeeded
+
+
+def test_a_check_of_a_purge_destroys_nothing_and_names_all_of_it(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    uid = engine.record(ref)["status"]["uid"]
+    engine.settle({ref: {"tier": "free", "state": "absent"}})
+    report = engine.reconcile({}, purge={ref: uid}, check=True)
+    assert str(report.outcomes[0].steps[0].id) == f"Namespace/p-{ref}"
+    assert report.writes == 0
+
+
+def many(ref, **spec):
+    return {f"{ref}{letter}": {"tier": "free", **spec} for letter in "abcde"}
+
+
+def test_a_change_that_restarts_many_goes_to_the_canary_first_and_then_in_waves(engine, ref):
+    engine.settle(many(ref))
+    changed = many(ref, memory="512Mi")
+    changed[f"{ref}c"]["canary"] = True
+    with engine.ready_workloads(*changed):
+        report = engine.reconcile(changed, wave_size=2, wait=True)
+    assert set(results(report).values()) == {"changed"}
+    assert [line for line in engine.lines if line.startswith("wave ")] == [
+        "wave 1 of 3: 1 projects",
+        "wave 2 of 3: 2 projects",
+        "wave 3 of 3: 2 projects",
+    ]
+
+
+def test_a_change_that_fails_on_the_canary_is_held_back_and_the_next_run_resumes(engine, ref):
+    engine.settle(many(ref))
+    changed = many(ref, memory="512Mi")
+    report = engine.reconcile(changed, wave_size=2, wait=True, timeout_seconds=4.0)
+    assert results(report) == {f"{ref}a": "waiting", **{f"{ref}{letter}": "held" for letter in "bcde"}}
+    assert "held back" in report.outcomes[1].held
+    quota = engine.server.request("GET", f"/api/v1/namespaces/p-{ref}e/resourcequotas/project")
+    with engine.ready_workloads(*changed):
+        resumed = engine.reconcile(changed, wave_size=2, wait=True)
+    assert resumed.succeeded
+    after = engine.server.request("GET", f"/api/v1/namespaces/p-{ref}e/resourcequotas/project")
+    assert after["spec"] != quota["spec"]
+
+
+def test_new_projects_are_not_held_back_by_a_change_of_others(engine, ref):
+    engine.settle(many(ref))
+    report = engine.reconcile(
+        {**many(ref, memory="512Mi"), f"{ref}z": {"tier": "free"}}, wave_size=2, wait=True, timeout_seconds=4.0
+    )
+    assert results(report)[f"{ref}z"] == "waiting"
+    assert engine.server.exists(f"/api/v1/namespaces/p-{ref}z")
+
+
+def test_projects_that_the_nodes_cannot_run_are_refused_before_anything_is_changed(engine, ref):
+    tiers = {"huge": {**FREE, "cpu": 9999, "memory": "9Ti"}}
+    with pytest.raises(InvalidSpec, match="a pod that fits on no node"):
+        engine.reconcile({f"{ref}{letter}": {"tier": "huge"} for letter in "abcdef"}, tiers=tiers)
+    assert not engine.server.exists(f"/api/v1/namespaces/p-{ref}a")
+    assert engine.reconcile({f"{ref}a": {"tier": "huge"}}, tiers=tiers, check_capacity=False).writes > 0
