@@ -68,9 +68,12 @@ test-e2e: venv ## Faults, bad input and tenants' traffic on the lab's hosts
 test-long: venv ## What takes longer than CI should
 	@$(PYTEST) -m long tests/e2e
 
-.PHONY: format lint sanity build
+.PHONY: format reference lint sanity build
 format: venv ## Let ruff put Python in form
 	@ruff check --quiet --fix-only . ; ruff format .
+
+reference: venv ## Write what repeats the users' vocabulary: reference, schema, options
+	@.ci/reference
 
 lint: venv ## Linters, types, import contracts, documentation
 	@.ci/lint

@@ -30,18 +30,6 @@ options:
       - Existing file to which the module appends a line whenever it got further.
       - The action plugins of the collection set it and show the lines; there is no need to set it by hand.
     type: path
-  platform:
-    description:
-      - What all projects share.
-      - C(namespace) is the platform's own namespace, V(supalove-system) by default. Those of Kubernetes itself,
-        V(default) and all that begin with V(kube-), are refused.
-      - C(domain) is the DNS name below which projects get their host names.
-      - C(cluster_domain) is the cluster's own DNS name, V(cluster.local) by default.
-      - C(storage_class) is the class of tenants' volumes, V(supalove-retain) by default, and C(storage_provisioner) its
-        provisioner, V(rancher.io/local-path) by default.
-      - C(images) replaces the images C(postgresql) and C(pgbouncer), each with a tag or a digest.
-    type: dict
-    default: {}
 requirements:
   - kubernetes >= 31, < 37 (Python package)
 """

@@ -20,12 +20,8 @@ extends_documentation_fragment:
   - supalove.platform.attributes
   - supalove.platform.attributes.actiongroup_platform
   - supalove.platform.connection
-options:
-  tiers:
-    description:
-      - Mapping from a tier's name to its limits, as in M(supalove.platform.projects).
-    type: dict
-    required: true
+  - supalove.platform.vocabulary
+  - supalove.platform.vocabulary.tiers
 seealso:
   - module: supalove.platform.projects
 """

@@ -17,6 +17,7 @@ extends_documentation_fragment:
   - supalove.platform.attributes.read_only
   - supalove.platform.attributes.actiongroup_platform
   - supalove.platform.connection
+  - supalove.platform.vocabulary
 options:
   refs:
     description:

@@ -15,35 +15,63 @@ description:
   - Wrong input is reported completely, for all projects at once, before anything is changed.
   - A project's failure is its own. The others go on, and the task fails at its end with all outcomes in its result.
   - A run that was killed is finished by the next one. Two runs at once on one platform are refused.
-  - A project that is no longer listed is left as it is.
+  - A project that is no longer listed is left as it is, unless O(prune) says otherwise.
 author:
   - Supalove contributors (@supalove)
 extends_documentation_fragment:
   - supalove.platform.attributes
   - supalove.platform.attributes.actiongroup_platform
   - supalove.platform.connection
+  - supalove.platform.vocabulary
+  - supalove.platform.vocabulary.tiers
+  - supalove.platform.vocabulary.projects
 options:
-  projects:
+  directory:
     description:
-      - Mapping from a project's ref to its settings. A ref is a DNS label of at most 40 characters.
-      - C(tier) names one of O(tiers).
-      - C(cpu), C(memory), C(storage), C(connections) and C(clients) override what the tier says.
-    type: dict
-    required: true
-  tiers:
+      - Directory with one file for each project, which is kind to reviews. The file C(acme.yml) has the settings of the
+        project C(acme). May be used beside O(projects), for other projects.
+    type: path
+  projects_only:
     description:
-      - Mapping from a tier's name to its limits.
-      - C(cpu) is a number of cores or millicores, C(memory) and C(storage) are sizes with Mi, Gi or Ti.
-      - C(storage) is the size of the volume that is asked for, and the quota of the namespace. Whether a database can
-        outgrow it is up to the provisioner; that of K3s, C(rancher.io/local-path), gives a directory of the node's disk
-        and does not stop it. Temporary files of a session are limited to a tenth of it anywhere.
-      - C(connections) is the number of PostgreSQL sessions at once, by default one for every 16Mi of memory, at least
-        10 and at most 100. C(clients) is the number of connections to the pooler at once, 20 times as many by default.
-      - C(placement) is V(dedicated).
-      - C(runtime_class) names a RuntimeClass for the project's pods.
-      - C(priority) ranks the tier's pods on a full node, V(0) by default. It cannot be changed later.
+      - Refs of the projects to act on. The others are checked as input and otherwise left alone.
+    type: list
+    elements: str
+  prune:
+    description:
+      - Whether to stop projects that are no longer listed, as if they had C(state=absent). Nothing is destroyed.
+      - It is refused with O(projects_only), without any listed project, and above O(prune_limit).
+    type: bool
+    default: false
+  prune_limit:
+    description:
+      - How many projects O(prune) may stop in one run.
+    type: int
+    default: 5
+  purge:
+    description:
+      - Destroys what stopped projects have kept, and forgets them. Maps a project's ref to its uid, so that a successor
+        of the same ref is not met; M(supalove.platform.project_info) tells the uid.
+      - The database on a shared cluster is dropped. The volume of a PostgreSQL of its own stays, as its StorageClass
+        retains it.
+      - There is no way back.
     type: dict
-    required: true
+    default: {}
+  check_capacity:
+    description:
+      - Whether to refuse projects that ask for more CPU, memory or pods than the nodes of the data plane have.
+    type: bool
+    default: true
+  wave_size:
+    description:
+      - How many running projects may be restarted at once. A change that restarts more goes first to the canaries, then
+        on in waves of this size, each awaited whatever O(wait) says.
+    type: int
+    default: 25
+  wave_failures:
+    description:
+      - How many projects may fail in the waves before the rest is held back. The next run goes on where it stopped.
+    type: int
+    default: 0
   drift:
     description:
       - How much is read to find what others changed.
@@ -85,6 +113,8 @@ EXAMPLES = r"""
         memory: 256Mi
         storage: 1Gi
         connections: 20
+        overrides:
+          storage: 10Gi
     projects:
       acme:
         tier: free
@@ -98,11 +128,12 @@ counts:
   description: How many projects ended how.
   returned: always
   type: dict
-  sample: {changed: 2, failed: 0, unchanged: 998, waiting: 0}
+  sample: {changed: 2, failed: 0, held: 0, unchanged: 998, waiting: 0}
 outcomes:
   description:
     - What happened to each project that is not unchanged, failures first, at most 100.
-    - V(waiting) means that all is written but was not ready in time.
+    - V(waiting) means that all is written but was not ready in time, V(held) that the project was left as it is, because
+      the same change failed on others.
   returned: always
   type: list
   elements: dict

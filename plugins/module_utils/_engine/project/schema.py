@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""One JSON Schema of what users write, out of the vocabulary: for editors, and for the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from . import fields, vocabulary
+from .fields import Field, Schema
+from .model import IMAGES
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+REQUIRED_OF_CLUSTER = ("cpu", "memory", "storage")
+
+
+def inventory_schema() -> dict[str, object]:
+    """The schema of a file of inventory variables. A file of one project has that of `$defs/project`."""
+    of_name = {"propertyNames": vocabulary.NAME.schema}
+    return {
+        "$schema": DIALECT,
+        "title": "Inventory variables of supalove.platform",
+        "type": "object",
+        "properties": {
+            vocabulary.PLATFORM_VARIABLE: {"$ref": "#/$defs/platform"},
+            vocabulary.TIERS_VARIABLE: _mapping_to("tier", of_name),
+            vocabulary.PROJECTS_VARIABLE: _mapping_to("project", of_name),
+        },
+        "$defs": {
+            "platform": _platform(of_name),
+            "cluster": _object(vocabulary.SHARED_CLUSTER, required=REQUIRED_OF_CLUSTER),
+            "tier": _object(
+                vocabulary.TIER, required=("storage",), more={"overrides": _object(vocabulary.LIMITS, required=())}
+            ),
+            "project": _object(
+                vocabulary.PROJECT, required=("tier",), more={"tier": {**fields.TEXT, "description": TIER_ABOUT}}
+            ),
+        },
+    }
+
+
+TIER_ABOUT = f"Name of a tier out of {vocabulary.TIERS_VARIABLE}."
+OVERRIDES_ABOUT = "The most that a project of the tier may set itself, for each limit that it may set at all."
+IMAGES_ABOUT = "Images of the platform's own programs, each with a tag other than latest or a digest."
+CLUSTERS_ABOUT = "PostgreSQL clusters that projects of shared placement live on, by name."
+
+
+def _platform(of_name: Schema) -> dict[str, object]:
+    images = {name: fields.IMAGE.schema for name in IMAGES}
+    more = {
+        "images": {
+            "type": "object",
+            "description": IMAGES_ABOUT,
+            "properties": images,
+            "additionalProperties": False,
+        },
+        "shared_clusters": {"description": CLUSTERS_ABOUT, **_mapping_to("cluster", of_name)},
+    }
+    return _object(vocabulary.PLATFORM, required=(), more=more)
+
+
+def _mapping_to(definition: str, more: Schema) -> dict[str, object]:
+    return {"type": "object", **more, "additionalProperties": {"$ref": f"#/$defs/{definition}"}}
+
+
+def _object(
+    known: Iterable[Field], *, required: tuple[str, ...], more: Mapping[str, Schema] | None = None
+) -> dict[str, object]:
+    properties: dict[str, object] = {**(more or {})}
+    properties |= {one.name: {**one.kind.schema, "description": one.about} for one in known}
+    described: dict[str, object] = {"type": "object", "properties": properties, "additionalProperties": False}
+    return {**described, **({"required": list(required)} if required else {})}
