@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..databases import ADMIN, ADMIN_KEY
 from ..objects import Body, Desired, GeneratedLogin
 from ..project.model import Platform, SharedCluster
 from ..project.names import (
@@ -19,7 +20,7 @@ from ..project.names import (
     cluster_namespace_of,
 )
 from ..project.quantities import MIB, format_bytes, format_cpu
-from .cluster_sql import ADMIN, ADMIN_CONNECTIONS, ADMIN_KEY, DATABASES, LOGINS, cluster_bootstrap_sql, reaper_sql
+from .cluster_sql import ADMIN_CONNECTIONS, DATABASES, LOGINS, cluster_bootstrap_sql, reaper_sql
 from .context import CONTAINER_SECURITY, Context, digest_of, guaranteed, pod_template
 from .files import Value, write_pg_hba, write_postgresql_conf
 from .platform import SHARED_PRIORITY_CLASS
@@ -44,8 +45,8 @@ REAPER_MEMORY = 32 * MIB
 SERVICE_ACCOUNT = "cluster"
 
 WORKERS = 6
-# What a process maps besides the cache: program and libraries, and for each session its share in the tables of locks and
-# statistics. Measured with 51 sessions: 88 MiB in all.
+# What a process maps besides the cache: program and libraries, and for each session its share in the tables of locks
+# and statistics. Measured with 51 sessions: 88 MiB in all.
 PROCESS_BASE = 128 * MIB
 PROCESS_SHARE_OF_SESSION = MIB // 4
 

@@ -7,19 +7,12 @@ engine does that from outside, as ADMIN, who is no superuser and reads no tenant
 
 from __future__ import annotations
 
+from ..databases import ADMIN, ADMIN_KEY, ADMIN_SCHEMA, TEMPLATE, TENANT
 from ..project.names import UID_PATTERN
 from .bootstrap import FOREIGN_DATABASES, login_role, unless_exists
 from .files import identifier, literal
 
-# The platform's login. It makes roles and databases and ends sessions.
-ADMIN = "supalove"
-ADMIN_KEY = "admin"
 ADMIN_CONNECTIONS = 8
-# Its code in the database postgres.
-ADMIN_SCHEMA = "supalove"
-# The group of all projects' logins, by which they may use and fill the schema public.
-TENANT = "supalove_tenant"
-TEMPLATE = "supalove_template"
 DATABASES = f"^p_{UID_PATTERN}$"
 LOGINS = f"^p_{UID_PATTERN}_[a-z]+$"
 
@@ -97,8 +90,8 @@ def _template() -> tuple[str, ...]:
         "REVOKE ALL ON SCHEMA public FROM PUBLIC;",
         f"GRANT USAGE, CREATE ON SCHEMA public TO {identifier(TENANT)};",
         "SELECT pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', oid::pg_catalog.regprocedure)",
-        f"  FROM pg_catalog.pg_proc WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace"
-        f" AND (proname IN ({names}) OR {patterns})",
+        "  FROM pg_catalog.pg_proc WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace",
+        f"  AND (proname IN ({names}) OR {patterns})",
         "\\gexec",
         "\\connect postgres",
         f"ALTER DATABASE {template} WITH ALLOW_CONNECTIONS false;",
@@ -126,10 +119,10 @@ def _own_code() -> tuple[str, ...]:
 
 def _digests(schema: str) -> tuple[str, ...]:
     """By which a verifier can be known again without being read."""
-    digest = "encode(sha256(convert_to(rolpassword, 'UTF8')), 'hex')"
+    digest = "left(encode(sha256(convert_to(rolpassword, 'UTF8')), 'hex'), 32)"
     return (
-        f"CREATE VIEW {schema}.digests AS SELECT oid, left({digest}, 32) AS digest"  # noqa: S608 (every part is quoted or ours)
-        f" FROM pg_catalog.pg_authid WHERE rolname ~ {literal(LOGINS)};",
+        f"CREATE VIEW {schema}.digests AS",
+        f"SELECT oid, {digest} AS digest FROM pg_catalog.pg_authid WHERE rolname ~ {literal(LOGINS)};",  # noqa: S608 (every part is quoted or ours)
     )
 
 
@@ -187,7 +180,8 @@ def reaper_sql(*, max_transaction_seconds: int) -> str:
             "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity",
             f"WHERE {tenants} AND (",
             f"  clock_timestamp() - xact_start > interval '{max_transaction_seconds} seconds'",
-            f"  OR (state LIKE 'idle in transaction%' AND clock_timestamp() - state_change > interval '{idle} seconds')",
+            "  OR (state LIKE 'idle in transaction%'",
+            f"    AND clock_timestamp() - state_change > interval '{idle} seconds')",
             "  OR pid IN (SELECT pid FROM pg_catalog.pg_locks WHERE locktype = 'advisory'",
             f"    GROUP BY pid HAVING count(*) > {ADVISORY_LOCKS}))",
             f"\\watch interval={REAPER_SECONDS}",
