@@ -14,9 +14,9 @@ from ansible.module_utils.common.yaml import yaml_load
 
 from ._engine.access import Access
 from ._engine.backends.kubernetes.client import Client, connect
+from ._engine.backends.postgresql.clusters import through_api_server
 from ._engine.errors import EngineError, InvalidSpec, MissingLibrary, Problem, code_of
 from ._engine.progress import Lines, Progress, Silent
-from ._engine.project.model import Platform
 from ._engine.settings import Drift, Settings
 from ._engine.steps import Outcome, Plan, Report, Result, Step
 
@@ -69,6 +69,7 @@ def platform_spec() -> Spec:
         **connection_spec(),
         "tiers": {"type": "dict", "required": True},
         "platform": {"type": "dict", "default": {}},
+        "wait": {"type": "bool", "default": Settings().wait},
     }
 
 
@@ -135,12 +136,13 @@ def settings_from(module: AnsibleModule) -> Settings:
 
 
 @contextlib.contextmanager
-def access_of(client: Client | None, platform: Platform) -> t.Iterator[Access | None]:
+def access_of(client: Client | None) -> t.Iterator[Access | None]:
     """The ways into the platform; None where there is no cluster yet."""
     if client is None:
         yield None
         return
-    raise NotImplementedError(platform)
+    with through_api_server(client) as databases:
+        yield Access(client=client, databases=databases)
 
 
 def progress_for(module: AnsibleModule) -> Progress:

@@ -10,7 +10,7 @@ module: platform
 short_description: Prepare a cluster for projects
 description:
   - Brings into place what all projects share, which is the platform's namespace, the definition of the SupaloveProject
-    records, the StorageClass of tenants' volumes and a PriorityClass for each tier.
+    records, the StorageClass of tenants' volumes, a PriorityClass for each tier, and the shared PostgreSQL clusters.
   - Has to run before M(supalove.platform.projects).
   - An object of one of these names that does not carry the label C(supalove.cloud/platform) with the namespace's name
     is somebody else's. Then nothing is changed, and the task fails.
@@ -22,6 +22,12 @@ extends_documentation_fragment:
   - supalove.platform.connection
   - supalove.platform.vocabulary
   - supalove.platform.vocabulary.tiers
+options:
+  wait:
+    description:
+      - Whether to wait until shared clusters answer.
+    type: bool
+    default: true
 seealso:
   - module: supalove.platform.projects
 """

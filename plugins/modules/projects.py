@@ -132,8 +132,8 @@ counts:
 outcomes:
   description:
     - What happened to each project that is not unchanged, failures first, at most 100.
-    - V(waiting) means that all is written but was not ready in time, V(held) that the project was left as it is, because
-      the same change failed on others.
+    - V(waiting) means that all is written but was not ready in time.
+    - V(held) means that the project was left as it is, because the same change failed on others.
   returned: always
   type: list
   elements: dict
@@ -196,7 +196,7 @@ def _work(module: AnsibleModule) -> Work:
     inventory = parse(projects=projects, tiers=params["tiers"], platform=params["platform"])
 
     def work(client: Client | None, settings: Settings, progress: Progress) -> dict[str, t.Any]:
-        with access_of(client, inventory.platform) as access:
+        with access_of(client) as access:
             report = reconcile(access, inventory, settings=settings, progress=progress)
         return result_of(report, show_diff=module._diff)
 

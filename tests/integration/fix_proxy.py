@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A TCP proxy in front of the API server that can cut its connections and refuse new ones."""
+"""A TCP proxy in front of a server that can cut its connections and refuse new ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
@@ -17,10 +17,10 @@ from fix_engine import Engine
 
 
 class Proxy:
-    """Passes bytes between its own port and the target's."""
+    """Passes bytes between its own port and the connections that `connect` makes."""
 
-    def __init__(self, port: int) -> None:
-        self._target = port
+    def __init__(self, connect: Callable[[], socket.socket]) -> None:
+        self._connect = connect
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
@@ -61,7 +61,11 @@ class Proxy:
             if not self._is_up:
                 client.close()
                 continue
-            server = socket.create_connection(("127.0.0.1", self._target))
+            try:
+                server = self._connect()
+            except OSError:
+                client.close()
+                continue
             self._open += [client, server]
             for source, sink in ((client, server), (server, client)):
                 thread = threading.Thread(target=_pass_on, args=(source, sink), name="proxy")
@@ -82,7 +86,8 @@ def _pass_on(source: socket.socket, sink: socket.socket) -> None:
 @pytest.fixture
 def proxied(engine: Engine, api_server: ApiServer, tmp_path) -> Iterator[tuple[Engine, Proxy]]:
     """The engine behind a proxy; the test itself talks to the server directly."""
-    proxy = Proxy(urlsplit(api_server.url).port or 0)
+    port = urlsplit(api_server.url).port
+    proxy = Proxy(lambda: socket.create_connection(("127.0.0.1", port)))
     config = yaml.safe_load(api_server.kubeconfig.read_text())
     config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{proxy.port}"
     path = tmp_path / "kubeconfig"

@@ -10,6 +10,7 @@ import dataclasses
 import threading
 from collections.abc import Iterable, Mapping
 
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.postgresql.plan import wanted_spec
 from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Deadline
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import BackendError, Unreachable
 from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Body, ObjectId
@@ -31,17 +32,17 @@ class MemoryDatabases:
         deadline.require("the stand-in")
         return {name: self._cluster(name) for name in clusters}
 
-    def apply(self, step: Step, *, before: Live | None, deadline: Deadline) -> Applied:
+    def apply(self, step: Step, *, deadline: Deadline) -> Applied:
         deadline.require(str(step.id))
         with self._lock:
             if step.id.namespace in self.down:
                 raise self._error(step.id.namespace)
             self.writes += 1
             had = self.bodies.pop(step.id, None)
-            assert had == (before.body if before else None), "the engine applies what it has not seen"
-            if step.action is not Action.DELETE:
-                self.bodies[step.id] = step.desired.body
-            return Applied(changed=had != self.bodies.get(step.id), live=_live(step.id, step.desired.body))
+            if step.action is Action.DELETE:
+                return Applied(changed=had is not None, live=_live(step.id, step.desired.body))
+            self.bodies[step.id] = {**step.desired.body, "spec": wanted_spec(step.desired)}
+            return Applied(changed=had != self.bodies[step.id], live=_live(step.id, self.bodies[step.id]))
 
     def _cluster(self, name: str) -> Observed | BackendError:
         with self._lock:

@@ -31,12 +31,27 @@ def _nodes(found: cluster.Cluster) -> list[tuple[str, ...]]:
 
 
 def _projects(found: cluster.Cluster) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("project", "tier", "phase", "endpoint")]
+    rows: list[tuple[str, ...]] = [("project", "tier", "placement", "phase", "a row through the pooler", "endpoint")]
     for record in found.objects("supaloveprojects", "-A"):
-        status = record.get("status", {})
+        name, status = record["metadata"]["name"], record.get("status", {})
         endpoint = "{user}@{host}:{port}/{database}".format_map(status["endpoints"]) if "endpoints" in status else ""
-        rows.append((record["metadata"]["name"], record["spec"]["tier"], status.get("phase", ""), endpoint))
+        row = _row(found, name) if status.get("phase") == "Ready" else ""
+        rows.append((name, record["spec"]["tier"], status.get("placement", ""), status.get("phase", ""), row, endpoint))
     return rows
+
+
+ROW = """
+CREATE TABLE IF NOT EXISTS demo (id int PRIMARY KEY, text text);
+INSERT INTO demo VALUES (1, :'text') ON CONFLICT (id) DO UPDATE SET text = excluded.text;
+SELECT text FROM demo;
+"""
+
+
+def _row(found: cluster.Cluster, project: str) -> str:
+    """What a client in the project's namespace reads of the row that it has just written."""
+    found.start_client(f"p-{project}")
+    asked = found.psql(f"p-{project}", f"\\set text 'hello from {project}'\n{ROW}")
+    return asked.stdout.strip() or asked.stderr.strip()
 
 
 CONNECT = """\

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ def requirements(path: str) -> dict[str, str]:
     """Package name to its line, without comments and references to other files."""
     lines = (line.split("#")[0].strip() for line in (REPOSITORY / path).read_text().splitlines())
     wanted = [line for line in lines if line and not line.startswith("-")]
-    return {line.split("=")[0].split(">")[0].lower(): line for line in wanted}
+    return {re.split(r"[\[=>]", line)[0].lower(): line for line in wanted}
 
 
 def test_the_action_group_lists_the_modules_that_talk_to_a_platform() -> None:

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from .backends.kubernetes.client import Client
 from .deadline import Deadline
-from .errors import BackendError
-from .observed import Applied, Live, Observed
+from .errors import EngineError
+from .observed import Applied, Observed
 from .steps import Step
 
 
@@ -25,10 +25,10 @@ class Databases(Protocol):
     def writes(self) -> int:
         """Statements sent that write."""
 
-    def observe(self, clusters: Iterable[str], *, deadline: Deadline) -> Mapping[str, Observed | BackendError]:
+    def observe(self, clusters: Iterable[str], *, deadline: Deadline) -> Mapping[str, Observed | EngineError]:
         """What is on each cluster, read in one query each; the error of one that cannot be read."""
 
-    def apply(self, step: Step, *, before: Live | None, deadline: Deadline) -> Applied:
+    def apply(self, step: Step, *, deadline: Deadline) -> Applied:
         """Do one step; steps on one cluster take turns. Raises BackendError, DeadlineExceeded."""
 
 

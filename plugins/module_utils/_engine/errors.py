@@ -73,11 +73,11 @@ def code_of(status: int | str | None) -> str:
 
 
 class Unreachable(BackendError):
-    """No answer from the server: connection, TLS or time."""
+    """No answer from the server: connection, TLS or time; or it is just starting or stopping."""
 
 
 class Denied(BackendError):
-    """The server does not accept our identity or its rights (401, 403)."""
+    """The server does not accept our identity or its rights (401, 403, insufficient privilege)."""
 
 
 class NotFound(BackendError):
@@ -97,9 +97,11 @@ class Expired(BackendError):
 
 
 class Throttled(BackendError):
-    """The server asks for patience (429, 503). `retry_after` in seconds, if it said so."""
+    """The server asks for patience (429, 503, too many connections). `retry_after` in seconds, if it said so."""
 
-    def __init__(self, *, subject: str, verb: str, reason: str, status: int, retry_after: float | None) -> None:
+    def __init__(
+        self, *, subject: str, verb: str, reason: str, status: int | str, retry_after: float | None = None
+    ) -> None:
         super().__init__(subject=subject, verb=verb, reason=reason, status=status)
         self.retry_after = retry_after
 

@@ -97,7 +97,7 @@ def _steps(run: Run, lane: Lane) -> tuple[Step, ...]:
     sight = lane.sight
     secret = lane.stamps.get(credentials_of(sight.project.ref))
     desired = render(sight.project, run.platform, sight.placement, lane.uid, secret.uid if secret else "")
-    return plan_all(desired, sight.observed, sight.certified).steps
+    return plan_all(desired, sight.observed).steps
 
 
 class _LaneFailed(Exception):
@@ -121,7 +121,7 @@ def _apply_step(run: Run, lane: Lane, step: Step, before: Live | None, lease: Le
 def _apply(run: Run, step: Step, before: Live | None, deadline: Deadline) -> Applied:
     if step.id.kind in KINDS:
         return apply(run.client, step, before=before, deadline=deadline)
-    return run.access.databases.apply(step, before=before, deadline=deadline)
+    return run.access.databases.apply(step, deadline=deadline)
 
 
 def _failure(step: str, id: ObjectId, error: EngineError) -> Failure:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ Body = dict[str, Any]
 FINGERPRINT_BYTES = 16
 # Longer values are not shown in a sentence.
 SHOWN_LENGTH = 60
+# So many differences make a sentence; the others are counted.
+SHOWN_DIFFERENCES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -142,6 +144,13 @@ def is_within(path: str, roots: Iterable[str]) -> bool:
 def differences(live: object, desired: object, exact: Exact = NOWHERE) -> Iterator[Difference]:
     """Every place where `live` is not as desired, after `comparable` has taken from it what does not count."""
     return _differences(comparable(live, desired, exact), desired, "")
+
+
+def sentence(found: Sequence[Difference]) -> str:
+    """The first differences in words, and how many more there are."""
+    shown = ", ".join(str(one) for one in found[:SHOWN_DIFFERENCES])
+    more = len(found) - SHOWN_DIFFERENCES
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def comparable(live: object, desired: object, exact: Exact = NOWHERE, path: str = "") -> object:

@@ -4,90 +4,145 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from .backends.kubernetes import records
 from .backends.kubernetes.apply import apply
 from .backends.kubernetes.client import Client
-from .backends.kubernetes.kinds import PLATFORM_KINDS
+from .backends.kubernetes.kinds import PLATFORM_KINDS, PROJECT_KINDS
 from .backends.kubernetes.observe import observe, read_object
 from .backends.kubernetes.plan import plan_objects
-from .backends.kubernetes.readiness import State
+from .backends.kubernetes.readiness import WAITED_KINDS, State, readiness_of
 from .backends.kubernetes.wait import await_ready
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, NotFound
 from .objects import Desired, ObjectId
-from .observed import NOTHING, Observed
+from .observed import NOTHING, Live, Observed
 from .parallel import in_parallel
 from .progress import Progress
 from .project.model import Inventory, Platform
 from .project.names import PLATFORM_LABEL
+from .render.cluster import cluster_credentials_of, render_cluster
 from .render.platform import render_platform
 from .settings import Settings
 from .steps import Action, Failure, Outcome, Plan, Report, Result, Step
 
 POLL_SECONDS = 0.2
+DEFINITION = "CustomResourceDefinition"
 
 
 def prepare(client: Client | None, inventory: Inventory, *, settings: Settings, progress: Progress) -> Report:
     """Bring the platform's objects into place; the report has one outcome. `client` is None where no cluster is yet.
 
+    1. What pods need comes first, the passwords of shared clusters among it: pods say whose they are.
+    2. Then the pods of shared clusters, for which it waits, for those of an earlier run, too.
+
     Repeating any of it is harmless, so it needs no lease, whose namespace it is that makes.
     """
     deadline = Deadline(limit_seconds=settings.timeout_seconds)
     platform = inventory.platform
-    wanted = render_platform(inventory)
-    observed = NOTHING if client is None else _look(client, wanted, platform, settings, deadline)
-    plan = plan_objects(wanted, observed)
+    observed = NOTHING if client is None else _look(client, inventory, settings, deadline)
+    plan = plan_objects(_wanted(inventory, observed), observed)
     refusal = next((Failure(step="plan", object=str(step.id), reason=step.reason) for step in plan.refusals), None)
     if client is None or settings.check or refusal is not None:
         steps = () if refusal else plan.steps
         return _report(platform, client, steps=steps, failure=refusal)
     progress.note(f"preparing the platform: {len(plan.steps)} changes")
-    done, failure = _apply(client, plan, observed, deadline)
-    if failure is None and any(step.id.kind == "CustomResourceDefinition" for step in plan.steps):
-        failure = _await_definition(client, platform, plan, deadline)
-    return _report(platform, client, steps=done, failure=failure)
+    work = _Work(client=client, observed=observed, deadline=deadline)
+    work.do(step for step in plan.steps if step.id.kind not in WAITED_KINDS)
+    if work.failure is None and any(step.id.kind == DEFINITION for step in plan.steps):
+        work.failure = _await_definition(client, platform, plan, deadline)
+    wanted = _wanted(inventory, work.observed)
+    work.do(step for step in plan_objects(wanted, work.observed).steps if step.id.kind in WAITED_KINDS)
+    if work.failure is None and settings.wait:
+        work.failure = _await_clusters(work, wanted, platform, progress)
+    return _report(platform, client, steps=tuple(work.done), failure=work.failure)
 
 
-def _look(
-    client: Client, wanted: tuple[Desired, ...], platform: Platform, settings: Settings, deadline: Deadline
-) -> Observed:
+def _wanted(inventory: Inventory, observed: Observed) -> tuple[Desired, ...]:
+    platform = inventory.platform
+    secrets = {one.name: observed.find(cluster_credentials_of(one)) for one in platform.shared_clusters}
+    clusters = (
+        render_cluster(one, platform, secret.uid if (secret := secrets[one.name]) else "")
+        for one in platform.shared_clusters
+    )
+    return (*render_platform(inventory), *(desired for cluster in clusters for desired in cluster))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Work:
+    """What was found, what has been done to it, and the failure that ended it."""
+
+    client: Client
+    observed: Observed
+    deadline: Deadline
+    done: list[Step] = field(default_factory=list)
+    failure: Failure | None = None
+
+    def do(self, steps: Iterable[Step]) -> None:
+        """Step after step, until one fails."""
+        for step in steps:
+            if self.failure is None:
+                self.failure = self._do(step)
+
+    def _do(self, step: Step) -> Failure | None:
+        try:
+            applied = apply(self.client, step, before=self.observed.find(step.id), deadline=self.deadline)
+        except BackendError as error:
+            return Failure(step=step.action, object=str(step.id), reason=error.reason, status=error.status)
+        except DeadlineExceeded as error:
+            return Failure(step=step.action, object=str(step.id), reason=str(error))
+        self.observed = self.observed.with_bodies([(step.id, applied.live)])
+        if applied.changed:
+            self.done.append(step)
+        return None
+
+
+def _await_clusters(work: _Work, wanted: tuple[Desired, ...], platform: Platform, progress: Progress) -> Failure | None:
+    ids = [one.id for one in wanted if one.id.kind in WAITED_KINDS and not _is_ready(work.observed.find(one.id))]
+    if not ids:
+        return None
+    progress.note(f"waiting for {len(ids)} shared clusters to get ready")
+    answers = await_ready(
+        work.client,
+        ids,
+        deadline=work.deadline,
+        progress=lambda done, total: progress.count("shared clusters ready", done, total),
+        selector=f"{PLATFORM_LABEL}={platform.namespace}",
+    )
+    laggards = [(id, answer) for id, answer in answers.items() if answer.state is not State.READY]
+    return next((Failure(step="wait", object=str(id), reason=answer.reason) for id, answer in laggards), None)
+
+
+def _is_ready(live: Live | None) -> bool:
+    return live is not None and live.body is not None and readiness_of(live.body).state is State.READY
+
+
+def _look(client: Client, inventory: Inventory, settings: Settings, deadline: Deadline) -> Observed:
     """Whole objects, as there are but a few and no record certifies them.
 
     What seems to be missing is looked for by name: it may be there and somebody else's.
     """
+    kinds = PLATFORM_KINDS.keys() | (PROJECT_KINDS.keys() if inventory.platform.shared_clusters else set())
     observed = observe(
         client,
-        PLATFORM_KINDS,
-        selector=f"{PLATFORM_LABEL}={platform.namespace}",
+        sorted(kinds),
+        selector=f"{PLATFORM_LABEL}={inventory.platform.namespace}",
         full=True,
         workers=settings.workers,
         deadline=deadline,
     )
-    missing = [step.id for step in plan_objects(wanted, observed).steps if step.action is Action.CREATE]
+    missing = [
+        step.id for step in plan_objects(_wanted(inventory, observed), observed).steps if step.action is Action.CREATE
+    ]
     found = in_parallel(lambda id: read_object(client, id, deadline=deadline), missing, workers=settings.workers)
     return observed.and_also(Observed(objects={live.id: live for live in found if live is not None}))
 
 
-def _apply(
-    client: Client, plan: Plan, observed: Observed, deadline: Deadline
-) -> tuple[tuple[Step, ...], Failure | None]:
-    done: list[Step] = []
-    for step in plan.steps:
-        try:
-            applied = apply(client, step, before=observed.find(step.id), deadline=deadline)
-        except BackendError as error:
-            return tuple(done), Failure(step=step.action, object=str(step.id), reason=error.reason, status=error.status)
-        except DeadlineExceeded as error:
-            return tuple(done), Failure(step=step.action, object=str(step.id), reason=str(error))
-        if applied.changed:
-            done.append(step)
-    return tuple(done), None
-
-
 def _await_definition(client: Client, platform: Platform, plan: Plan, deadline: Deadline) -> Failure | None:
     """Established, and then really served: between the two the API server may answer 404 for a moment."""
-    ids = [step.id for step in plan.steps if step.id.kind == "CustomResourceDefinition"]
+    ids = [step.id for step in plan.steps if step.id.kind == DEFINITION]
     answers = await_ready(
         client,
         ids,

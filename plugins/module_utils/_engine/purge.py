@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from .backends.kubernetes.delete import await_gone, delete
 from .backends.kubernetes.lease import Lease
 from .backends.kubernetes.records import STOPPED, Record
+from .databases import DATABASE_KIND, ROLE_KIND
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, EngineError, SafetyStop
 from .objects import Desired, ObjectId
 from .project.names import Ref, names_of, namespace_of
 from .project.placement import Placement
-from .render.shared import DATABASE_KIND, POSTGRESQL_API, ROLE_KIND
+from .render.shared import POSTGRESQL_API
 from .sight import Run, read_known
 from .steps import Action, Failure, Outcome, Result, Step
 
@@ -93,10 +94,7 @@ def _purge_one(run: Run, purge: Purge, lease: Lease) -> Outcome:
 
 def _do(run: Run, purge: Purge, step: Step, deadline: Deadline) -> bool:
     if step.id in purge.databases:
-        observed = run.access.databases.observe([step.id.namespace], deadline=deadline)[step.id.namespace]
-        if isinstance(observed, BackendError):
-            raise observed
-        return run.access.databases.apply(step, before=observed.find(step.id), deadline=deadline).changed
+        return run.access.databases.apply(step, deadline=deadline).changed
     changed = delete(run.client, step.id, uid_label=purge.uid, deadline=deadline)
     if step.id == purge.namespace:
         await_gone(run.client, step.id, deadline=deadline, progress=_told(run, step.id))

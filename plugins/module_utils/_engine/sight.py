@@ -15,7 +15,7 @@ from .backends.kubernetes.plan import doubtful, plan_object, plan_objects
 from .backends.kubernetes.records import READY, STOPPED, WAITING, Record
 from .backends.postgresql.plan import plan_databases
 from .deadline import Deadline
-from .errors import BackendError, NotFound, SafetyStop
+from .errors import BackendError, EngineError, NotFound, SafetyStop
 from .objects import Desired, ObjectId
 from .observed import NOTHING, Observed, Stamp, Stamps
 from .progress import Progress
@@ -114,7 +114,7 @@ class View:
     known: Mapping[Ref, Record]
     observed: Observed
     places: Mapping[Ref, Placement]
-    unreadable: Mapping[str, BackendError]
+    unreadable: Mapping[str, EngineError]
 
 
 def look(
@@ -166,7 +166,7 @@ def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record]) 
     )
     used = {places[project.ref].cluster for project in projects if not _is_unborn(project, known)}
     answers = run.access.databases.observe(sorted(name for name in used if name is not None), deadline=run.deadline)
-    unreadable = {name: answer for name, answer in answers.items() if isinstance(answer, BackendError)}
+    unreadable = {name: answer for name, answer in answers.items() if isinstance(answer, EngineError)}
     for answer in answers.values():
         if isinstance(answer, Observed):
             observed = observed.and_also(answer)
@@ -214,8 +214,7 @@ def _sight(view: View, project: Project, platform: Platform) -> Sight:
     record_wanted = render_record(project, platform)
     secret = view.observed.find(credentials_of(project.ref))
     desired = render(project, platform, placement, uid, secret.uid if secret else "")
-    certified = record.status.stamps if record and record.status else {}
-    plan = Plan() if record is None and project.is_stopped else _plan(record_wanted, record, desired, view, certified)
+    plan = Plan() if record is None and project.is_stopped else _plan(record_wanted, record, desired, view)
     return Sight(
         project=project,
         placement=placement,
@@ -229,18 +228,16 @@ def _sight(view: View, project: Project, platform: Platform) -> Sight:
     )
 
 
-def _plan(
-    record_wanted: Desired, record: Record | None, desired: tuple[Desired, ...], view: View, certified: Stamps
-) -> Plan:
+def _plan(record_wanted: Desired, record: Record | None, desired: tuple[Desired, ...], view: View) -> Plan:
     step = plan_object(record_wanted, record.live if record else None)
-    rest = plan_all(desired, view.observed, certified)
+    rest = plan_all(desired, view.observed)
     return Plan(steps=((step,) if step else ()) + rest.steps, unchanged=rest.unchanged + (0 if step else 1))
 
 
-def plan_all(desired: tuple[Desired, ...], observed: Observed, certified: Stamps) -> Plan:
+def plan_all(desired: tuple[Desired, ...], observed: Observed) -> Plan:
     """The steps of every backend in the order of `desired`."""
     here = plan_objects(_of_kubernetes(desired), observed)
-    there = plan_databases((one for one in desired if one.id.kind not in KINDS), observed, certified)
+    there = plan_databases((one for one in desired if one.id.kind not in KINDS), observed)
     order = {one.id: number for number, one in enumerate(desired)}
     steps = sorted((*here.steps, *there.steps), key=lambda step: order[step.id])
     return Plan(steps=tuple(steps), unchanged=here.unchanged + there.unchanged)
@@ -250,13 +247,19 @@ def _of_kubernetes(desired: Iterable[Desired]) -> tuple[Desired, ...]:
     return tuple(one for one in desired if one.id.kind in KINDS)
 
 
-def _refusal(record: Record | None, plan: Plan, unreadable: BackendError | None) -> Failure | None:
+def _unread(error: EngineError) -> Failure:
+    if isinstance(error, BackendError):
+        return Failure(step="observe", object=error.subject, reason=error.reason, status=error.status)
+    return Failure(step="observe", object="shared clusters", reason=str(error))
+
+
+def _refusal(record: Record | None, plan: Plan, unreadable: EngineError | None) -> Failure | None:
     """Why the project must be left as it is: its record is the other door's, its cluster is away, a step says so."""
     if record is not None and record.managed_by not in ("", MANAGERS[0]):
         reason = f"its record is managed by {record.managed_by}; change it there, or remove it from the inventory"
         return Failure(step="plan", object=str(record.live.id), reason=reason)
     if unreadable is not None:
-        return Failure(step="observe", object=unreadable.subject, reason=unreadable.reason, status=unreadable.status)
+        return _unread(unreadable)
     for step in plan.refusals:
         return Failure(step="plan", object=str(step.id), reason=step.reason)
     return None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import IMAGES
-from ansible_collections.supalove.platform.plugins.module_utils._engine.render import Context, database, pooler
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render import Context, pooler, postgresql
 from builders import one
 
 ROOT = Path(__file__).parents[3] / "images"
@@ -22,7 +22,7 @@ def test_the_default_image_is_the_one_that_its_recipe_makes(name):
     assert IMAGES[name] == f"{recipe(name)['name']}:{recipe(name)['tag']}"
 
 
-@pytest.mark.parametrize(("name", "user"), [("postgresql", database.USER), ("pgbouncer", pooler.USER)])
+@pytest.mark.parametrize(("name", "user"), [("postgresql", postgresql.USER), ("pgbouncer", pooler.USER)])
 def test_pods_run_as_the_user_of_their_image(name, user):
     (account,) = recipe(name)["users"].values()
     assert recipe(name)["config"]["user"] == f"{user}:{user}"
@@ -31,7 +31,7 @@ def test_pods_run_as_the_user_of_their_image(name, user):
 
 def test_the_entrypoint_of_the_database_reads_what_is_mounted_and_waits_as_long_as_the_probe():
     text = (ROOT / "postgresql/root/usr/local/bin/supalove-postgresql").read_text()
-    assert f'config="${{SUPALOVE_CONFIG:-{database.CONFIG_DIRECTORY}}}"' in text
+    assert f'config="${{SUPALOVE_CONFIG:-{postgresql.CONFIG_DIRECTORY}}}"' in text
     assert f"\nstart_seconds={Context.START_SECONDS}\n" in text
     assert set(re.search(r"for file in (.*); do", text).group(1).split()) == set(one("ConfigMap", "postgresql")["data"])
 

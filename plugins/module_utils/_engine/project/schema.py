@@ -45,7 +45,7 @@ CLUSTERS_ABOUT = "PostgreSQL clusters that projects of shared placement live on,
 
 
 def _platform(of_name: Schema) -> dict[str, object]:
-    images = {name: fields.IMAGE.schema for name in IMAGES}
+    images = dict.fromkeys(IMAGES, fields.IMAGE.schema)
     more = {
         "images": {
             "type": "object",

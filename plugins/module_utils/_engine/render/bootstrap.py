@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from ..project.names import Names
 from .files import identifier, literal
+from .postgresql import CREDENTIALS_DIRECTORY
 
-CREDENTIALS_DIRECTORY = "/etc/supalove/credentials"
 # Databases that every cluster has. No tenant has business in them.
 FOREIGN_DATABASES = ("postgres", "template1")
+TENANT_RIGHTS = "LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 
 
 def bootstrap_sql(names: Names, *, connections: int, probe_connections: int) -> str:
@@ -25,9 +26,9 @@ def bootstrap_sql(names: Names, *, connections: int, probe_connections: int) -> 
     owner, probe, database = (identifier(name) for name in (names.owner, names.probe, names.database))
     return "\n".join(
         (
-            *_role(names.owner, key="owner", connections=connections),
-            *_role(names.probe, key="probe", connections=probe_connections),
-            *_unless_exists(f"CREATE DATABASE {database}", f"pg_database WHERE datname = {literal(names.database)}"),
+            *login_role(names.owner, key="owner", connections=connections),
+            *login_role(names.probe, key="probe", connections=probe_connections),
+            *unless_exists(f"CREATE DATABASE {database}", f"pg_database WHERE datname = {literal(names.database)}"),
             *(
                 f"REVOKE ALL ON DATABASE {identifier(name)} FROM PUBLIC;"
                 for name in (names.database, *FOREIGN_DATABASES)
@@ -36,7 +37,7 @@ def bootstrap_sql(names: Names, *, connections: int, probe_connections: int) -> 
             f"GRANT CONNECT ON DATABASE {database} TO {probe};",
             f"\\connect {database}",
             # A tenant may have dropped or replaced it; then it is already the tenant's own.
-            *_when_exists(
+            *when_exists(
                 f"ALTER SCHEMA public OWNER TO {owner}",
                 "pg_namespace WHERE nspname = 'public' AND nspowner = 'pg_database_owner'::pg_catalog.regrole",
             ),
@@ -45,19 +46,21 @@ def bootstrap_sql(names: Names, *, connections: int, probe_connections: int) -> 
     )
 
 
-def _role(name: str, *, key: str, connections: int) -> tuple[str, ...]:
+def login_role(name: str, *, key: str, connections: int, rights: str = TENANT_RIGHTS) -> tuple[str, ...]:
+    """A login with the verifier of a key in the mounted Secret."""
     role = identifier(name)
-    rights = "LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
     return (
         f"\\set verifier `cat {CREDENTIALS_DIRECTORY}/{key}.verifier`",
-        *_unless_exists(f"CREATE ROLE {role}", f"pg_roles WHERE rolname = {literal(name)}"),
+        *unless_exists(f"CREATE ROLE {role}", f"pg_roles WHERE rolname = {literal(name)}"),
         f"ALTER ROLE {role} WITH {rights} CONNECTION LIMIT {connections} PASSWORD :'verifier';",
     )
 
 
-def _unless_exists(statement: str, condition: str) -> tuple[str, str]:
+def unless_exists(statement: str, condition: str) -> tuple[str, str]:
+    """Run a statement that cannot be repeated, unless the catalog has such a row."""
     return (f"SELECT {literal(statement)} WHERE NOT EXISTS (SELECT FROM pg_catalog.{condition})", "\\gexec")  # noqa: S608 (every part is quoted or ours)
 
 
-def _when_exists(statement: str, condition: str) -> tuple[str, str]:
+def when_exists(statement: str, condition: str) -> tuple[str, str]:
+    """Run a statement only if the catalog has such a row."""
     return (f"SELECT {literal(statement)} WHERE EXISTS (SELECT FROM pg_catalog.{condition})", "\\gexec")  # noqa: S608 (every part is quoted or ours)

@@ -66,36 +66,19 @@ class Context:
         return Desired(body={"apiVersion": api_version, "kind": kind, "metadata": meta, **rest})
 
     def pod_template(self, component: str, *, config: Mapping[str, str], user: int, spec: Body) -> Body:
-        """A pod of ours: on the data plane, under the restricted profile; new when its configuration or Secret is.
+        """A pod of the project; new when its configuration or Secret is.
 
         A Secret that was lost is made anew with other passwords, of which only a new pod knows.
         """
-        project = self.project
-        pod: Body = {
-            "serviceAccountName": self.SERVICE_ACCOUNT,
-            "automountServiceAccountToken": False,
-            "enableServiceLinks": False,
-            "priorityClassName": priority_class_of(project.tier.name),
-            "nodeSelector": {DATA_PLANE: "true"},
-            "tolerations": [{"key": DATA_PLANE, "operator": "Equal", "value": "true", "effect": "NoSchedule"}],
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": user,
-                "runAsGroup": user,
-                "fsGroup": user,
-                "fsGroupChangePolicy": "OnRootMismatch",
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            **spec,
-        }
-        if project.tier.runtime_class is not None:
-            pod["runtimeClassName"] = project.tier.runtime_class
-        annotations = {
-            CONFIG_ANNOTATION: fingerprint({"config": canonical_json(config)}),
-            CREDENTIALS_ANNOTATION: self.secret_uid,
-        }
-        labels = {**self.labels(component), UID_LABEL: self.uid}
-        return {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod}
+        return pod_template(
+            labels={**self.labels(component), UID_LABEL: self.uid},
+            annotations={CONFIG_ANNOTATION: digest_of(config), CREDENTIALS_ANNOTATION: self.secret_uid},
+            service_account=self.SERVICE_ACCOUNT,
+            priority_class=priority_class_of(self.project.tier.name),
+            runtime_class=self.project.tier.runtime_class,
+            user=user,
+            spec=spec,
+        )
 
 
 CONTAINER_SECURITY: Mapping[str, Any] = {
@@ -103,6 +86,44 @@ CONTAINER_SECURITY: Mapping[str, Any] = {
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
+
+
+def pod_template(
+    *,
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    service_account: str,
+    priority_class: str,
+    runtime_class: str | None,
+    user: int,
+    spec: Body,
+) -> Body:
+    """A pod on the data plane under the restricted profile; a change of an annotation makes it anew."""
+    pod: Body = {
+        "serviceAccountName": service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "priorityClassName": priority_class,
+        "nodeSelector": {DATA_PLANE: "true"},
+        "tolerations": [{"key": DATA_PLANE, "operator": "Equal", "value": "true", "effect": "NoSchedule"}],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": user,
+            "runAsGroup": user,
+            "fsGroup": user,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        **spec,
+    }
+    if runtime_class is not None:
+        pod["runtimeClassName"] = runtime_class
+    return {"metadata": {"labels": dict(labels), "annotations": dict(annotations)}, "spec": pod}
+
+
+def digest_of(config: Mapping[str, str]) -> str:
+    """Changes with any of the files."""
+    return fingerprint({"config": canonical_json(config)})
 
 
 def context_of(project: Project, platform: Platform, placement: Placement, uid: Uid, secret_uid: str = "") -> Context:

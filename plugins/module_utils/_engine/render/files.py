@@ -19,7 +19,8 @@ def write_postgresql_conf(settings: Mapping[str, Value]) -> str:
 def write_pg_hba(rules: Iterable[Sequence[str]]) -> str:
     """pg_hba.conf (PgBouncer's too) out of rules like ("host", database, user, address, method).
 
-    Database and user are names, quoted so that no word in them is special; only `all` is meant as it stands.
+    Database and user are names, quoted so that no word in them is special; only `all` is meant as it stands. A name
+    that begins with a slash is a regular expression (PostgreSQL 16).
     """
     return _lines("# ", (" ".join(_hba_rule(rule)) for rule in rules))
 

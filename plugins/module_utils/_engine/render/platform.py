@@ -4,15 +4,27 @@
 from __future__ import annotations
 
 from ..objects import Desired
-from ..project.model import Inventory, Platform, Tier
+from ..project.model import Inventory, Platform
 from ..project.names import PLATFORM_LABEL, priority_class_of
 from .record import render_record_definition
+
+# No tier has such a name, as a tier's has no dot.
+SHARED_PRIORITY_CLASS = "supalove.shared"
+# Above every tier (their priority ends at a million): a pod of many projects does not make room for one of them.
+SHARED_PRIORITY = 1_000_001
 
 
 def render_platform(inventory: Inventory) -> tuple[Desired, ...]:
     """Every object of the platform in the order in which it is applied."""
     platform = inventory.platform
-    classes = (_priority_class(platform, tier) for _name, tier in sorted(inventory.tiers.items()))
+    classes = [
+        _priority_class(
+            platform, priority_class_of(tier.name), tier.priority, f"Pods of projects in the tier {tier.name}."
+        )
+        for _name, tier in sorted(inventory.tiers.items())
+    ]
+    if platform.shared_clusters:
+        classes.append(_priority_class(platform, SHARED_PRIORITY_CLASS, SHARED_PRIORITY, "Shared PostgreSQL clusters."))
     return (_namespace(platform), render_record_definition(platform), _storage_class(platform), *classes)
 
 
@@ -37,13 +49,13 @@ def _storage_class(platform: Platform) -> Desired:
     )
 
 
-def _priority_class(platform: Platform, tier: Tier) -> Desired:
+def _priority_class(platform: Platform, name: str, value: int, description: str) -> Desired:
     return Desired(
         body={
             "apiVersion": "scheduling.k8s.io/v1",
             "kind": "PriorityClass",
-            "metadata": {"name": priority_class_of(tier.name), "labels": {PLATFORM_LABEL: platform.namespace}},
-            "value": tier.priority,
-            "description": f"Pods of projects in the tier {tier.name}.",
+            "metadata": {"name": name, "labels": {PLATFORM_LABEL: platform.namespace}},
+            "value": value,
+            "description": description,
         }
     )

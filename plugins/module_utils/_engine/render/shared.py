@@ -5,16 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..databases import DATABASE_KIND, ROLE_KIND, TENANT
 from ..objects import Desired
 from ..project.placement import PROBE_SESSIONS, login_sessions, sessions_of
 from .context import Context
 
 # The API of these objects is PostgreSQL's catalog.
 POSTGRESQL_API = "postgresql"
-ROLE_KIND = "DatabaseRole"
-DATABASE_KIND = "Database"
-# All tenants' logins are in it; it may create in the schema public of any database that its member may connect to.
-TENANT_GROUP = "supalove_tenant"
 
 OWNER_RIGHTS = ("CONNECT", "CREATE", "TEMPORARY")
 PROBE_RIGHTS = ("CONNECT",)
@@ -25,7 +22,7 @@ def render_shared_database(context: Context) -> tuple[Desired, ...]:
     names, project = context.names, context.project
     grants = {names.owner: list(OWNER_RIGHTS), names.probe: list(PROBE_RIGHTS)}
     return (
-        _role(context, names.owner, key="owner", sessions=login_sessions(project), groups=[TENANT_GROUP]),
+        _role(context, names.owner, key="owner", sessions=login_sessions(project), groups=[TENANT]),
         _role(context, names.probe, key="probe", sessions=PROBE_SESSIONS, groups=[]),
         _object(
             context,
@@ -41,7 +38,13 @@ def render_shared_database(context: Context) -> tuple[Desired, ...]:
 
 
 def _role(context: Context, name: str, *, key: str, sessions: int, groups: list[str]) -> Desired:
-    verifier = {"namespace": context.names.namespace, "secret": context.CREDENTIALS, "key": f"{key}.verifier"}
+    # With the Secret's own uid: one that was lost is made anew with other passwords.
+    verifier = {
+        "namespace": context.names.namespace,
+        "secret": context.CREDENTIALS,
+        "key": f"{key}.verifier",
+        "uid": context.secret_uid,
+    }
     spec = {
         "login": not context.project.is_stopped,
         "connectionLimit": sessions,

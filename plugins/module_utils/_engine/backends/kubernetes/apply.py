@@ -14,14 +14,14 @@ from collections.abc import Callable
 from ...credentials import SALT_BYTES, Secret, generate_password, scram_verifier, userlist_line
 from ...deadline import Deadline
 from ...errors import Conflict
-from ...objects import Body, Desired, fingerprint
+from ...objects import Body, Desired, fingerprint, sentence
 from ...observed import Applied, Live
 from ...project.names import FIELD_MANAGER, FINGERPRINT_ANNOTATION, MARK_ANNOTATION
 from ...steps import Action, Step
 from .client import APPLY_PATCH, METADATA, Answer, Client
 from .kinds import collection_path, object_path
 from .observe import live_of, read_metadata
-from .plan import foreign, owner_labels, remaining, sentence
+from .plan import foreign, owner_labels, remaining
 
 RandomBytes = Callable[[int], bytes]
 MARK_BYTES = 8

@@ -152,8 +152,14 @@ class Client:
         if response.status != 200:
             data = response.read()
             response.release_conn()
-            raise _error(response.status, response.headers, data, subject, "WATCH")
+            raise error_of(response.status, response.headers, data, subject, "WATCH")
         return Watch(response, subject)
+
+    def for_stream(self) -> tuple[Any, dict[str, str]]:
+        """The package's configuration and the headers that say who we are, for a stream that is none of `send`'s."""
+        with self._lock:
+            self._counts["reads"] += 1
+        return self._configuration, self._authorization()
 
     def _once(
         self,
@@ -171,11 +177,11 @@ class Client:
         try:
             data = response.read()
         except urllib3.exceptions.HTTPError as error:
-            raise Unreachable(subject=subject, verb=verb, reason=_short(str(error))) from error
+            raise Unreachable(subject=subject, verb=verb, reason=short(str(error))) from error
         finally:
             response.release_conn()
         if response.status >= 300:
-            raise _error(response.status, response.headers, data, subject, verb)
+            raise error_of(response.status, response.headers, data, subject, verb)
         return Answer(status=response.status, body=_parsed(data, subject, verb, response.status))
 
     def _request(
@@ -206,7 +212,7 @@ class Client:
                 preload_content=False,
             )
         except urllib3.exceptions.HTTPError as error:
-            raise Unreachable(subject=subject, verb=verb, reason=_short(str(error))) from error
+            raise Unreachable(subject=subject, verb=verb, reason=short(str(error))) from error
 
     def _authorization(self) -> dict[str, str]:
         """The package refreshes expiring tokens in here, which it does not guard against threads."""
@@ -235,7 +241,7 @@ class Watch:
                     yield self._event(_parsed(line, self._subject, "WATCH", 200))
         except (urllib3.exceptions.HTTPError, OSError) as error:
             if not self._shut.is_set():
-                raise Unreachable(subject=self._subject, verb="WATCH", reason=_short(str(error))) from error
+                raise Unreachable(subject=self._subject, verb="WATCH", reason=short(str(error))) from error
         finally:
             self._response.close()
 
@@ -249,7 +255,7 @@ class Watch:
         if event.get("type") != "ERROR":
             return event
         status = event.get("object", {})
-        raise _error(status.get("code", 500), {}, json.dumps(status).encode(), self._subject, "WATCH")
+        raise error_of(status.get("code", 500), {}, json.dumps(status).encode(), self._subject, "WATCH")
 
 
 def connect(*, kubeconfig: str | None, context: str | None, workers: int, backoff: Backoff) -> Client:
@@ -268,7 +274,7 @@ def connect(*, kubeconfig: str | None, context: str | None, workers: int, backof
                 config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False
             )
     except (_kubernetes_config.ConfigException, OSError) as error:
-        raise EngineError(f"{_no_access(kubeconfig, context)}: {_short(str(error))}") from error
+        raise EngineError(f"{_no_access(kubeconfig, context)}: {short(str(error))}") from error
     except _CONFIG_ERRORS as error:
         # Its text may quote the file, in which there is a key.
         raise EngineError(f"{_no_access(kubeconfig, context)}: it is not a valid kubeconfig file") from error
@@ -291,7 +297,7 @@ def _parsed(data: bytes, subject: str, verb: str, status: int) -> Body:
     return body
 
 
-def _error(status: int, headers: Any, data: bytes, subject: str, verb: str) -> BackendError:
+def error_of(status: int, headers: Any, data: bytes, subject: str, verb: str) -> BackendError:
     """The error for an HTTP status. A Secret's message is left out, as it may quote what it refuses."""
     try:
         said = json.loads(data)
@@ -299,7 +305,7 @@ def _error(status: int, headers: Any, data: bytes, subject: str, verb: str) -> B
         said = {}
     said = said if isinstance(said, dict) else {}
     text = said.get("reason") if subject.startswith("Secret/") else said.get("message") or said.get("reason")
-    reason = _short(str(text or "no reason given"))
+    reason = short(str(text or "no reason given"))
     if status in (429, 503):
         after = str(headers.get("Retry-After") or "")
         seconds = float(after) if after.isdigit() else None
@@ -308,5 +314,6 @@ def _error(status: int, headers: Any, data: bytes, subject: str, verb: str) -> B
     return _BY_STATUS.get(status, fallback)(subject=subject, verb=verb, reason=reason, status=status)
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """The beginning of a text that is not ours."""
     return text if len(text) <= REASON_LENGTH else text[: REASON_LENGTH - 1] + "…"

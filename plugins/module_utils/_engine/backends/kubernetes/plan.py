@@ -5,14 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ...objects import Body, Desired, Difference, ObjectId, comparable, differences, fingerprint, is_within
+from ...objects import Body, Desired, Difference, ObjectId, comparable, differences, fingerprint, is_within, sentence
 from ...observed import Live, Observed, Stamp, Stamps
 from ...project.names import PLATFORM_LABEL, PROJECT_LABEL, UID_LABEL
 from ...settings import Drift
 from ...steps import Action, Plan, Step
 from .kinds import KINDS
-
-REASON_DIFFERENCES = 2
 
 
 def doubtful(desired: Iterable[Desired], observed: Observed, stamps: Stamps, drift: Drift) -> tuple[ObjectId, ...]:
@@ -110,13 +108,6 @@ def _stranger(desired: Desired, live: Live) -> str | None:
 
 def _is_immutable(id: ObjectId, difference: Difference) -> bool:
     return is_within(difference.path, KINDS[id.kind].immutable)
-
-
-def sentence(found: tuple[Difference, ...]) -> str:
-    """The first differences in words, and how many more there are."""
-    shown = ", ".join(str(one) for one in found[:REASON_DIFFERENCES])
-    more = len(found) - REASON_DIFFERENCES
-    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _step(action: Action, desired: Desired, reason: str, before: Body | None) -> Step:

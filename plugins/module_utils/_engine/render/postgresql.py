@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What every PostgreSQL of ours is made of, whether it serves one project or many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ..objects import Body
+from ..project.quantities import MIB, format_bytes, format_cpu
+from .context import CONTAINER_SECURITY, Context, empty_dir, guaranteed
+from .files import Value
+
+CONFIG_DIRECTORY = "/etc/supalove/postgresql"
+CREDENTIALS_DIRECTORY = "/etc/supalove/credentials"
+DATA_MOUNT = "/var/lib/postgresql/data"
+# Below the mount, because a volume's root may hold what is not PostgreSQL's (lost+found).
+DATA_DIRECTORY = f"{DATA_MOUNT}/pgdata"
+SOCKET_DIRECTORY = "/run/postgresql"
+# uid and gid of postgres in the image.
+USER = 999
+
+SUPERUSER_CONNECTIONS = 3
+# A fast shutdown ends sessions at once; the time goes into the last checkpoint.
+SHUTDOWN_SECONDS = 180
+PROBE_SECONDS = 5
+ADDRESSES = ("0.0.0.0/0", "::/0")
+
+
+def common_settings(*, memory: int, storage: int, sessions: int) -> dict[str, Value]:
+    """Settings that follow from memory and storage in bytes and from the sessions that work at once.
+
+    Memory: a quarter is PostgreSQL's cache (the manual's advice for a dedicated server), and of the rest each session
+    may sort in a share that lets all of them do so at once. WAL may take a tenth of the volume, and so may
+    the temporary files of a session.
+    """
+    memory_mib = memory // MIB
+    shared = max(32, memory_mib // 4)
+    work_kib = max(1024, (memory_mib - shared) * 1024 // (4 * sessions))
+    wal_mib = min(8 * 1024, max(64, storage // MIB // 10))
+    return {
+        "listen_addresses": "*",
+        "unix_socket_directories": SOCKET_DIRECTORY,
+        "hba_file": f"{CONFIG_DIRECTORY}/pg_hba.conf",
+        "superuser_reserved_connections": SUPERUSER_CONNECTIONS,
+        "shared_buffers": f"{shared}MB",
+        "effective_cache_size": f"{memory_mib * 3 // 4}MB",
+        "work_mem": f"{work_kib}kB",
+        "maintenance_work_mem": f"{max(16, min(1024, memory_mib // 16))}MB",
+        "max_wal_size": f"{wal_mib}MB",
+        "min_wal_size": f"{max(32, wal_mib // 4)}MB",
+        # Of one session. Not every provisioner holds a volume to its size.
+        "temp_file_limit": f"{max(64, storage // MIB // 10)}MB",
+        "huge_pages": "off",
+        "password_encryption": "scram-sha-256",
+        "log_statement": "none",
+        "log_line_prefix": "%m [%p] %q%u@%d ",
+        "log_timezone": "UTC",
+        "timezone": "UTC",
+    }
+
+
+def service_spec(selector: Mapping[str, str]) -> Body:
+    """Headless. Its name resolves while the database starts, so that the pooler's first try after that succeeds."""
+    port = {"name": "postgresql", "port": Context.POSTGRESQL_PORT, "protocol": "TCP"}
+    return {
+        "clusterIP": "None",
+        "publishNotReadyAddresses": True,
+        "selector": dict(selector),
+        "ports": [{**port, "targetPort": Context.POSTGRESQL_PORT}],
+    }
+
+
+def stateful_set_spec(*, selector: Mapping[str, str], template: Body, claim: Body, replicas: int = 1) -> Body:
+    """One pod or none, and a volume that outlives it."""
+    return {
+        "replicas": replicas,
+        "serviceName": Context.POSTGRESQL,
+        "selector": {"matchLabels": dict(selector)},
+        # With OrderedReady a pod that cannot start is not replaced by one of a mended template.
+        "podManagementPolicy": "Parallel",
+        "updateStrategy": {"type": "RollingUpdate"},
+        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
+        "template": template,
+        "volumeClaimTemplates": [claim],
+    }
+
+
+def pod_spec(*, containers: list[Body], verifiers: Iterable[str], memory: int) -> Body:
+    """What the pod adds to the common template. `verifiers` are the logins whose passwords PostgreSQL checks."""
+    return {
+        "terminationGracePeriodSeconds": SHUTDOWN_SECONDS,
+        "containers": containers,
+        "volumes": [
+            {"name": "config", "configMap": {"name": Context.POSTGRESQL}},
+            _verifiers(verifiers),
+            empty_dir("run", "16Mi"),
+            empty_dir("tmp", "64Mi"),
+            empty_dir("shm", format_bytes(max(MIB, memory // 4 // MIB * MIB)), in_memory=True),
+        ],
+    }
+
+
+def server_container(
+    *, image: str, cpu: int, memory: int, database: str, more_env: Mapping[str, str] | None = None
+) -> Body:
+    """The server. It is ready when a SELECT in `database` answers; CPU in millicores, memory in bytes."""
+    # Connecting to a database proves more than a listening server: recovery is over and bootstrap done.
+    ask = ["psql", "-h", SOCKET_DIRECTORY, "-U", "postgres", "-d", database, "-qAtXc", "SELECT 1"]
+    # The probes log in as superuser, and a tenant may have put anything into the schemas of its database.
+    env = {"PGDATA": DATA_DIRECTORY, "PGOPTIONS": "-c search_path=pg_catalog", **(more_env or {})}
+    return {
+        "name": Context.POSTGRESQL,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "env": [{"name": name, "value": value} for name, value in env.items()],
+        "ports": [{"name": "postgresql", "containerPort": Context.POSTGRESQL_PORT, "protocol": "TCP"}],
+        "resources": guaranteed(cpu=format_cpu(cpu), memory=format_bytes(memory)),
+        "securityContext": dict(CONTAINER_SECURITY),
+        "startupProbe": {
+            "exec": {"command": ask},
+            "periodSeconds": 2,
+            "timeoutSeconds": PROBE_SECONDS,
+            "failureThreshold": Context.START_SECONDS // 2,
+        },
+        "readinessProbe": {
+            "exec": {"command": ask},
+            "periodSeconds": 10,
+            "timeoutSeconds": PROBE_SECONDS,
+            "failureThreshold": 3,
+        },
+        "volumeMounts": [
+            {"name": "data", "mountPath": DATA_MOUNT},
+            {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True},
+            {"name": "credentials", "mountPath": CREDENTIALS_DIRECTORY, "readOnly": True},
+            {"name": "run", "mountPath": SOCKET_DIRECTORY},
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "shm", "mountPath": "/dev/shm"},
+        ],
+    }
+
+
+def claim_of(*, labels: Mapping[str, str], storage: int, storage_class: str) -> Body:
+    """The claim of the data volume; storage in bytes."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data", "labels": dict(labels)},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": storage_class,
+            "volumeMode": "Filesystem",
+            "resources": {"requests": {"storage": format_bytes(storage)}},
+        },
+    }
+
+
+def _verifiers(keys: Iterable[str]) -> Body:
+    """The database's pod sees how to check passwords, never a password."""
+    items = [{"key": f"{key}.verifier", "path": f"{key}.verifier"} for key in keys]
+    return {
+        "name": "credentials",
+        "secret": {"secretName": Context.CREDENTIALS, "defaultMode": 0o440, "items": items},
+    }
