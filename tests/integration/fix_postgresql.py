@@ -269,7 +269,7 @@ def postgresql() -> Iterator[Server]:
     # In memory where that is possible: every database that is made or dropped waits for the disk.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="supalove-test-", dir=memory) as directory:
-        os.chmod(directory, 0o711)
+        os.chmod(directory, 0o711)  # noqa: S103 (the container has another user)
         with running_cluster(Path(directory), CLUSTER) as server:
             yield server
 
