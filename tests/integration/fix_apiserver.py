@@ -29,7 +29,7 @@ START_SECONDS = 90
 # What the engine may do. Not cluster-admin, so that a request nobody thought of fails a test.
 RULES = [
     {"apiGroups": [""], "resources": ["namespaces", "resourcequotas", "limitranges", "serviceaccounts", "secrets"]},
-    {"apiGroups": [""], "resources": ["configmaps", "services", "pods", "pods/portforward"]},
+    {"apiGroups": [""], "resources": ["configmaps", "services", "pods", "persistentvolumeclaims", "pods/portforward"]},
     {"apiGroups": ["apps"], "resources": ["statefulsets", "deployments"]},
     {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"]},
     {"apiGroups": ["storage.k8s.io"], "resources": ["storageclasses"]},

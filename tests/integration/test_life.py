@@ -34,6 +34,10 @@ def replicas(engine, ref):
 
 
 def empty(engine, namespace):
+    claims = collection_path("PersistentVolumeClaim", namespace)
+    for claim in engine.server.request("GET", claims)["items"]:
+        # What protects a claim in use; no pod runs here.
+        engine.server.merge(f"{claims}/{claim['metadata']['name']}", {"metadata": {"finalizers": None}})
     for kind in PROJECT_KINDS.keys() - {"Namespace"}:
         engine.server.request("DELETE", collection_path(kind, namespace))
 
@@ -189,8 +193,8 @@ def test_a_ref_used_again_after_a_purge_is_another_project(engine, ref):
     uid, secret = engine.record(ref)["status"]["uid"], engine.secret(ref)
     engine.settle({ref: {"tier": "free", "state": "absent"}})
     with namespaces_that_go(engine):
-        engine.reconcile({}, purge={ref: uid})
-    engine.settle({ref: {"tier": "free"}})
+        assert engine.reconcile({}, purge={ref: uid}).succeeded
+    assert engine.settle({ref: {"tier": "free"}}).succeeded
     assert engine.record(ref)["status"]["uid"] != uid
     assert engine.secret(ref) != secret
 
@@ -272,8 +276,40 @@ def test_new_projects_are_not_held_back_by_a_change_of_others(engine, ref):
 
 
 def test_projects_that_the_nodes_cannot_run_are_refused_before_anything_is_changed(engine, ref):
-    tiers = {"huge": {**FREE, "cpu": 9999, "memory": "9Ti", "overrides": {}}}
+    tiers = {"huge": {**FREE, "cpu": 9999, "memory": "999Ti", "overrides": {}}}
     with pytest.raises(InvalidSpec, match="a pod that fits on no node"):
-        engine.reconcile({f"{ref}{letter}": {"tier": "huge"} for letter in "abcdef"}, tiers=tiers)
+        engine.reconcile({f"{ref}a": {"tier": "huge"}}, tiers=tiers)
     assert not engine.server.exists(f"/api/v1/namespaces/p-{ref}a")
     assert engine.reconcile({f"{ref}a": {"tier": "huge"}}, tiers=tiers, check_capacity=False).writes > 0
+
+
+def test_binding_a_volume_is_nobodys_change_and_its_growth_is_one_write(engine, ref):
+    """The volume controller writes into the claim, which is no drift; only a bound claim may grow."""
+    size = {"tier": "free", "storage": "2Gi"}
+    platform = {"storage_class": f"class-{ref}", "storage_expandable": True}
+    make_class(engine, platform["storage_class"])
+    with engine.ready_workloads(ref):
+        engine.reconcile({ref: {"tier": "free"}}, platform=platform, wait=True)
+    bind(engine, ref)
+    assert engine.reconcile({ref: {"tier": "free"}}, platform=platform, wait=True).writes == 0
+    with engine.ready_workloads(ref):
+        report = engine.reconcile({ref: size}, platform=platform, wait=True)
+    assert [str(step.id) for step in report.outcomes[0].steps if "Claim" in step.id.kind] == [CLAIM.format(ref)]
+    claim = engine.server.request("GET", f"/api/v1/namespaces/p-{ref}/persistentvolumeclaims/postgresql-data")
+    assert claim["spec"]["resources"]["requests"]["storage"] == "2Gi"
+
+
+CLAIM = "PersistentVolumeClaim/p-{}/postgresql-data"
+
+
+def make_class(engine, name):
+    body = {"metadata": {"name": name}, "provisioner": "example.com/grows", "allowVolumeExpansion": True}
+    engine.server.request("POST", "/apis/storage.k8s.io/v1/storageclasses", body)
+
+
+def bind(engine, ref):
+    """What the volume controller does."""
+    path = f"/api/v1/namespaces/p-{ref}/persistentvolumeclaims/postgresql-data"
+    bound = {"pv.kubernetes.io/bind-completed": "yes"}
+    engine.server.merge(path, {"metadata": {"annotations": bound}, "spec": {"volumeName": f"pv-{ref}"}})
+    engine.server.merge(f"{path}/status", {"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}})

@@ -64,10 +64,14 @@ class SecretKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
-    """One object as it should be. With `generates` it is written once, and its values are never compared."""
+    """One object as it should be. With `generates` it is written once, and its values are never compared.
+
+    `fixed`: places that cannot change where this object lives, each with the reason.
+    """
 
     body: Body
     generates: tuple[GeneratedLogin, ...] = ()
+    fixed: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def id(self) -> ObjectId:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.nodes import Node, amount
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.nodes import Node
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.quantity import amount
 from ansible_collections.supalove.platform.plugins.module_utils._engine.capacity import Pod, pods_of, shortfalls
 from builders import a_project, objects_of
 

@@ -20,6 +20,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.objects 
     fingerprint,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.observed import NOTHING
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Uid
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Action
@@ -167,11 +168,31 @@ def test_a_fingerprint_that_somebody_removed_is_put_back():
     assert "fingerprint" in plan_object(desired, bare).reason
 
 
-def test_growing_a_volume_in_place_is_refused_with_both_sizes():
+EXPANDABLE = Platform(storage_expandable=True)
+VOLUME = ObjectId(kind="PersistentVolumeClaim", namespace="p-acme", name="postgresql-data")
+
+
+def test_growing_a_volume_that_cannot_grow_is_refused_with_both_sizes_and_the_variable():
     before, after = objects_of(), objects_of(a_project(storage="2Gi"))
     (refusal,) = plan_objects(after, after_apply(before)).refusals
-    assert refusal.id == ObjectId(kind="StatefulSet", namespace="p-acme", name="postgresql")
-    assert "storage is 1Gi, wanted is 2Gi; this cannot be changed in place" in refusal.reason
+    assert refusal.id == VOLUME
+    assert "storage is 1Gi, wanted is 2Gi; volumes of this platform do not grow" in refusal.reason
+    assert "supalove_platform.storage_expandable is false" in refusal.reason
+
+
+def test_a_volume_that_can_grow_does():
+    before = objects_of(platform=EXPANDABLE)
+    plan = plan_objects(objects_of(a_project(storage="2Gi"), platform=EXPANDABLE), after_apply(before))
+    changed = {step.id.kind: step.action for step in plan.steps}
+    assert changed.pop("PersistentVolumeClaim") is Action.UPDATE
+    assert set(changed) <= {"ResourceQuota", "ConfigMap", "StatefulSet"}
+
+
+@pytest.mark.parametrize("platform", [Platform(), EXPANDABLE])
+def test_no_volume_shrinks(platform):
+    before = objects_of(a_project(storage="2Gi"), platform=platform)
+    (refusal,) = plan_objects(objects_of(platform=platform), after_apply(before)).refusals
+    assert "storage is 2Gi, wanted is 1Gi; it can only grow" in refusal.reason
 
 
 def test_a_new_project_inherits_nothing_from_an_earlier_one_of_its_name():

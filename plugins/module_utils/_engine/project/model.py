@@ -90,6 +90,7 @@ class Platform:
     cluster_domain: str = "cluster.local"
     storage_class: str = "supalove-retain"
     storage_provisioner: str = "rancher.io/local-path"
+    storage_expandable: bool = False
     images: Mapping[str, str] = field(default_factory=lambda: IMAGES, hash=False)
     # In the order of their names.
     shared_clusters: tuple[SharedCluster, ...] = ()

@@ -128,4 +128,9 @@ PLATFORM = (
     Field(name="cluster_domain", kind=fields.DNS_NAME, about="DNS domain of the Kubernetes cluster."),
     Field(name="storage_class", kind=fields.label(), about="StorageClass of the databases' volumes; it is made."),
     Field(name="storage_provisioner", kind=fields.PROVISIONER, about="Provisioner of that StorageClass."),
+    Field(
+        name="storage_expandable",
+        kind=fields.flag(),
+        about="Whether that provisioner can make a volume larger while it is used. The one of K3s cannot.",
+    ),
 )

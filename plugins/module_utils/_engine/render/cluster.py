@@ -26,11 +26,13 @@ from .files import Value, write_pg_hba, write_postgresql_conf
 from .platform import SHARED_PRIORITY_CLASS
 from .postgresql import (
     ADDRESSES,
+    CLAIM,
     CONFIG_DIRECTORY,
     SOCKET_DIRECTORY,
     SUPERUSER_CONNECTIONS,
     USER,
-    claim_of,
+    claim_fixed,
+    claim_spec,
     common_settings,
     pod_spec,
     server_container,
@@ -89,6 +91,7 @@ def render_cluster(cluster: SharedCluster, platform: Platform, secret_uid: str =
         _credentials(context),
         context.object("v1", "ConfigMap", name, component=name, data=files),
         context.object("v1", "Service", name, component=name, spec=service_spec(context.pod_labels)),
+        _claim(context),
         _stateful_set(context, files),
     )
 
@@ -228,6 +231,12 @@ def _credentials(context: _Cluster) -> Desired:
     return replace(context.object("v1", "Secret", Context.CREDENTIALS, type="Opaque"), generates=(login,))
 
 
+def _claim(context: _Cluster) -> Desired:
+    spec = claim_spec(storage=context.cluster.storage, storage_class=context.platform.storage_class)
+    claim = context.object("v1", "PersistentVolumeClaim", CLAIM, component=Context.POSTGRESQL, spec=spec)
+    return replace(claim, fixed=claim_fixed(expandable=context.platform.storage_expandable))
+
+
 def _stateful_set(context: _Cluster, files: Mapping[str, str]) -> Desired:
     cluster, image = context.cluster, context.platform.images["postgresql"]
     server = server_container(
@@ -246,12 +255,7 @@ def _stateful_set(context: _Cluster, files: Mapping[str, str]) -> Desired:
         user=USER,
         spec=pod_spec(containers=[server, _reaper(image)], verifiers=(ADMIN_KEY,), memory=cluster.memory),
     )
-    storage_class = context.platform.storage_class
-    spec = stateful_set_spec(
-        selector=context.pod_labels,
-        template=template,
-        claim=claim_of(labels=context.pod_labels, storage=cluster.storage, storage_class=storage_class),
-    )
+    spec = stateful_set_spec(selector=context.pod_labels, template=template)
     return context.object("apps/v1", "StatefulSet", Context.POSTGRESQL, component=Context.POSTGRESQL, spec=spec)
 
 

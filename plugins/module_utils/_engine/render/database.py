@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..objects import Desired
 from ..project.model import Project
 from ..project.placement import PROBE_SESSIONS, login_sessions, sessions_of
@@ -11,9 +13,11 @@ from .context import Context
 from .files import Value, write_pg_hba, write_postgresql_conf
 from .postgresql import (
     ADDRESSES,
+    CLAIM,
     SUPERUSER_CONNECTIONS,
     USER,
-    claim_of,
+    claim_fixed,
+    claim_spec,
     common_settings,
     pod_spec,
     server_container,
@@ -23,7 +27,7 @@ from .postgresql import (
 
 
 def render_database(context: Context) -> tuple[Desired, ...]:
-    """Configuration, Service and StatefulSet."""
+    """Configuration, Service, volume and StatefulSet."""
     files = config_files(context)
     return (
         context.object("v1", "ConfigMap", context.POSTGRESQL, component=context.POSTGRESQL, data=files),
@@ -34,6 +38,7 @@ def render_database(context: Context) -> tuple[Desired, ...]:
             component=context.POSTGRESQL,
             spec=service_spec(context.labels(context.POSTGRESQL)),
         ),
+        _claim(context),
         _stateful_set(context, files),
     )
 
@@ -73,6 +78,12 @@ def _hba_rules(context: Context) -> tuple[tuple[str, ...], ...]:
     return (("local", "all", "postgres", "peer"), ("local", "all", "all", "reject"), *tenants)
 
 
+def _claim(context: Context) -> Desired:
+    spec = claim_spec(storage=context.project.storage, storage_class=context.platform.storage_class)
+    claim = context.object("v1", "PersistentVolumeClaim", CLAIM, component=context.POSTGRESQL, spec=spec)
+    return replace(claim, fixed=claim_fixed(expandable=context.platform.storage_expandable))
+
+
 def _stateful_set(context: Context, files: dict[str, str]) -> Desired:
     project, labels = context.project, context.labels(context.POSTGRESQL)
     container = server_container(
@@ -86,6 +97,5 @@ def _stateful_set(context: Context, files: dict[str, str]) -> Desired:
         replicas=context.replicas,
         selector=labels,
         template=context.pod_template(context.POSTGRESQL, config=files, user=USER, spec=pod),
-        claim=claim_of(labels=labels, storage=project.storage, storage_class=context.platform.storage_class),
     )
     return context.object("apps/v1", "StatefulSet", context.POSTGRESQL, component=context.POSTGRESQL, spec=spec)

@@ -44,6 +44,7 @@ def _storage_class(platform: Platform) -> Desired:
             "metadata": {"name": platform.storage_class, "labels": {PLATFORM_LABEL: platform.namespace}},
             "provisioner": platform.storage_provisioner,
             "reclaimPolicy": "Retain",
+            "allowVolumeExpansion": platform.storage_expandable,
             "volumeBindingMode": "WaitForFirstConsumer",
         }
     )

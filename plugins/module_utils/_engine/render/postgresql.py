@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 
 from ..objects import Body
 from ..project.quantities import MIB, format_bytes, format_cpu
+from ..project.vocabulary import PLATFORM_VARIABLE
 from .context import CONTAINER_SECURITY, Context, empty_dir, guaranteed
 from .files import Value
 
 CONFIG_DIRECTORY = "/etc/supalove/postgresql"
 CREDENTIALS_DIRECTORY = "/etc/supalove/credentials"
+CLAIM = "postgresql-data"
 DATA_MOUNT = "/var/lib/postgresql/data"
 # Below the mount, because a volume's root may hold what is not PostgreSQL's (lost+found).
 DATA_DIRECTORY = f"{DATA_MOUNT}/pgdata"
@@ -70,8 +72,8 @@ def service_spec(selector: Mapping[str, str]) -> Body:
     }
 
 
-def stateful_set_spec(*, selector: Mapping[str, str], template: Body, claim: Body, replicas: int = 1) -> Body:
-    """One pod or none, and a volume that outlives it."""
+def stateful_set_spec(*, selector: Mapping[str, str], template: Body, replicas: int = 1) -> Body:
+    """One pod or none. Its volume is an object of its own, because that of a template can never grow."""
     return {
         "replicas": replicas,
         "serviceName": Context.POSTGRESQL,
@@ -79,9 +81,7 @@ def stateful_set_spec(*, selector: Mapping[str, str], template: Body, claim: Bod
         # With OrderedReady a pod that cannot start is not replaced by one of a mended template.
         "podManagementPolicy": "Parallel",
         "updateStrategy": {"type": "RollingUpdate"},
-        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
         "template": template,
-        "volumeClaimTemplates": [claim],
     }
 
 
@@ -91,6 +91,7 @@ def pod_spec(*, containers: list[Body], verifiers: Iterable[str], memory: int) -
         "terminationGracePeriodSeconds": SHUTDOWN_SECONDS,
         "containers": containers,
         "volumes": [
+            {"name": "data", "persistentVolumeClaim": {"claimName": CLAIM}},
             {"name": "config", "configMap": {"name": Context.POSTGRESQL}},
             _verifiers(verifiers),
             empty_dir("run", "16Mi"),
@@ -139,18 +140,21 @@ def server_container(
     }
 
 
-def claim_of(*, labels: Mapping[str, str], storage: int, storage_class: str) -> Body:
+def claim_fixed(*, expandable: bool) -> Body:
+    """What of the claim cannot change where it lives, and why."""
+    if expandable:
+        return {}
+    why = f"volumes of this platform do not grow: {PLATFORM_VARIABLE}.storage_expandable is false. Set it back"
+    return {"spec.resources": why}
+
+
+def claim_spec(*, storage: int, storage_class: str) -> Body:
     """The claim of the data volume; storage in bytes."""
     return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "data", "labels": dict(labels)},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "storageClassName": storage_class,
-            "volumeMode": "Filesystem",
-            "resources": {"requests": {"storage": format_bytes(storage)}},
-        },
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": storage_class,
+        "volumeMode": "Filesystem",
+        "resources": {"requests": {"storage": format_bytes(storage)}},
     }
 
 

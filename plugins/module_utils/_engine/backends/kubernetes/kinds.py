@@ -16,6 +16,8 @@ class Kind:
     """A kind's API version and plural.
 
     `immutable` lists the fields that no update can change, `exact` those to which nobody may add anything.
+    `counted`: the place in managedFields below which a write by others counts as a change; everywhere if empty. A
+    controller that binds a volume writes into its claim. `growing`: quantities that can only grow.
     """
 
     api_version: str
@@ -23,6 +25,8 @@ class Kind:
     namespaced: bool = True
     immutable: tuple[str, ...] = ()
     exact: Exact = field(default=NOWHERE)
+    counted: tuple[str, ...] = ()
+    growing: tuple[str, ...] = ()
 
 
 _SPEC = Exact(paths=("spec",))
@@ -94,6 +98,13 @@ PROJECT_KINDS: Mapping[str, Kind] = MappingProxyType(
         "Secret": _namespaced("v1", "secrets", "type"),
         "NetworkPolicy": _namespaced("networking.k8s.io/v1", "networkpolicies", exact=_SPEC),
         "ConfigMap": _namespaced("v1", "configmaps", exact=Exact(paths=("data",))),
+        "PersistentVolumeClaim": Kind(
+            api_version="v1",
+            plural="persistentvolumeclaims",
+            immutable=("spec.accessModes", "spec.storageClassName", "spec.volumeMode"),
+            counted=("f:spec", "f:resources"),
+            growing=("spec.resources.requests.storage",),
+        ),
         "Service": _namespaced("v1", "services", "spec.clusterIP", exact=_SERVICE),
         "StatefulSet": _namespaced(
             "apps/v1",
@@ -101,7 +112,6 @@ PROJECT_KINDS: Mapping[str, Kind] = MappingProxyType(
             "spec.selector",
             "spec.serviceName",
             "spec.podManagementPolicy",
-            "spec.volumeClaimTemplates",
             exact=_WORKLOAD,
         ),
         "Deployment": _namespaced("apps/v1", "deployments", "spec.selector", exact=_WORKLOAD),

@@ -4,19 +4,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 
 from ...deadline import Deadline
 from .client import Client
 from .kinds import collection_path
-
-# Suffixes of resource.Quantity (apimachinery pkg/api/resource/suffix.go).
-_FACTORS = {
-    "": Decimal(1),
-    "m": Decimal("0.001"),
-    **{suffix: Decimal(1000) ** power for power, suffix in enumerate("kMGT", start=1)},
-    **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGT", start=1)},
-}
+from .quantity import amount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +32,3 @@ def _node(allocatable: dict[str, str]) -> Node:
         memory=int(amount(allocatable.get("memory", "0"))),
         pods=int(amount(allocatable.get("pods", "0"))),
     )
-
-
-def amount(text: str) -> Decimal:
-    """The number that a quantity of the API server stands for.
-
-    >>> amount("1500m"), amount("16Ki")
-    (Decimal('1.500'), Decimal('16384'))
-    """
-    number = text.rstrip("kKMGTim")
-    return Decimal(number) * _FACTORS[text[len(number) :]]

@@ -80,7 +80,7 @@ def live_of(id: ObjectId, item: Body, *, with_body: bool) -> Live:
     return Live(
         id=id,
         uid=meta["uid"],
-        version=_version(meta),
+        version=_version(meta, KINDS[id.kind].counted),
         fingerprint=(meta.get("annotations") or {}).get(FINGERPRINT_ANNOTATION, ""),
         labels=meta.get("labels") or {},
         body=item if with_body else None,
@@ -98,13 +98,23 @@ def _named(kind: str, item: Body) -> Body:
     return {**item, "apiVersion": KINDS[kind].api_version, "kind": kind}
 
 
-def _version(meta: Body) -> str:
+def _version(meta: Body, counted: tuple[str, ...] = ()) -> str:
     """Generation, and a digest of who last wrote what outside of subresources; both as the server keeps them.
 
     Not the resourceVersion: that changes with every status. With the fingerprint, because the server notes the time
     of a write in whole seconds: two writes of the same fields within one would look like one.
     """
-    writers = [entry for entry in meta.get("managedFields") or () if not entry.get("subresource")]
+    entries = (entry for entry in meta.get("managedFields") or () if not entry.get("subresource"))
+    writers = [entry for entry in entries if _touches(entry.get("fieldsV1"), counted)]
     told = [(meta.get("annotations") or {}).get(FINGERPRINT_ANNOTATION), writers]
     digest = hashlib.blake2b(canonical_json(told).encode(), digest_size=8).hexdigest()
     return f"{meta.get('generation', 0)}.{digest}"
+
+
+def _touches(fields: object, place: tuple[str, ...]) -> bool:
+    """True if these managed fields say anything at or below a place."""
+    for key in place:
+        if not isinstance(fields, dict) or key not in fields:
+            return False
+        fields = fields[key]
+    return True

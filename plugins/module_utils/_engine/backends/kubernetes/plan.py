@@ -11,6 +11,7 @@ from ...project.names import PLATFORM_LABEL, PROJECT_LABEL, UID_LABEL
 from ...settings import Drift
 from ...steps import Action, Plan, Step
 from .kinds import KINDS
+from .quantity import amount
 
 
 def doubtful(desired: Iterable[Desired], observed: Observed, stamps: Stamps, drift: Drift) -> tuple[ObjectId, ...]:
@@ -60,12 +61,9 @@ def plan_object(desired: Desired, live: Live | None) -> Step | None:
         return None
     found = remaining(desired, live)
     before = _as_body(comparable(live.body, desired.body, KINDS[desired.id.kind].exact))
-    fixed = tuple(one for one in found if _is_immutable(desired.id, one))
-    if fixed:
-        reason = (
-            f"{sentence(fixed)}; this cannot be changed in place. Set it back, or make a new one under another name"
-        )
-        return _step(Action.REFUSE, desired, reason, before)
+    refusal = next((why for one in found if (why := _cannot_be(desired, one))), None)
+    if refusal is not None:
+        return _step(Action.REFUSE, desired, refusal, before)
     if found:
         by_others = live.fingerprint == fingerprint(desired.body)
         return _step(Action.UPDATE, desired, sentence(found) + (" (changed by others)" if by_others else ""), before)
@@ -106,8 +104,15 @@ def _stranger(desired: Desired, live: Live) -> str | None:
     return f"it belongs to the uid {found}, an earlier project of this name; remove it or restore that project's record"
 
 
-def _is_immutable(id: ObjectId, difference: Difference) -> bool:
-    return is_within(difference.path, KINDS[id.kind].immutable)
+def _cannot_be(desired: Desired, difference: Difference) -> str | None:
+    """Why a difference cannot be made to go: the kind forbids it, it would shrink, or its place forbids it."""
+    path, kind = difference.path, KINDS[desired.id.kind]
+    if is_within(path, kind.immutable):
+        return f"{difference}; this cannot be changed in place. Set it back, or make a new one under another name"
+    if path in kind.growing and amount(str(difference.desired)) < amount(str(difference.live)):
+        return f"{difference}; it can only grow. Set it back"
+    reason = next((why for place, why in desired.fixed.items() if is_within(path, (place,))), None)
+    return f"{difference}; {reason}" if reason else None
 
 
 def _step(action: Action, desired: Desired, reason: str, before: Body | None) -> Step:
