@@ -41,6 +41,7 @@ RULES = [
 RARE = [
     {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["delete"]},
     {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
+    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "create", "delete"]},
     {"apiGroups": ["supalove.cloud"], "resources": ["supaloveprojects"], "verbs": ["delete"]},
 ]
 VERBS = ["get", "list", "watch", "create", "update", "patch"]

@@ -19,6 +19,7 @@ from .errors import BackendError, DeadlineExceeded, EngineError, SafetyStop
 from .objects import ObjectId
 from .observed import Applied, Live, Stamp
 from .parallel import in_parallel
+from .pause import needs_pause, paused
 from .progress import Progress
 from .project.names import PENDING_UID, Uid
 from .project.placement import sessions_of
@@ -109,13 +110,23 @@ class _LaneFailed(Exception):
 
 def _apply_step(run: Run, lane: Lane, step: Step, before: Live | None, lease: Lease) -> Lane:
     try:
-        applied = _apply(run, step, before, lease.bound(run.deadline))
+        applied = _apply_gently(run, lane, step, before, lease.bound(run.deadline))
     except LANE_ERRORS as error:
         raise _LaneFailed(lane, _failure(step.action, step.id, error)) from error
     stamps = lane.stamps
     if step.id != lane.sight.record_wanted.id:
         stamps = {**stamps, step.id: Stamp.of(applied.live)}
     return replace(lane, steps=(*lane.steps, step) if applied.changed else lane.steps, stamps=stamps)
+
+
+def _apply_gently(run: Run, lane: Lane, step: Step, before: Live | None, deadline: Deadline) -> Applied:
+    """A restart of a database that serves is done behind its pooler."""
+    if not needs_pause(lane.sight.project, step):
+        return _apply(run, step, before, deadline)
+    with paused(run, lane.sight, deadline) as await_back:
+        applied = _apply(run, step, before, deadline)
+        await_back(step.id)
+    return applied
 
 
 def _apply(run: Run, step: Step, before: Live | None, deadline: Deadline) -> Applied:

@@ -61,11 +61,13 @@ def test_the_pooler_gets_the_tenants_verifier_and_never_its_password():
     }
     assert sorted(data) == [
         *("owner.password", "owner.user", "owner.verifier"),
+        *("pauser.password", "pauser.user", "pauser.verifier"),
         *("probe.password", "probe.user", "probe.verifier", "userlist.txt"),
     ]
-    owner, probe = data["userlist.txt"].splitlines()
+    owner, probe, pauser = data["userlist.txt"].splitlines()
     assert owner == f'"{data["owner.user"]}" "{data["owner.verifier"]}"'
     assert probe == f'"{data["probe.user"]}" "{data["probe.password"]}"'
+    assert pauser == f'"supalove_pauser" "{data["pauser.verifier"]}"'
 
 
 def test_a_step_that_creates_credentials_shows_none():

@@ -11,7 +11,7 @@ from ..project.placement import POOLERS_AT_ONCE
 from ..project.quantities import MIB, format_bytes, format_cpu
 from .context import Context
 from .pooler import CPU_MILLICORES as POOLER_CPU
-from .pooler import pooler_memory
+from .pooler import PAUSER, PAUSER_KEY, pooler_memory
 
 # For short-lived Jobs of the platform and for clients that run beside the database.
 SPARE_CPU = 500
@@ -74,5 +74,6 @@ def _credentials(context: Context) -> Desired:
     logins = (
         GeneratedLogin(key="owner", role=context.names.owner),
         GeneratedLogin(key="probe", role=context.names.probe, pooler_needs_password=True),
+        GeneratedLogin(key=PAUSER_KEY, role=PAUSER),
     )
     return replace(context.object("v1", "Secret", context.CREDENTIALS, type="Opaque"), generates=logins)

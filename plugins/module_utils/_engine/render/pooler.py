@@ -18,6 +18,11 @@ PROBE = "/usr/local/bin/supalove-pooler-probe"
 # uid and gid of pgbouncer in the image.
 USER = 998
 
+# Administrator of the pooler's console, and of nothing else: PostgreSQL does not know it.
+PAUSER = "supalove_pauser"
+PAUSER_KEY = "pauser"
+CONSOLE = "pgbouncer"
+
 CPU_MILLICORES = 100
 BASE_MEMORY = 64 * MIB
 CLIENTS_PER_MIB = 64
@@ -72,7 +77,9 @@ def _settings(project: Project) -> dict[str, Value]:
         "default_pool_size": project.connections,
         "max_prepared_statements": PREPARED_STATEMENTS,
         "server_idle_timeout": 60,
-        "query_wait_timeout": 60,
+        "admin_users": PAUSER,
+        # Longer than a restart of the database may hold its clients.
+        "query_wait_timeout": 90,
         # The tenant can set PostgreSQL's own timeouts as it likes.
         "transaction_timeout": project.transaction_seconds,
         "server_login_retry": 1,
@@ -89,8 +96,9 @@ def _settings(project: Project) -> dict[str, Value]:
 def _hba_rules(context: Context) -> tuple[tuple[str, ...], ...]:
     """The probe has no right but to connect, and comes only through the container's own socket."""
     alias, names = context.DATABASE_ALIAS, context.names
-    tenants = tuple(("host", alias, names.owner, address, "scram-sha-256") for address in ("0.0.0.0/0", "::/0"))
-    return (("local", alias, names.probe, "trust"), *tenants)
+    logins = ((alias, names.owner), (CONSOLE, PAUSER))
+    remote = tuple(("host", *login, address, "scram-sha-256") for login in logins for address in ("0.0.0.0/0", "::/0"))
+    return (("local", alias, names.probe, "trust"), *remote)
 
 
 def _service(context: Context) -> Desired:

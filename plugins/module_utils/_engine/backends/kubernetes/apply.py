@@ -115,6 +115,19 @@ def _create(client: Client, desired: Desired, deadline: Deadline, random_bytes: 
     return Applied(changed=True, live=live_of(desired.id, answer.body, with_body=False))
 
 
+def create(client: Client, desired: Desired, *, deadline: Deadline) -> None:
+    """Create an object that lives for this run only, under a name that no other has."""
+    client.send(
+        "POST",
+        collection_path(desired.id.kind, desired.id.namespace),
+        subject=str(desired.id),
+        deadline=deadline,
+        query={"fieldManager": FIELD_MANAGER},
+        body=desired.body,
+        accept=METADATA,
+    )
+
+
 def generated_data(desired: Desired, random_bytes: RandomBytes) -> dict[str, str]:
     """The data of a Secret of logins, in base64 as the API wants it."""
     texts: dict[str, str] = {}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -35,6 +36,13 @@ def delete(client: Client, id: ObjectId, *, uid_label: str, deadline: Deadline) 
     except NotFound:
         return False
     return True
+
+
+def remove(client: Client, id: ObjectId, *, deadline: Deadline) -> None:
+    """Remove an object of a name that is ours alone, and what it has started; nothing if it is not there."""
+    options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+    with contextlib.suppress(NotFound):
+        client.send("DELETE", object_path(id), subject=str(id), deadline=deadline, body=options)
 
 
 def await_gone(client: Client, id: ObjectId, *, deadline: Deadline, progress: Callable[[str], None]) -> None:

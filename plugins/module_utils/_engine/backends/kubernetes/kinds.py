@@ -126,6 +126,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "Lease": _namespaced("coordination.k8s.io/v1", "leases"),
         "Pod": _namespaced("v1", "pods"),
         "Node": _cluster("v1", "nodes"),
+        "Job": _namespaced("batch/v1", "jobs"),
     }
 )
 

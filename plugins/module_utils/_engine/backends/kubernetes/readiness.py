@@ -31,6 +31,10 @@ class Readiness:
 READY = Readiness(state=State.READY)
 
 
+# The kind whose pod has the data.
+WORKLOAD = "StatefulSet"
+
+
 def readiness_of(body: Body) -> Readiness:
     """Readiness of an object by its kind; kinds that have none are ready as soon as they exist."""
     if body["kind"] == "StatefulSet":
