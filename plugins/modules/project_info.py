@@ -59,27 +59,52 @@ projects:
       description: What its owner wrote.
       type: dict
       returned: always
+    state:
+      description: Whether it is to run, V(present) or V(absent).
+      type: str
+      returned: always
     phase:
       description:
         - How far the last run that had something to do came. Empty before the first.
         - V(Applying) means that it has begun and is at work or was killed, V(Waiting) that all is written and was not
-          seen ready, V(Ready) that it was, and V(Failed) that it could not go on.
+          seen ready, V(Ready) that it was, V(Stopped) that nothing of it runs and all is kept, and V(Failed) that it
+          could not go on.
       type: str
       returned: always
     message:
       description: Why, in a sentence.
       type: str
       returned: always
-    placement:
-      description: Where its database is.
+    since:
+      description: Since when it is in this phase.
       type: str
       returned: always
+    placement:
+      description: Where its database is, V(dedicated) or V(shared/) and the name of the cluster.
+      type: str
+      returned: always
+    sessions:
+      description: How many sessions its pooler may open on a shared cluster.
+      type: int
+      returned: always
+    sizes:
+      description: CPU, memory and storage of its own PostgreSQL as they are now. Empty on a shared cluster.
+      type: dict
+      returned: always
+      sample: {cpu: "2", memory: 4Gi, storage: 20Gi}
     ready:
       description: Whether its database and its pooler are ready now.
       type: bool
       returned: always
     waiting_for:
       description: What is not ready, each with its reason.
+      type: list
+      elements: str
+      returned: always
+    drift:
+      description:
+        - Objects that are not as the last run left them, each with what happened. The next run repairs them.
+        - Roles and databases on shared clusters are not looked at here.
       type: list
       elements: str
       returned: always

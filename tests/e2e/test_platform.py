@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,3 +104,70 @@ def test_only_pods_of_the_project_reach_its_pooler_and_only_the_pooler_its_datab
         assert not answers(clients, "stranger", pod, host, "6432")
     assert not answers(clients, DEMO, pod, database, "5432")
     assert not answers(clients, "stranger", pod, database, "5432")
+
+
+@pytest.fixture(scope="module")
+def tenants(platform: Cluster) -> Iterator[Cluster]:
+    """A client pod in each of the two projects that share a PostgreSQL."""
+    for project in SHARED:
+        platform.start_client(f"p-{project}")
+    yield platform
+    for project in SHARED:
+        platform.kubectl("delete", "pod", "-n", f"p-{project}", CLIENT, "--wait=false")
+
+
+SHARED = ("notes", "shop")
+
+
+@pytest.mark.parametrize("project", SHARED)
+def test_a_shared_project_makes_a_table_and_rows_through_its_own_pooler(tenants: Cluster, project: str) -> None:
+    asked = tenants.psql(f"p-{project}", NOTES)
+    assert asked.stdout.strip() == "kept", asked.stderr
+
+
+def test_a_tenant_of_a_shared_cluster_reaches_neither_its_neighbour_nor_the_cluster_itself(tenants: Cluster) -> None:
+    database = tenants.objects("pods", "-n", "s-free-1")[0]["status"]["podIP"]
+    assert answers(tenants, "p-notes", CLIENT, "pooler.p-notes", "6432")
+    assert not answers(tenants, "p-notes", CLIENT, "pooler.p-shop", "6432")
+    assert not answers(tenants, "p-notes", CLIENT, database, "5432")
+
+
+def test_a_tenant_logs_in_to_no_other_database_through_its_pooler(tenants: Cluster) -> None:
+    for name in ("supalove_template", "template1", "pgbouncer"):
+        asked = tenants.execute("p-notes", CLIENT, "psql", "-qAtX", "-d", name, "-c", "SELECT 1")
+        assert asked.returncode != 0, (name, asked.stdout)
+
+
+COUNT = """
+CREATE TABLE IF NOT EXISTS counted (id serial PRIMARY KEY);
+"""
+# One transaction after the other, for as long as the file is there; a failure ends it.
+LOOP = """
+touch /tmp/go; n=0
+while [ -e /tmp/go ]; do
+  psql -qAtX -v ON_ERROR_STOP=1 -c 'INSERT INTO counted DEFAULT VALUES' || exit 1
+  n=$((n + 1))
+done
+echo $n
+"""
+
+
+def test_a_database_that_gets_another_size_restarts_behind_its_pooler_and_loses_no_transaction(
+    platform: Cluster, lab: Path
+) -> None:
+    """Not from a running session's point of view: its transactions wait, none fails, and all are there afterwards."""
+    platform.start_client(DEMO)
+    platform.psql(DEMO, COUNT)
+    before = pod_address(platform, "postgresql")
+    loop = platform.command("exec", "-i", "-n", DEMO, CLIENT, "--", "sh", "-c", LOOP)
+    with subprocess.Popen(loop, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+        sizes = {"demo": {"tier": "pro", "memory": "320Mi"}, "notes": {"tier": "free"}, "shop": {"tier": "free"}}
+        done = playbook.run("projects", lab, "-e", json.dumps({"supalove_projects": sizes}))
+        platform.execute(DEMO, CLIENT, "rm", "/tmp/go")
+        said, errors = client.communicate(timeout=120)
+    assert done.code == 0, done.output[-3000:]
+    assert client.returncode == 0, errors
+    assert "demo: its clients are held, restarting" in done.output
+    assert pod_address(platform, "postgresql") != before
+    assert platform.psql(DEMO, "SELECT count(*) FROM counted;").stdout.strip() == said.strip()
+    assert playbook.run("projects", lab).code == 0

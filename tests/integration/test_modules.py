@@ -116,7 +116,20 @@ def test_project_info_tells_state_and_never_a_password(engine, ref, play):
     result, printed = play("project_info", "-vvv", refs=[ref, "nobody"])
     (project,) = result["projects"]
     assert (project["ref"], project["phase"], project["ready"]) == (ref, "Ready", True)
+    assert (project["placement"], project["state"], project["drift"]) == ("dedicated", "present", [])
+    assert project["sizes"] == {"cpu": "250m", "memory": "256Mi", "storage": "1Gi"}
     assert engine.secret(ref)["owner.password"] not in printed + json.dumps(result)
+
+
+def test_project_info_names_what_others_changed(engine, ref, play):
+    engine.settle({ref: {"tier": "free"}})
+    engine.server.merge(f"/api/v1/namespaces/p-{ref}/configmaps/pooler", {"data": {"pgbouncer.ini": ""}})
+    engine.server.request("DELETE", f"/api/v1/namespaces/p-{ref}/services/pooler")
+    (project,) = play("project_info", refs=[ref])[0]["projects"]
+    assert project["drift"] == [
+        f"ConfigMap/p-{ref}/pooler: somebody has written to it",
+        f"Service/p-{ref}/pooler: it is gone",
+    ]
 
 
 def test_project_info_says_what_is_not_ready(engine, ref, play):

@@ -3,21 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypedDict
 
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
+from .backends.kubernetes.kinds import PROJECT_KINDS
 from .backends.kubernetes.observe import observe
-from .backends.kubernetes.readiness import WAITED_KINDS, State, readiness_of
+from .backends.kubernetes.readiness import WAITED_KINDS, WORKLOAD, State, readiness_of
 from .backends.kubernetes.records import Record
 from .deadline import Deadline
 from .errors import NotFound
-from .objects import Body
-from .observed import NOTHING, Observed
+from .objects import Body, ObjectId
+from .observed import NOTHING, Live, Observed
 from .project.model import Platform
 from .project.names import PROJECT_LABEL, Ref, namespace_of
+from .project.vocabulary import DEDICATED, PRESENT
 from .settings import Settings
+
+CLAIM_KIND = "PersistentVolumeClaim"
+TELLING_KINDS = WAITED_KINDS | {CLAIM_KIND}
 
 
 class Description(TypedDict):
@@ -26,11 +31,16 @@ class Description(TypedDict):
     ref: str
     uid: str
     spec: Body
+    state: str
     phase: str
     message: str
+    since: str
     placement: str
+    sessions: int
+    sizes: dict[str, str]
     ready: bool
     waiting_for: list[str]
+    drift: list[str]
     endpoints: dict[str, str]
 
 
@@ -46,34 +56,87 @@ def describe(
     except NotFound:
         return []
     wanted = set(known) if refs is None else set(known) & {Ref(ref) for ref in refs}
-    live = NOTHING
-    if wanted:
-        live = observe(
-            client, WAITED_KINDS, selector=PROJECT_LABEL, full=True, workers=settings.workers, deadline=deadline
-        )
-    return [_description(known[ref], live) for ref in sorted(wanted)]
+    live = _observe(client, settings, deadline) if wanted else NOTHING
+    mine = _by_namespace(live)
+    return [_description(known[ref], mine.get(namespace_of(ref), {})) for ref in sorted(wanted)]
 
 
-def _description(record: Record, observed: Observed) -> Description:
+def _observe(client: Client, settings: Settings, deadline: Deadline) -> Observed:
+    """Whole what tells of readiness and sizes; of all else the metadata, which is enough to see drift."""
+    rest = PROJECT_KINDS.keys() - TELLING_KINDS
+    found = NOTHING
+    for kinds, full in ((TELLING_KINDS, True), (rest, False)):
+        workers = settings.workers
+        some = observe(client, sorted(kinds), selector=PROJECT_LABEL, full=full, workers=workers, deadline=deadline)
+        found = found.and_also(some)
+    return found
+
+
+def _by_namespace(observed: Observed) -> dict[str, dict[ObjectId, Live]]:
+    """Every object under its project's namespace, the namespaces themselves included."""
+    found: dict[str, dict[ObjectId, Live]] = {}
+    for id, live in observed.objects.items():
+        found.setdefault(id.namespace or id.name, {})[id] = live
+    return found
+
+
+def _description(record: Record, live: Mapping[ObjectId, Live]) -> Description:
     status = record.status
-    waiting = _waiting_for(record, observed)
+    waiting = _waiting_for(record, live)
     return Description(
         ref=record.ref,
         uid=status.uid if status else "",
         spec=record.spec,
+        state=record.spec.get("state", PRESENT),
         phase=status.phase if status else "",
         message=status.message if status else "",
+        since=status.since if status else "",
         placement=status.placement if status else "",
+        sessions=status.sessions if status else 0,
+        sizes=_sizes(live),
         ready=not waiting,
         waiting_for=waiting,
+        drift=_drift(record, live),
         endpoints=dict(status.endpoints) if status else {},
     )
 
 
-def _waiting_for(record: Record, observed: Observed) -> list[str]:
-    namespace = namespace_of(record.ref)
-    found = [live for id, live in sorted(observed.objects.items()) if id.namespace == namespace]
-    missing = sorted(WAITED_KINDS - {live.id.kind for live in found})
-    answers = [(live.id, readiness_of(live.body)) for live in found if live.body is not None]
+def _waiting_for(record: Record, live: Mapping[ObjectId, Live]) -> list[str]:
+    """What is not there or not ready; of a project that is to be stopped, what still runs."""
+    dedicated = record.status is None or record.status.placement == DEDICATED
+    kinds = WAITED_KINDS if dedicated else WAITED_KINDS - {WORKLOAD}
+    found = [one for id, one in sorted(live.items()) if id.kind in kinds]
+    missing = sorted(kinds - {one.id.kind for one in found})
+    answers = [(one.id, readiness_of(one.body)) for one in found if one.body is not None]
     laggards = [f"{id}: {answer.reason}" for id, answer in answers if answer.state is not State.READY]
-    return [f"{kind}/{namespace}: it does not exist" for kind in missing] + laggards
+    return [f"{kind}/{namespace_of(record.ref)}: it does not exist" for kind in missing] + laggards
+
+
+def _sizes(live: Mapping[ObjectId, Live]) -> dict[str, str]:
+    """CPU and memory of the project's own PostgreSQL and the size that its volume has; empty on a shared cluster."""
+    sizes: dict[str, str] = {}
+    for id, one in live.items():
+        body = one.body or {}
+        if id.kind == WORKLOAD:
+            sizes |= body["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+        elif id.kind == CLAIM_KIND:
+            capacity = (body.get("status") or {}).get("capacity") or body["spec"]["resources"]["requests"]
+            sizes["storage"] = capacity["storage"]
+    return dict(sorted(sizes.items()))
+
+
+def _drift(record: Record, live: Mapping[ObjectId, Live]) -> list[str]:
+    """Objects that are not as the last run certified them. Those in PostgreSQL are looked at by a run only."""
+    stamps = record.status.stamps if record.status else {}
+    found: list[str] = []
+    for id, stamp in sorted(stamps.items()):
+        if id.kind not in PROJECT_KINDS:
+            continue
+        one = live.get(id)
+        if one is None:
+            found.append(f"{id}: it is gone")
+        elif one.uid != stamp.uid:
+            found.append(f"{id}: it is another one of the same name")
+        elif one.version != stamp.version:
+            found.append(f"{id}: somebody has written to it")
+    return found
