@@ -287,7 +287,8 @@ def test_names_that_are_no_projects_cannot_be_adopted(shared):
 def test_a_cluster_restarted_brings_itself_into_shape_and_keeps_its_tenants(shared):
     tenant = shared.tenant()
     shared.bring(tenant.desired())
-    shared.server.restart()
+    shared.server.stop()
+    shared.server.start()
     assert plan_of(shared, tenant.desired()).steps == ()
     tenant.connect().close()
 
