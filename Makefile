@@ -50,7 +50,7 @@ test: venv ## Everything that CI runs
 test-unit: venv ## Pure functions and gates; seconds
 	@$(PYTEST) tests/unit
 
-test-integration: venv ## The backends against a real API server
+test-integration: venv ## The backends against a real API server and PostgreSQL
 	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) tests/integration
 
 test-molecule: export ANSIBLE_CALLBACK_PLUGINS := $(CURDIR)/tests/lab/callbacks

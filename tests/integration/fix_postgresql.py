@@ -94,13 +94,21 @@ class Server:
     id: str
     directory: Path
     secret: dict[str, str]
+    # The process in the container, as long as it is the same one.
+    found: list[int] = dataclasses.field(default_factory=list)
 
-    def connect_inside(self, port: int = 5432) -> socket.socket:
+    def connect_inside(self, port: int = 5432, *, source: str = "127.0.0.1") -> socket.socket:
         """A connection to the pod's own loopback; raises ConnectionRefusedError if nobody listens."""
-        return _in_network_of(self.pid(), lambda: socket.create_connection(("127.0.0.1", port), timeout=10))
+
+        def connect_here() -> socket.socket:
+            return socket.create_connection(("127.0.0.1", port), source_address=(source, 0))
+
+        return _in_network_of(self.pid(), connect_here)
 
     def pid(self) -> int:
-        return int(_podman("inspect", "--format", "{{.State.Pid}}", self.id))
+        if not self.found:
+            self.found.append(int(_podman("inspect", "--format", "{{.State.Pid}}", self.id)))
+        return self.found[0]
 
     def sql(self, text: str, database: str = "postgres") -> str:
         """What the platform's superuser gets for an answer, over the pod's socket; columns are parted by |."""
@@ -125,14 +133,20 @@ class Server:
         done = subprocess.run(["podman", "logs", self.id], capture_output=True, text=True, check=True)
         return done.stdout + done.stderr
 
-    def restart(self) -> None:
-        """As when the pod is replaced: told to stop, and started on the same volume."""
-        _podman("restart", "--time", "20", self.id)
+    def stop(self) -> None:
+        """As when the pod is told to stop."""
+        _podman("stop", "--time", "20", self.id)
+        self.found.clear()
+
+    def start(self) -> None:
+        """As when the pod comes back on the same volume."""
+        _podman("start", self.id)
         self.await_ready()
 
-    def kill_postmaster(self) -> None:
-        """As when memory runs out for one of its processes."""
-        _podman("exec", self.id, "sh", "-c", "kill -9 $(head -1 $PGDATA/postmaster.pid)")
+    def kill_a_process(self) -> None:
+        """As when the kernel runs out of memory: PostgreSQL ends all sessions and recovers."""
+        pid = self.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
+        _podman("exec", self.id, "sh", "-c", f"kill -9 {pid}")
 
     def await_ready(self) -> None:
         end = time.monotonic() + START_SECONDS

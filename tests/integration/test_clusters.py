@@ -17,6 +17,8 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.credenti
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import NotFound, Rejected
 from fix_engine import Killed
 from fix_postgresql import CLUSTER, deadline
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 
 def dying_after(statements):
@@ -287,10 +289,27 @@ def test_names_that_are_no_projects_cannot_be_adopted(shared):
 def test_a_cluster_restarted_brings_itself_into_shape_and_keeps_its_tenants(shared):
     tenant = shared.tenant()
     shared.bring(tenant.desired())
-    shared.server.restart()
+    shared.server.stop()
+    shared.server.start()
     assert plan_of(shared, tenant.desired()).steps == ()
     tenant.connect().close()
 
 
 def test_the_cluster_is_the_one_that_was_rendered(shared):
     assert shared.server.sql("SHOW max_connections") == str(CLUSTER.max_connections + 8 + 3)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=15))
+def test_any_text_comes_back_from_the_server_as_name_and_as_value(session, text):
+    template = "SELECT {value} AS {name}"
+    cursor = session._connection.execute(statements.compose(template, value=statements.value(text), name=text))
+    # A name may have 63 bytes.
+    assert cursor.description[0].name == text
+    assert cursor.fetchall() == [(text,)]
+
+
+@pytest.fixture
+def session(shared):
+    with shared.session() as made:
+        yield made

@@ -15,7 +15,11 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.observed
     Observed,
     Stamp,
 )
-from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform, Project
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import (
+    Platform,
+    Project,
+    SharedCluster,
+)
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Uid
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.placement import Placement
@@ -42,6 +46,13 @@ def a_shared_project(ref: str = "acme", **spec: Any) -> Project:
     """A project in a tier of shared placement."""
     (project,) = parse(projects={ref: {"tier": "t", **spec}}, tiers={"t": SHARED}, platform={}).projects
     return project
+
+
+def a_cluster(name: str = "main", **limits: Any) -> SharedCluster:
+    """A shared cluster with these limits."""
+    base = {"cpu": 2000, "memory": 4 * 1024**3, "storage": 100 * 1024**3, "max_databases": 100}
+    more = {"max_connections": 300, "max_transaction_seconds": 300, "cordoned": False}
+    return SharedCluster(name=name, **{**base, **more, **limits})
 
 
 def objects_of(

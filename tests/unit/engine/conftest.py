@@ -6,3 +6,9 @@ import sys
 
 sys.path.insert(0, os.environ["SUPALOVE_COLLECTIONS"])
 sys.path.insert(0, os.path.dirname(__file__))
+
+from hypothesis import settings
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("supalove", deadline=None)
+settings.load_profile("supalove")

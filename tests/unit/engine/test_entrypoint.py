@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The database's entrypoint when it is told to stop, with stand-ins for PostgreSQL's programs."""
+"""The database's entrypoints when they are told to stop, with stand-ins for PostgreSQL's programs."""
 
 from __future__ import annotations
 
@@ -50,3 +50,24 @@ def test_a_pod_told_to_stop_during_bootstrap_shuts_its_server_down(tmp_path, tol
     finally:
         # What psql stands for still sleeps.
         os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_the_reaper_asks_again_when_its_session_ends_and_stops_when_told_to(tmp_path, told):
+    config, programs, log = (tmp_path / name for name in ("config", "bin", "log"))
+    for directory in (config, programs):
+        directory.mkdir()
+    (config / "reaper.sql").touch()
+    # The first session ends as with its server, the second one lasts.
+    text = 'echo psql >>"$LOG"; [ "$(wc -l <"$LOG")" -lt 2 ] || exec sleep 20; exit 2'
+    for name, script in {"psql": text, "sleep": "exec /bin/sleep 0.1"}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script.replace('exec sleep', 'exec /bin/sleep')}\n")
+        (programs / name).chmod(0o755)
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "SUPALOVE_CONFIG": str(config), "LOG": str(log)}
+    process = subprocess.Popen(["/bin/sh", str(SCRIPT.with_name("supalove-reaper"))], env=environment)
+    end = time.monotonic() + 10
+    while not (log.exists() and log.read_text() == "psql\npsql\n"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(told)
+    assert process.wait(timeout=5) == 143

@@ -65,6 +65,17 @@ _BY_SQLSTATE: dict[str, type[BackendError]] = {
     "57P05": Unreachable,
 }
 _TOO_MANY = "53300"
+# libpq tells no SQLSTATE of a connection that was refused, only the server's words, which are English in our clusters.
+_BY_WORDS = {
+    "password authentication failed": "28P01",
+    "pg_hba.conf": "28000",
+    "is not permitted to log in": "28000",
+    "permission denied for database": "42501",
+    "too many connections": _TOO_MANY,
+    "too many clients": _TOO_MANY,
+    "connection slots are reserved": _TOO_MANY,
+    "the database system is": "57P03",
+}
 _VERIFIER = re.compile(r"SCRAM-SHA-256\$\S+")
 
 
@@ -204,15 +215,15 @@ def _shut(connection: Any) -> None:
 
 def _translated(error: Any, *, subject: str, verb: str, tell: bool) -> BackendError:
     """The error for an SQLSTATE; without one the connection broke or was not made."""
-    sqlstate: str | None = error.sqlstate
     said = (error.diag.message_primary or str(error)) if tell else type(error).__name__
+    sqlstate = error.sqlstate or next((code for words, code in _BY_WORDS.items() if words in said), None)
     reason = _short(_VERIFIER.sub("***", said))
-    if sqlstate is None:
-        kind: type[BackendError] = Unreachable if isinstance(error, psycopg.OperationalError) else Rejected
-        return kind(subject=subject, verb=verb, reason=reason)
     if sqlstate == _TOO_MANY:
         return Throttled(subject=subject, verb=verb, reason=reason, status=sqlstate)
-    kind = _BY_SQLSTATE.get(sqlstate) or _BY_SQLSTATE.get(sqlstate[:2], Rejected)
+    if sqlstate is None:
+        kind: type[BackendError] = Unreachable if isinstance(error, psycopg.OperationalError) else Rejected
+    else:
+        kind = _BY_SQLSTATE.get(sqlstate) or _BY_SQLSTATE.get(sqlstate[:2], Rejected)
     return kind(subject=subject, verb=verb, reason=reason, status=sqlstate)
 
 

@@ -110,6 +110,8 @@ class _Place:
         self._stack = ExitStack()
         self._session: Session | None = None
         self._has_lock = False
+        # Whether there has been a connection that could be lost.
+        self._is_made = False
         self._counted = {"reads": 0, "writes": 0}
 
     @property
@@ -123,11 +125,11 @@ class _Place:
     def run(self, work: Callable[[Session], T], deadline: Deadline, *, changes: bool = False) -> T:
         """What `work` returns. It may be repeated, so it is, once, if the connection turns out to be lost."""
         with self._lock:
-            is_new = self._session is None
+            self._is_made = self._session is not None
             try:
                 return self._run(work, deadline, changes=changes)
             except Unreachable:
-                if is_new:
+                if not self._is_made:
                     raise
             return self._run(work, deadline, changes=changes)
 
@@ -150,6 +152,7 @@ class _Place:
     def _open(self, deadline: Deadline, *, changes: bool) -> Session:
         if self._session is None:
             self._session = self._stack.enter_context(self._opener(self._name, deadline))
+            self._is_made = True
         if changes and not self._has_lock:
             subject = f"PostgreSQL/{self._name}"
             values = {"key": LOCK_KEY}
