@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.kinds import PROJECT_KINDS
-from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Inventory, Platform
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.cluster import (
     REAPER_PROGRAM,
     cluster_files,
@@ -126,7 +126,7 @@ def test_the_reaper_is_in_the_image_and_reads_a_file_that_is_mounted():
 
 def test_shared_clusters_have_a_priority_above_every_tier_and_no_class_without_them():
     def classes(platform):
-        objects = render_platform(platform, ())
+        objects = render_platform(Inventory(platform=platform, tiers={}, projects=()))
         return {each.id.name: each.body["value"] for each in objects if each.id.kind == "PriorityClass"}
 
     assert classes(Platform()) == {}
