@@ -29,6 +29,8 @@ options:
       - 'C(cluster_domain) - DNS domain of the Kubernetes cluster.'
       - 'C(storage_class) - StorageClass of the databases'' volumes; it is made.'
       - 'C(storage_provisioner) - Provisioner of that StorageClass.'
+      - 'C(storage_expandable) - Whether that provisioner can make a volume larger while it is used. The one of K3s
+        cannot.'
     type: dict
     default: {}
 """
