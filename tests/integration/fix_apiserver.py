@@ -57,12 +57,16 @@ class ApiServer:
     kubeconfig: Path
 
     def request(self, verb: str, path: str, body: Any = None, content: str = "application/json") -> Any:
+        return json.loads(self.answer(verb, path, body, content))
+
+    def answer(self, verb: str, path: str, body: Any = None, content: str = "application/json") -> bytes:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {self.admin_token}", "Content-Type": content}
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=verb)
         context = ssl.create_default_context(cafile=str(self.authority))
         with urllib.request.urlopen(request, context=context, timeout=20) as answer:
-            return json.loads(answer.read())
+            found: bytes = answer.read()
+            return found
 
     def merge(self, path: str, body: Any, *, strategic: bool = False) -> Any:
         """Change an object as somebody would who does not know of the engine; `strategic` adds to lists by key."""

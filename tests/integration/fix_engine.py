@@ -19,7 +19,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Unreachable
 from ansible_collections.supalove.platform.plugins.module_utils._engine.prepare import prepare
-from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Lines, Silent
+from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Lines
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
 from ansible_collections.supalove.platform.plugins.module_utils._engine.reconcile import reconcile
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Settings
@@ -87,10 +87,12 @@ class Engine:
         with kind(made._api_client, backoff=settings.backoff) as client:
             yield client
 
-    def prepare(self, *, tiers: dict[str, Any] = TIERS, **settings: Any) -> Report:
-        inventory = parse(projects={}, tiers=tiers, platform={})
+    def prepare(
+        self, *, tiers: dict[str, Any] = TIERS, platform: dict[str, Any] | None = None, **settings: Any
+    ) -> Report:
+        inventory = parse(projects={}, tiers=tiers, platform=platform or {})
         with self.client() as client:
-            return prepare(client, inventory, settings=Settings(**settings), progress=Silent())
+            return prepare(client, inventory, settings=Settings(**settings), progress=Lines(self.lines.append))
 
     def reconcile(
         self,
@@ -138,13 +140,14 @@ class Engine:
 
     @contextlib.contextmanager
     def ready_workloads(self, *refs: str) -> Iterator[None]:
-        """Does the controllers' part: every workload of the projects becomes ready."""
+        """Does the controllers' part: every workload of the projects, or of namespaces s-..., becomes ready."""
         stop = threading.Event()
 
         def work() -> None:
             while not stop.wait(0.1):
                 for ref, plural in itertools.product(refs, ("statefulsets", "deployments")):
-                    self._make_ready(f"/apis/apps/v1/namespaces/p-{ref}/{plural}")
+                    namespace = ref if ref.startswith("s-") else f"p-{ref}"
+                    self._make_ready(f"/apis/apps/v1/namespaces/{namespace}/{plural}")
 
         thread = threading.Thread(target=work, name="controllers")
         thread.start()

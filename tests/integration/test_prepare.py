@@ -53,3 +53,41 @@ def test_what_somebody_else_made_under_a_name_of_ours_is_not_taken_over(engine):
     assert "does not carry the label supalove.cloud/platform" in report.outcomes[0].failure.reason
     assert report.writes == 0
     assert engine.server.request("GET", f"{path}/supalove-theirs")["description"] == "theirs"
+
+
+def two_clusters(ref, **more):
+    names = (f"{ref}-a", f"{ref}-b")
+    cluster = {"cpu": 1, "memory": "1Gi", "storage": "20Gi"}
+    return {"shared_clusters": {name: {**cluster, **more} for name in names}}
+
+
+def generation(engine, name):
+    path = f"/apis/apps/v1/namespaces/s-{name}/statefulsets/postgresql"
+    return engine.server.request("GET", path)["metadata"]["generation"]
+
+
+def test_shared_clusters_are_made_and_left_alone_by_the_next_run(engine, ref):
+    with engine.ready_workloads(f"s-{ref}-a", f"s-{ref}-b"):
+        made = engine.prepare(platform=two_clusters(ref))
+        assert made.succeeded
+        again = engine.prepare(platform=two_clusters(ref))
+    assert (again.changed, again.writes) == (False, 0)
+
+
+def test_a_shared_cluster_that_does_not_get_ready_is_named(engine, ref):
+    report = engine.prepare(platform=two_clusters(ref), timeout_seconds=3.0)
+    assert f"StatefulSet/s-{ref}-a/postgresql" in report.outcomes[0].failure.object
+    assert engine.prepare(platform=two_clusters(ref), wait=False).succeeded
+
+
+def test_shared_clusters_restart_one_after_the_other_and_no_further_after_a_failure(engine, ref):
+    names = (f"{ref}-a", f"{ref}-b")
+    with engine.ready_workloads(*(f"s-{name}" for name in names)):
+        engine.prepare(platform=two_clusters(ref))
+    before = [generation(engine, name) for name in names]
+    report = engine.prepare(platform=two_clusters(ref, memory="2Gi"), timeout_seconds=4.0)
+    assert report.outcomes[0].failure.object == f"StatefulSet/s-{names[0]}/postgresql"
+    assert [generation(engine, name) for name in names] == [before[0] + 1, before[1]]
+    with engine.ready_workloads(*(f"s-{name}" for name in names)):
+        assert engine.prepare(platform=two_clusters(ref, memory="2Gi")).succeeded
+    assert [generation(engine, name) for name in names] == [before[0] + 1, before[1] + 1]

@@ -36,7 +36,8 @@ def prepare(client: Client | None, inventory: Inventory, *, settings: Settings, 
     """Bring the platform's objects into place; the report has one outcome. `client` is None where no cluster is yet.
 
     1. What pods need comes first, the passwords of shared clusters among it: pods say whose they are.
-    2. Then the pods of shared clusters, for which it waits, for those of an earlier run, too.
+    2. Then the pods of shared clusters, for which it waits, for those of an earlier run, too. What serves already is
+       restarted one after the other, and no further once one does not come back.
 
     Repeating any of it is harmless, so it needs no lease, whose namespace it is that makes.
     """
@@ -54,9 +55,12 @@ def prepare(client: Client | None, inventory: Inventory, *, settings: Settings, 
     if work.failure is None and any(step.id.kind == DEFINITION for step in plan.steps):
         work.failure = _await_definition(client, platform, plan, deadline)
     wanted = _wanted(inventory, work.observed)
-    work.do(step for step in plan_objects(wanted, work.observed).steps if step.id.kind in WAITED_KINDS)
+    pods = [step for step in plan_objects(wanted, work.observed).steps if step.id.kind in WAITED_KINDS]
+    work.do(step for step in pods if step.action is Action.CREATE)
+    _restart(work, [step for step in pods if step.action is Action.UPDATE], platform, progress)
     if work.failure is None and settings.wait:
-        work.failure = _await_clusters(work, wanted, platform, progress)
+        ids = [one.id for one in wanted if one.id.kind in WAITED_KINDS and not _is_ready(work.observed.find(one.id))]
+        work.failure = _await_clusters(work, ids, platform, progress)
     return _report(platform, client, steps=tuple(work.done), failure=work.failure)
 
 
@@ -99,8 +103,16 @@ class _Work:
         return None
 
 
-def _await_clusters(work: _Work, wanted: tuple[Desired, ...], platform: Platform, progress: Progress) -> Failure | None:
-    ids = [one.id for one in wanted if one.id.kind in WAITED_KINDS and not _is_ready(work.observed.find(one.id))]
+def _restart(work: _Work, steps: list[Step], platform: Platform, progress: Progress) -> None:
+    for number, step in enumerate(steps, start=1):
+        if work.failure is None:
+            progress.note(f"restarting {step.id}, {number} of {len(steps)}: {step.reason}")
+            work.do([step])
+        if work.failure is None:
+            work.failure = _await_clusters(work, [step.id], platform, progress)
+
+
+def _await_clusters(work: _Work, ids: list[ObjectId], platform: Platform, progress: Progress) -> Failure | None:
     if not ids:
         return None
     progress.note(f"waiting for {len(ids)} shared clusters to get ready")
