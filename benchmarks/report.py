@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From raw figures to the page: what each goal asks, what was found, met or not. A run without a case lacks its part."""
+"""From raw figures to the page: what each goal asks, what was found, met or not. A run may lack cases."""
 
 from __future__ import annotations
 
@@ -15,6 +15,28 @@ Run = dict[str, Any]
 # Of a record: the mark that work has begun and the outcome. Of the lease: taken and given back.
 BOOKKEEPING = 4
 MIB = 2**20
+
+PREFACE = """\
+{projects} projects, {pro} in tier pro and the others in tier free, all with dedicated placement, with all their real
+objects, on a real API server. No SQL and no Job runs, as there are no real pods. Client, API server and etcd share the
+machine described below. The client is a ServiceAccount with bounded RBAC, so its requests queue under API priority and
+fairness. Load is the machine's one-minute average at the end of a measurement; work that is not the measurement's own
+makes its figures worse and ratios noisy.
+
+The floor (`benchmarks/floor.py`, frozen) is the least that a client can do: requests ready in memory, plain sockets, no
+plan, no comparison, no retry. Creation and growth are measured without controllers, so that only the client and the API
+server compete for the processors. The re-runs are measured on objects that {kinds} brought to readiness, after which
+these were stopped.
+"""
+CREATION = """\
+Engine and floor took turns, each run on a new datastore; the best of each counts. For {objects} objects the engine sent
+{sent} requests: beside the objects it reads what is there, takes a lease, makes sure that a namespace is nobody else's,
+and writes each record's status twice.
+"""
+RERUN = """\
+Creation {how}: {created:.1f} s. Engine: the work of the module's main(), from unparsed input to result, without
+starting Python ({imports:.1f} s for the imports). Best of {repeats}.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,23 +85,7 @@ def document(run: Run) -> str:
 def _preface(options: Options) -> list[str]:
     pro = sum(spec["tier"] == "pro" for spec in workload.projects(options.projects).values())
     kinds = "Kubernetes' controllers, the scheduler and kwok's fake nodes" if options.controllers else "nobody"
-    return [
-        (
-            f"{options.projects} projects, {pro} in tier pro and the others in tier free, all with dedicated placement, "
-            "with all their real objects, on a real API server. No SQL and no Job runs, as there are no real pods. "
-            "Client, API server and etcd share the machine described below. The client is a ServiceAccount with bounded "
-            "RBAC, so its requests queue under API priority and fairness. Load is the machine's one-minute average at the "
-            "end of a measurement; anything that is not from the measurement itself makes figures worse and ratios noisy."
-        ),
-        "",
-        (
-            "The floor (`benchmarks/floor.py`, frozen) is the least that a client can do: requests ready in memory, plain "
-            "sockets, no plan, no comparison, no retry. Creation and growth are measured without controllers, so that only "
-            "the client and the API server compete for the processors. The re-runs are measured on objects that "
-            f"{kinds} brought to readiness, after which these were stopped."
-        ),
-        "",
-    ]
+    return [PREFACE.format(projects=options.projects, pro=pro, kinds=kinds)]
 
 
 def _create_goals(figures: Run) -> Iterator[Goal]:
@@ -142,12 +148,7 @@ def _create_table(figures: Run, options: Options) -> list[str]:
     return [
         f"## 1. Create {options.projects} projects",
         "",
-        (
-            "Engine and floor took turns, each run on a new datastore; the best of each counts. "
-            f"For {engine['steps']} objects the engine sent {sent} requests: beside the objects it reads what is there, "
-            "takes a lease, makes sure that a namespace is nobody else's, and writes each record's status twice."
-        ),
-        "",
+        CREATION.format(objects=engine["steps"], sent=sent),
         "| client | seconds | objects/s | client's CPU seconds | load |",
         "|---|---|---|---|---|",
         *rows,
@@ -178,12 +179,12 @@ def _rerun_table(figures: Run, options: Options) -> list[str]:
     return [
         f"## 2 and 3. Unchanged re-run, and one project of {options.projects} changed",
         "",
-        (
-            f"Created {'with all controllers at work, waiting for all to be ready' if options.controllers else 'before'}: "
-            f"{created['seconds']:.1f} s. Engine: the work of the module's main(), from unparsed input to result, without "
-            f"starting Python ({created['import_seconds']:.1f} s for the imports). Best of {len(found['metadata'])}."
+        RERUN.format(
+            how="with all controllers at work, until everything is ready" if options.controllers else "without waiting",
+            created=created["seconds"],
+            imports=created["import_seconds"],
+            repeats=len(found["metadata"]),
         ),
-        "",
         "| what | seconds | |",
         "|---|---|---|",
         *(f"| {text} | {seconds:.2f} | {note} |" for text, seconds, note in rows),

@@ -29,7 +29,7 @@ LOOK_SECONDS = 0.02
 
 
 def playbook(cluster: Cluster, task: dict[str, Any], *, python: str = sys.executable, watch: str = "") -> Figures:
-    """Seconds of a whole `ansible-playbook` with one task, and the peak memory of processes with `watch` in their name."""
+    """Seconds of a whole `ansible-playbook` with one task, and the peak memory of processes named like `watch`."""
     variables = {"ansible_python_interpreter": python}
     play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables, "tasks": [task]}
     file = cluster.root / "play.yml"
