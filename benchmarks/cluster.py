@@ -25,6 +25,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.c
 from tests.integration.fix_apiserver import ApiServer, free_port, lab_kube, program, running
 
 from . import workload
+from .processes import cpu_seconds
 
 HERE = Path(__file__).parent
 NODES = 12
@@ -48,7 +49,7 @@ class Cluster:
         token = yaml.safe_load(self.server.kubeconfig.read_text())["users"][0]["user"]["token"]
         address = self.server.url.removeprefix("https://")
         where = {"FLOOR_SERVER": address, "FLOOR_CA": str(self.server.authority), "FLOOR_TOKEN": token}
-        return measured([sys.executable, str(HERE / "floor.py"), verb, str(file), str(in_flight)], env=where)
+        return self._measured([sys.executable, str(HERE / "floor.py"), verb, str(file), str(in_flight)], env=where)
 
     def engine(self, projects: dict[str, Any], **settings: Any) -> Figures:
         """One run of the engine; fails if a project does."""
@@ -65,7 +66,12 @@ class Cluster:
     def _engine(self, order: Figures) -> Figures:
         file = self.root / "order.json"
         file.write_text(json.dumps({"kubeconfig": str(self.server.kubeconfig), "tiers": workload.TIERS, **order}))
-        return measured([sys.executable, "-m", "benchmarks.engine", str(file)])
+        return self._measured([sys.executable, "-m", "benchmarks.engine", str(file)])
+
+    def _measured(self, argv: list[str], **rest: Any) -> Figures:
+        before = cpu_seconds(self.root)
+        found = measured(argv, **rest)
+        return {**found, "server_cpu_seconds": cpu_seconds(self.root) - before}
 
     @contextlib.contextmanager
     def controllers(self, projects: dict[str, Any]) -> Iterator[None]:

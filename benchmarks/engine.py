@@ -32,7 +32,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.project.
 from ansible_collections.supalove.platform.plugins.module_utils._engine.reconcile import reconcile  # noqa: E402
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift, Settings  # noqa: E402
 
-from .memory import high_water  # noqa: E402
+from .processes import high_water  # noqa: E402
 
 IMPORT_SECONDS = time.perf_counter() - _STARTED
 
@@ -54,7 +54,7 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
         "seconds": seconds,
         "import_seconds": IMPORT_SECONDS,
         "cpu_seconds": _cpu_seconds() - before,
-        "memory_bytes": high_water(Path("/proc/self/status")),
+        "memory_bytes": high_water(Path("/proc/self")),
         "steps": sum(len(one.steps) for one in report.outcomes),
         **{key: result[key] for key in ("failed", "msg", "counts", "requests") if key in result},
     }

@@ -21,7 +21,7 @@ from tests.integration.fix_apiserver import lab_kube
 
 from . import workload
 from .cluster import Cluster, Figures
-from .memory import high_water
+from .processes import peak_memory
 
 VENV_VARIABLE = "SUPALOVE_BENCH_VENV"
 APPLY = {"apply": True, "server_side_apply": {"field_manager": FIELD_MANAGER, "force_conflicts": True}}
@@ -40,7 +40,7 @@ def playbook(cluster: Cluster, task: dict[str, Any], *, python: str = sys.execut
     peak = 0
     with log.open("w") as out, subprocess.Popen(argv, stdout=out, stderr=out) as child:
         while child.poll() is None:
-            peak = max(peak, _peak_memory(watch)) if watch else 0
+            peak = max(peak, peak_memory(watch)) if watch else 0
             time.sleep(LOOK_SECONDS)
     seconds = time.perf_counter() - started
     if child.returncode:
@@ -128,17 +128,3 @@ def _unchanged(found: Figures) -> Figures:
     if found["changed"]:
         raise RuntimeError("a playbook changed what it should have found as it is")
     return found
-
-
-def _peak_memory(name: str) -> int:
-    """Peak resident memory so far, in bytes, of the processes of this machine whose command line has `name`."""
-    peak = 0
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            if name.encode() in (entry / "cmdline").read_bytes():
-                peak = max(peak, high_water(entry / "status"))
-        except OSError:  # it has ended
-            continue
-    return peak

@@ -57,9 +57,9 @@ def objects(wanted: dict[str, Any]) -> Iterator[Body]:
     """Every object that the engine keeps for these projects, as it writes them, with new uids and passwords."""
     parsed, platform = parse(projects=wanted, tiers=TIERS, platform={})
     for project in parsed:
-        yield with_fingerprint(render_record(project, platform).body)
+        yield with_fingerprint(render_record(project, platform))
         for desired in render(project, platform, new_uid(), secrets.token_hex(16)):
-            yield with_fingerprint(_whole(desired))
+            yield _whole(desired)
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> int:
@@ -98,7 +98,8 @@ def _rendered(wanted: dict[str, Any]) -> Iterator[Body]:
 
 
 def _whole(desired: Desired) -> Body:
-    return {**desired.body, "data": generated_data(desired, secrets.token_bytes)} if desired.generates else desired.body
+    written = with_fingerprint(desired)
+    return {**written, "data": generated_data(desired, secrets.token_bytes)} if desired.generates else written
 
 
 def _send(body: Body) -> dict[str, Any]:

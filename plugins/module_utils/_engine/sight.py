@@ -18,10 +18,10 @@ from .objects import Desired, ObjectId
 from .progress import Progress
 from .project.model import Platform, Project
 from .project.names import PENDING_UID, PROJECT_LABEL, Ref, Uid
-from .render import credentials_of, render
+from .render import credentials_of, namespace_object_of, render
 from .render.record import MANAGERS, render_record
 from .settings import Drift, Settings
-from .steps import Action, Failure, Plan
+from .steps import Failure, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,17 +102,18 @@ def look(run: Run, projects: tuple[Project, ...]) -> tuple[tuple[Sight, ...], tu
         workers=settings.workers,
         deadline=deadline,
     )
-    sights = sights_of(known, observed, projects, run.platform)
-    if any(step.action is Action.CREATE and step.id.kind == "Namespace" for one in sights for step in one.plan.steps):
+    if any(observed.find(namespace_object_of(project.ref)) is None for project in projects):
         # Those that are not ours do not have our label; one more read of the kind finds them for the plan to refuse.
         every = observe(client, ("Namespace",), selector="", full=False, workers=1, deadline=deadline)
         observed = observed.and_also(every)
-        sights = sights_of(known, observed, projects, run.platform)
+    sights = sights_of(known, observed, projects, run.platform)
     doubts = tuple(id for sight in sights for id in _doubts(sight, settings.drift))
-    observed = read_bodies(client, observed, doubts, workers=settings.workers, deadline=deadline)
+    read = read_bodies(client, observed, doubts, workers=settings.workers, deadline=deadline)
+    if read is not observed:
+        sights = sights_of(known, read, projects, run.platform)
     wanted = {project.ref for project in projects}
     left_alone = tuple(sorted(ref for ref in known if ref not in wanted))
-    return sights_of(known, observed, projects, run.platform), left_alone
+    return sights, left_alone
 
 
 def _doubts(sight: Sight, drift: Drift) -> tuple[ObjectId, ...]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ...objects import Body, Desired, Difference, ObjectId, comparable, differences, fingerprint, is_within
+from ...objects import Body, Desired, Difference, ObjectId, comparable, differences, is_within
 from ...project.names import PLATFORM_LABEL, PROJECT_LABEL, UID_LABEL
 from ...settings import Drift
 from ...steps import Action, Plan, Step
@@ -49,7 +49,7 @@ def doubtful(desired: Iterable[Desired], observed: Observed, stamps: Stamps, dri
         if (live := observed.find(one.id)) is not None
         and not one.is_create_only
         and (
-            live.fingerprint != fingerprint(one.body)
+            live.fingerprint != one.fingerprint
             or (drift is not Drift.OFF and stamps.get(one.id) != Stamp.of(live))
             or drift is Drift.FULL
         )
@@ -87,9 +87,9 @@ def plan_object(desired: Desired, live: Live | None) -> Step | None:
         )
         return _step(Action.REFUSE, desired, reason, before)
     if found:
-        by_others = live.fingerprint == fingerprint(desired.body)
+        by_others = live.fingerprint == desired.fingerprint
         return _step(Action.UPDATE, desired, sentence(found) + (" (changed by others)" if by_others else ""), before)
-    if live.fingerprint != fingerprint(desired.body):
+    if live.fingerprint != desired.fingerprint:
         return _step(Action.UPDATE, desired, "its fingerprint is not the one of this version", before)
     return None
 
