@@ -19,7 +19,7 @@ from typing import Any
 
 _STARTED = time.perf_counter()
 
-from ansible_collections.supalove.platform.plugins.module_utils._ansible import result_of  # noqa: E402
+from ansible_collections.supalove.platform.plugins.module_utils._ansible import collect_nothing, result_of  # noqa: E402
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import (  # noqa: E402
     connect,
 )
@@ -41,6 +41,7 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
     """Do what is ordered; what is short of the module's result, and the costs."""
     given = order["settings"]
     settings = Settings(**{**given, "drift": Drift(given.get("drift", Settings().drift))})
+    collect_nothing()
     before = _cpu_seconds()
     started = time.perf_counter()
     projects, platform = parse(projects=order["projects"], tiers=order["tiers"], platform={})

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from .backends.kubernetes import records
@@ -86,22 +87,17 @@ def look(run: Run, projects: tuple[Project, ...]) -> tuple[tuple[Sight, ...], tu
     """
     client, deadline, settings = run.client, run.deadline, run.settings
     run.progress.note(f"reading the state of {len(projects)} projects")
-    try:
-        known = records.read_records(client, run.platform.namespace, deadline=deadline)
-    except NotFound as error:
-        if not settings.check:
-            raise SafetyStop(
-                f"The platform is not prepared ({error}). Run the module supalove.platform.platform first."
-            ) from error
-        known = {}
-    observed = observe(
-        client,
-        PROJECT_KINDS,
-        selector=PROJECT_LABEL,
-        full=settings.drift is Drift.FULL,
-        workers=settings.workers,
-        deadline=deadline,
-    )
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="records") as pool:
+        reading = pool.submit(_known_records, run)
+        observed = observe(
+            client,
+            PROJECT_KINDS,
+            selector=PROJECT_LABEL,
+            full=settings.drift is Drift.FULL,
+            workers=settings.workers,
+            deadline=deadline,
+        )
+    known = reading.result()
     if any(observed.find(namespace_object_of(project.ref)) is None for project in projects):
         # Those that are not ours do not have our label; one more read of the kind finds them for the plan to refuse.
         every = observe(client, ("Namespace",), selector="", full=False, workers=1, deadline=deadline)
@@ -114,6 +110,18 @@ def look(run: Run, projects: tuple[Project, ...]) -> tuple[tuple[Sight, ...], tu
     wanted = {project.ref for project in projects}
     left_alone = tuple(sorted(ref for ref in known if ref not in wanted))
     return sights, left_alone
+
+
+def _known_records(run: Run) -> dict[Ref, Record]:
+    """Every record; in check mode none where the platform does not know the kind yet."""
+    try:
+        return records.read_records(run.client, run.platform.namespace, deadline=run.deadline)
+    except NotFound as error:
+        if not run.settings.check:
+            raise SafetyStop(
+                f"The platform is not prepared ({error}). Run the module supalove.platform.platform first."
+            ) from error
+        return {}
 
 
 def _doubts(sight: Sight, drift: Drift) -> tuple[ObjectId, ...]:

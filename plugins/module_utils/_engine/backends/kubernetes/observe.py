@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import marshal
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,10 +12,13 @@ from typing import TypeVar
 
 from ...deadline import Deadline
 from ...errors import NotFound
-from ...objects import Body, ObjectId, canonical_json
+from ...objects import Body, ObjectId
 from ...project.names import FINGERPRINT_ANNOTATION
 from .client import JSON, METADATA, METADATA_LIST, Client
 from .kinds import KINDS, collection_path, object_path
+
+# The last format that depends on nothing but the values. Faster than JSON, and the server keeps the order of keys.
+_MARSHAL_VERSION = 2
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -155,5 +159,5 @@ def _version(meta: Body) -> str:
     """
     writers = [entry for entry in meta.get("managedFields") or () if not entry.get("subresource")]
     told = [(meta.get("annotations") or {}).get(FINGERPRINT_ANNOTATION), writers]
-    digest = hashlib.blake2b(canonical_json(told).encode(), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(marshal.dumps(told, _MARSHAL_VERSION), digest_size=8).hexdigest()
     return f"{meta.get('generation', 0)}.{digest}"
