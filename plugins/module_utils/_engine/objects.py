@@ -156,6 +156,8 @@ def comparable(
 
     `covered`: true if `exact` is known to cover what is around `path`.
     """
+    if live == desired:
+        return desired
     strict = covered or exact.covers(path)
     if live is None and not strict and _is_hollow(desired):
         return desired

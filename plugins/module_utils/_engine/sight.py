@@ -87,9 +87,9 @@ def look(run: Run, projects: tuple[Project, ...]) -> tuple[tuple[Sight, ...], tu
     """
     client, deadline, settings = run.client, run.deadline, run.settings
     run.progress.note(f"reading the state of {len(projects)} projects")
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="records") as pool:
-        reading = pool.submit(_known_records, run)
-        observed = observe(
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="observe") as pool:
+        observing = pool.submit(
+            observe,
             client,
             PROJECT_KINDS,
             selector=PROJECT_LABEL,
@@ -97,7 +97,8 @@ def look(run: Run, projects: tuple[Project, ...]) -> tuple[tuple[Sight, ...], tu
             workers=settings.workers,
             deadline=deadline,
         )
-    known = reading.result()
+        known = _known_records(run)
+    observed = observing.result()
     if any(observed.find(namespace_object_of(project.ref)) is None for project in projects):
         # Those that are not ours do not have our label; one more read of the kind finds them for the plan to refuse.
         every = observe(client, ("Namespace",), selector="", full=False, workers=1, deadline=deadline)
