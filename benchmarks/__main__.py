@@ -33,12 +33,12 @@ def main() -> None:
         "machine": machine.describe(),
         "options": {name: getattr(options, name) for name in Options.__slots__},
     }
-    figures = {}
+    run["figures"] = {}
     for name in arguments.cases:
         print(f"== {name}: {options.projects} projects", flush=True)
-        figures[name] = CASES[name](options)
-    run |= {"figures": figures, "minutes": (time.monotonic() - started) / 60, "load_after": os.getloadavg()}
-    _keep(run, arguments.report)
+        run["figures"][name] = CASES[name](options)
+        run |= {"minutes": (time.monotonic() - started) / 60, "load_after": os.getloadavg()}
+        _keep(run, arguments.report)
     text = report.document(run)
     if set(arguments.cases) == set(CASES) and options.projects == PUBLISHED_PROJECTS and options.rivals:
         DOCUMENT.write_text(text)
@@ -48,7 +48,7 @@ def main() -> None:
 def _keep(run: report.Run, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(run, indent=1))
-    print(f"raw figures: {file}", flush=True)
+    print(f"  raw figures so far: {file}", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
