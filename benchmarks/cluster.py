@@ -96,7 +96,9 @@ class Cluster:
             f"--service-account-private-key-file={self.root / 'sa.key'}",
             f"--root-ca-file={self.server.authority}",
         ]
-        manager = [*local, *access, *rate, *keys, f"--secure-port={free_port()}"]
+        # Starved of processor, kwok's heartbeats come late, and all pods would be declared lost.
+        patience = f"--node-monitor-grace-period={LONGEST_SECONDS}s"
+        manager = [*local, *access, *rate, *keys, patience, f"--secure-port={free_port()}"]
         yield "kube-controller-manager", lab_kube(), manager
         yield "kube-scheduler", lab_kube(), [*local, *access, *rate, f"--secure-port={free_port()}"]
         selector = ",".join(f"{key}={value}" for key, value in FAKE.items())
