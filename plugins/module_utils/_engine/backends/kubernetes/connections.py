@@ -112,12 +112,12 @@ class _Connection:
     def _head(self) -> tuple[bytes, int, dict[str, str]]:
         version, status, *_reason = self._line().split(None, 2)
         headers: dict[str, str] = {}
-        while line := self._line():
+        for _number in range(HEADERS):
+            if not (line := self._line()):
+                return version, int(status), headers
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.lower()] = value.strip()
-            if len(headers) > HEADERS:
-                raise ValueError(f"more than {HEADERS} headers")
-        return version, int(status), headers
+        raise ValueError(f"{HEADERS} headers and no end")
 
     def _body(self, status: int, headers: Mapping[str, str]) -> tuple[bytes, bool]:
         """By RFC 9112, 6.3; a body without a length ends with its connection."""
