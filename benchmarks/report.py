@@ -112,9 +112,9 @@ def _reading_goals(figures: Run, found: Run) -> Iterator[Goal]:
     yield Goal(text="2. unchanged: writes", found=writes, bound=0)
     if "others" in figures:
         other = min(one["seconds"] for one in figures["others"].values())
-        ratio = other / found["playbook_metadata"]["seconds"]
-        text = "2. unchanged, `metadata`, whole playbook: times faster than the best of the others"
-        yield Goal(text=text, found=ratio, bound=50, at_least=True)
+        for seconds, what in ((metadata, "main() alone"), (found["playbook_metadata"]["seconds"], "whole playbook")):
+            text = f"2. unchanged, `metadata`, {what}: times faster than the best of the others"
+            yield Goal(text=text, found=other / seconds, bound=50, at_least=True)
     if "create" in figures:
         apply = _best(one["unchanged"] for one in figures["create"]["floor"].values())["seconds"]
         text = "2. unchanged, `full`: time as a multiple of the floor's unchanged apply"
