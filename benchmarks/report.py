@@ -35,7 +35,8 @@ and writes each record's status twice. The processor's seconds depend less on wh
 """
 RERUN = """\
 Creation {how}: {created:.1f} s.
-Engine: the work of the module's main(), from unparsed input to result, without starting Python ({imports:.1f} s for the imports). Best of {repeats}.
+Engine: the work of the module's main(), from unparsed input to result, without starting Python ({imports:.1f} s for
+the imports). Best of {repeats}.
 """
 
 
