@@ -10,6 +10,8 @@ STAGES := lint sanity build test-unit test-integration test-molecule test-e2e
 LOCKS := requirements/test.txt requirements/tools.txt
 # Two checkouts, or two states of the locks, never share what differs between them.
 VENV := $(SUPALOVE_CACHE)/venv/$(shell cat $(LOCKS) .ci/venv | sha256sum | cut -c1-12)
+# Apart, because the package ansible brings collections that must not be found anywhere else.
+BENCH_VENV = $(SUPALOVE_CACHE)/venv/bench-$(shell cat requirements/bench.txt .ci/venv | sha256sum | cut -c1-12)
 export SUPALOVE_VENV := $(VENV)
 export SUPALOVE_CHECKOUT_CACHE := $(SUPALOVE_CACHE)/checkouts/$(shell echo '$(CURDIR)' | sha256sum | cut -c1-12)
 export SUPALOVE_COLLECTIONS := $(SUPALOVE_CHECKOUT_CACHE)/collections
@@ -67,6 +69,12 @@ test-e2e: venv ## Faults, bad input and tenants' traffic on the lab's hosts
 
 test-long: venv ## What takes longer than CI should
 	@$(PYTEST) -m long tests/e2e
+
+.PHONY: bench
+bench: venv ## The engine at scale against a floor and others; an hour. ARGS='--help' lists the choices
+	@.ci/venv '$(BENCH_VENV)' requirements/bench.txt
+	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" SUPALOVE_BENCH_VENV='$(BENCH_VENV)' \
+	  PYTHONPATH='$(SUPALOVE_COLLECTIONS)' python -m benchmarks $(ARGS)
 
 .PHONY: format reference lint sanity build
 format: venv ## Let ruff put Python in form

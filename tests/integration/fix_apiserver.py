@@ -85,9 +85,14 @@ class ApiServer:
 
 @pytest.fixture(scope="session")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    root = tmp_path_factory.mktemp("apiserver")
-    binary = _binary()
-    etcd_port, peer_port, port = (_free_port() for _ in range(3))
+    with running(tmp_path_factory.mktemp("apiserver"), lab_kube()) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running(root: Path, binary: Path) -> Iterator[ApiServer]:
+    """Server and datastore, new and empty, with everything they write in `root`; they end with the context."""
+    etcd_port, peer_port, port = (free_port() for _ in range(3))
     _write_service_account_key(root / "sa.key")
     token = secrets.token_hex(16)
     (root / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
@@ -95,8 +100,8 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     with contextlib.ExitStack() as stack:
         etcd_args = ["--data-dir", str(root / "data"), "--listen-client-urls", etcd, "--advertise-client-urls", etcd]
         peer = ["--listen-peer-urls", f"http://127.0.0.1:{peer_port}", "--unsafe-no-fsync"]
-        stack.enter_context(_program(root, binary, "etcd", [*etcd_args, *peer]))
-        api = stack.enter_context(_program(root, binary, "kube-apiserver", _api_server_args(root, etcd, port)))
+        stack.enter_context(program(root, binary, "etcd", [*etcd_args, *peer]))
+        api = stack.enter_context(program(root, binary, "kube-apiserver", _api_server_args(root, etcd, port)))
         # The server signs for itself and writes the certificate here.
         authority = root / "certs" / "apiserver.crt"
         url = f"https://127.0.0.1:{port}"
@@ -106,7 +111,8 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         yield server
 
 
-def _binary() -> Path:
+def lab_kube() -> Path:
+    """The lab's Kubernetes, all programs in one."""
     found = os.environ.get(BINARY_VARIABLE)
     if not found or not Path(found).is_file():
         pytest.fail(
@@ -135,7 +141,8 @@ def _api_server_args(root: Path, etcd: str, port: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def _program(root: Path, binary: Path, name: str, args: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+def program(root: Path, binary: Path, name: str, args: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """One program in the background, known as `name` to itself, its output in `root`; killed with the context."""
     link = root / name
     link.symlink_to(binary)
     with (root / f"{name}.log").open("wb") as log:
@@ -191,7 +198,8 @@ def _give_identity(server: ApiServer) -> None:
     server.kubeconfig.chmod(0o600)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])

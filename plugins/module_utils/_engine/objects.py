@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 Body = dict[str, Any]
@@ -62,7 +63,8 @@ class SecretKey:
         return f"Secret/{self.namespace}/{self.secret} {self.key}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Without slots, so that what every stage asks of it is worked out once.
+@dataclass(frozen=True, kw_only=True)
 class Desired:
     """One object as it should be. With `generates` it is written once, and its values are never compared.
 
@@ -73,10 +75,15 @@ class Desired:
     generates: tuple[GeneratedLogin, ...] = ()
     fixed: Mapping[str, str] = field(default_factory=dict, hash=False)
 
-    @property
+    @cached_property
     def id(self) -> ObjectId:
         """The identity of the object."""
         return ObjectId.of(self.body)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The digest of the object."""
+        return fingerprint(self.body)
 
     @property
     def is_create_only(self) -> bool:
@@ -84,9 +91,13 @@ class Desired:
         return bool(self.generates)
 
 
+# What it encodes are trees. Looking for circles in them would take a quarter of the time.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False)
+
+
 def canonical_json(value: object) -> str:
     """The one text of a value, whatever the order of its keys."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(value)
 
 
 def fingerprint(body: Body) -> str:
@@ -147,7 +158,8 @@ def is_within(path: str, roots: Iterable[str]) -> bool:
 
 def differences(live: object, desired: object, exact: Exact = NOWHERE) -> Iterator[Difference]:
     """Every place where `live` is not as desired, after `comparable` has taken from it what does not count."""
-    return _differences(comparable(live, desired, exact), desired, "")
+    found = comparable(live, desired, exact)
+    return iter(()) if found == desired else _differences(found, desired, "")
 
 
 def sentence(found: Sequence[Difference]) -> str:
@@ -157,28 +169,37 @@ def sentence(found: Sequence[Difference]) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def comparable(live: object, desired: object, exact: Exact = NOWHERE, path: str = "") -> object:
+def comparable(
+    live: object, desired: object, exact: Exact = NOWHERE, path: str = "", *, covered: bool = False
+) -> object:
     """The part of `live` that counts beside `desired`: what is compared, and what a diff shows as the state before.
 
     1. Of a mapping the keys that `desired` has; where `exact` covers it, all but the server's defaults.
     2. Of a sequence every element: one too many, such as a rule of a NetworkPolicy, is a difference.
     3. An empty mapping or sequence and an absent one are the same, as the API drops both; but not where `exact` covers
        it: there an empty selector means everything.
+
+    `covered`: true if `exact` is known to cover what is around `path`.
     """
-    strict = exact.covers(path)
+    if live == desired:
+        return desired
+    strict = covered or exact.covers(path)
     if live is None and not strict and _is_hollow(desired):
         return desired
     if isinstance(desired, dict) and isinstance(live, dict):
-        return _comparable_mapping(live, desired, exact, path)
+        return _comparable_mapping(live, desired, exact, path, covered=strict)
     if isinstance(desired, list) and isinstance(live, list) and len(live) == len(desired):
         pairs = enumerate(zip(live, desired, strict=True))
-        return [comparable(one, other, exact, f"{path}[{number}]") for number, (one, other) in pairs]
+        return [comparable(one, other, exact, f"{path}[{number}]", covered=strict) for number, (one, other) in pairs]
     return live
 
 
-def _comparable_mapping(live: Body, desired: Body, exact: Exact, path: str) -> Body:
-    found = {key: comparable(live.get(key), value, exact, _below(path, key)) for key, value in desired.items()}
-    if exact.covers(path):
+def _comparable_mapping(live: Body, desired: Body, exact: Exact, path: str, *, covered: bool) -> Body:
+    found = {
+        key: comparable(live.get(key), value, exact, _below(path, key), covered=covered)
+        for key, value in desired.items()
+    }
+    if covered:
         more = {key: value for key, value in live.items() if key not in desired}
         found |= {key: value for key, value in more.items() if not exact.is_default(_below(path, key), value)}
     return {key: value for key, value in found.items() if value is not None}

@@ -22,7 +22,7 @@ from .render import endpoints_of
 from .render.context import DATA_PLANE
 from .scope import chosen_of, scope_of
 from .settings import Settings
-from .sight import Run, Sight, look, sights_of, unseen
+from .sight import Run, Sight, look, read_all, sights_of, unseen
 from .steps import Outcome, Report, Result
 from .waves import waves_of
 
@@ -64,10 +64,11 @@ def reconcile(
 
 
 def _reconcile(run: Run, make_uid: Callable[[], Uid]) -> Report:
-    scope = scope_of(run)
-    sights, left_alone = look(run, scope.projects, scope.known)
+    known, observed = read_all(run)
+    scope = scope_of(run, known)
+    sights, left_alone = look(run, scope.projects, known, observed)
     _check_room(run, sights)
-    purges = purges_of(run, scope.known)
+    purges = purges_of(run, known)
     wait = run.settings.wait
     if run.settings.check or (
         not purges and not scope.failed and all(sight.refused or sight.is_settled(wait=wait) for sight in sights)
@@ -75,8 +76,9 @@ def _reconcile(run: Run, make_uid: Callable[[], Uid]) -> Report:
         return _merged(_report_of_plan(sights, left_alone), (*scope.failed, *planned(purges)))
     platform, seconds = run.platform, run.settings.lease_seconds
     with Lease(run.client, platform.namespace, seconds=seconds, progress=run.progress, deadline=run.deadline) as lease:
-        scope = scope_of(run)
-        sights, left_alone = look(run, scope.projects, scope.known)
+        known, observed = read_all(run)
+        scope = scope_of(run, known)
+        sights, left_alone = look(run, scope.projects, known, observed)
         lanes = _roll(run, sights, lease, make_uid)
         purged = purge_all(run, lease)
     report = Report(outcomes=tuple(_outcome(lane, run) for lane in lanes), left_alone=left_alone)

@@ -14,30 +14,28 @@ from .project.names import Ref
 from .project.parse import retired
 from .project.vocabulary import MANAGERS
 from .settings import Settings
-from .sight import Run, read_known
+from .sight import Run
 from .steps import Failure, Outcome, Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """The projects of a run, all records, and the outcomes of projects that could not even be worked out."""
+    """The projects of a run, and the outcomes of projects that could not even be worked out."""
 
     projects: tuple[Project, ...]
-    known: Mapping[Ref, Record]
     failed: tuple[Outcome, ...] = ()
 
 
-def scope_of(run: Run) -> Scope:
-    """Reads the records. Raises SafetyStop or InvalidSpec where a guard refuses, SafetyStop without a platform."""
-    known = read_known(run)
+def scope_of(run: Run, known: Mapping[Ref, Record]) -> Scope:
+    """Raises SafetyStop or InvalidSpec where a guard refuses."""
     refuse_wrong_purge(run.inventory, run.settings.purge, known)
     chosen = chosen_of(run.inventory, run.settings)
     if not run.settings.prune:
-        return Scope(projects=chosen, known=known)
+        return Scope(projects=chosen)
     stopping, failed = _retired(run.inventory, known)
     refuse_mass_prune([project for project in stopping if not _is_stopped(known[project.ref])], run.settings)
     projects = sorted((*chosen, *stopping), key=lambda project: project.ref)
-    return Scope(projects=tuple(projects), known=known, failed=failed)
+    return Scope(projects=tuple(projects), failed=failed)
 
 
 def chosen_of(inventory: Inventory, settings: Settings) -> tuple[Project, ...]:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 from .access import Access
 from .backends.kubernetes import records
@@ -23,10 +24,10 @@ from .project.model import Inventory, Platform, Project
 from .project.names import PENDING_UID, PROJECT_LABEL, Ref, Uid
 from .project.placement import Placed, Placement, place
 from .project.vocabulary import MANAGERS
-from .render import credentials_of, render
+from .render import credentials_of, namespace_object_of, render
 from .render.record import render_record
 from .settings import Drift, Settings
-from .steps import Action, Failure, Plan
+from .steps import Failure, Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,27 +118,24 @@ class View:
     unreadable: Mapping[str, EngineError]
 
 
-def look(
-    run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record]
-) -> tuple[tuple[Sight, ...], tuple[str, ...]]:
-    """Everything that is there, in one read per kind and cluster, beside what should be; and the refs not asked for.
+def read_all(run: Run) -> tuple[dict[Ref, Record], Observed]:
+    """Every record, and what is there in the API server, in one read per kind, all at once.
 
-    Raises InvalidSpec if projects have no place, BackendError if the cluster cannot be read.
+    Raises SafetyStop if the platform does not know the kind of records, BackendError if the cluster cannot be read.
     """
-    run.progress.note(f"reading the state of {len(projects)} projects")
-    view = _view(run, projects, known)
-    sights = sights_of(view, projects, run.platform)
-    if any(step.action is Action.CREATE and step.id.kind == "Namespace" for one in sights for step in one.plan.steps):
-        # Those that are not ours do not have our label; one more read of the kind finds them for the plan to refuse.
-        every = observe(run.client, ("Namespace",), selector="", full=False, workers=1, deadline=run.deadline)
-        view = _with(view, view.observed.and_also(every))
-        sights = sights_of(view, projects, run.platform)
-    doubts = tuple(id for sight in sights for id in _doubts(sight, run.settings.drift))
-    if doubts:
-        bodies = read_bodies(run.client, view.observed, doubts, workers=run.settings.workers, deadline=run.deadline)
-        sights = sights_of(_with(view, bodies), projects, run.platform)
-    wanted = {project.ref for project in (*run.inventory.projects, *projects)}
-    return sights, tuple(sorted(ref for ref in known if ref not in wanted))
+    run.progress.note(f"reading the state of {len(run.inventory.projects)} projects")
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="observe") as pool:
+        observing = pool.submit(
+            observe,
+            run.client,
+            PROJECT_KINDS,
+            selector=PROJECT_LABEL,
+            full=run.settings.drift is Drift.FULL,
+            workers=run.settings.workers,
+            deadline=run.deadline,
+        )
+        known = read_known(run)
+    return known, observing.result()
 
 
 def read_known(run: Run) -> dict[Ref, Record]:
@@ -152,18 +150,31 @@ def read_known(run: Run) -> dict[Ref, Record]:
         return {}
 
 
-def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record]) -> View:
+def look(
+    run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], observed: Observed
+) -> tuple[tuple[Sight, ...], tuple[str, ...]]:
+    """What is there beside what should be, shared clusters included; and the refs of records not asked for.
+
+    Raises InvalidSpec if projects have no place, BackendError if the cluster cannot be read.
+    """
+    if any(observed.find(namespace_object_of(project.ref)) is None for project in projects):
+        # Those that are not ours do not have our label; one more read of the kind finds them for the plan to refuse.
+        every = observe(run.client, ("Namespace",), selector="", full=False, workers=1, deadline=run.deadline)
+        observed = observed.and_also(every)
+    view = _view(run, projects, known, observed)
+    sights = sights_of(view, projects, run.platform)
+    doubts = tuple(id for sight in sights for id in _doubts(sight, run.settings.drift))
+    read = read_bodies(run.client, view.observed, doubts, workers=run.settings.workers, deadline=run.deadline)
+    if read is not view.observed:
+        sights = sights_of(replace(view, observed=read), projects, run.platform)
+    wanted = {project.ref for project in (*run.inventory.projects, *projects)}
+    return sights, tuple(sorted(ref for ref in known if ref not in wanted))
+
+
+def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], observed: Observed) -> View:
     """Placements are worked out for all listed projects, so that a run on a few leaves the others their room."""
     listed = {project.ref: project for project in (*run.inventory.projects, *projects)}
     places = place(listed.values(), placed_of(known), run.platform)
-    observed = observe(
-        run.client,
-        PROJECT_KINDS,
-        selector=PROJECT_LABEL,
-        full=run.settings.drift is Drift.FULL,
-        workers=run.settings.workers,
-        deadline=run.deadline,
-    )
     used = {places[project.ref].cluster for project in projects if not _is_unborn(project, known)}
     answers = run.access.databases.observe(sorted(name for name in used if name is not None), deadline=run.deadline)
     unreadable = {name: answer for name, answer in answers.items() if isinstance(answer, EngineError)}
@@ -175,10 +186,6 @@ def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record]) 
 
 def _is_unborn(project: Project, known: Mapping[Ref, Record]) -> bool:
     return project.is_stopped and project.ref not in known
-
-
-def _with(view: View, observed: Observed) -> View:
-    return View(known=view.known, observed=observed, places=view.places, unreadable=view.unreadable)
 
 
 def placed_of(known: Mapping[Ref, Record]) -> dict[Ref, Placed]:

@@ -74,7 +74,7 @@ def one(kind: str, name: str, objects: tuple[Desired, ...] | None = None) -> dic
 
 def live(desired: Desired, *, with_body: bool = True, version: str = "1", **changes: Any) -> Live:
     """The object as the server has it right after we applied it; `changes` replace top-level keys."""
-    body = {**with_fingerprint(desired.body), **changes}
+    body = {**with_fingerprint(desired), **changes}
     body["metadata"] = {**body["metadata"], "uid": f"uid-of-{desired.id}", "generation": version}
     return live_of(desired.id, body, with_body=with_body)
 

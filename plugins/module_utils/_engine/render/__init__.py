@@ -28,6 +28,11 @@ def render(
     return tuple(desired for part in parts for desired in part(context))
 
 
+def namespace_object_of(ref: Ref) -> ObjectId:
+    """The project's namespace, in which all the rest is."""
+    return ObjectId(kind="Namespace", name=namespace_of(ref))
+
+
 def credentials_of(ref: Ref) -> ObjectId:
     """The Secret with the project's generated passwords."""
     return ObjectId(kind="Secret", namespace=namespace_of(ref), name=Context.CREDENTIALS)
@@ -45,4 +50,4 @@ def endpoints_of(project: Project, platform: Platform, uid: Uid) -> dict[str, st
     }
 
 
-__all__ = ["Context", "credentials_of", "endpoints_of", "render"]
+__all__ = ["Context", "credentials_of", "endpoints_of", "namespace_object_of", "render"]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from ...credentials import SALT_BYTES, Secret, generate_password, scram_verifier, userlist_line
 from ...deadline import Deadline
 from ...errors import Conflict
-from ...objects import Body, Desired, fingerprint, sentence
+from ...objects import Body, Desired, sentence
 from ...observed import Applied, Live
 from ...project.names import FIELD_MANAGER, FINGERPRINT_ANNOTATION, MARK_ANNOTATION
 from ...steps import Action, Step
@@ -60,14 +60,14 @@ def _server_side_apply(client: Client, desired: Desired, deadline: Deadline) -> 
         subject=str(desired.id),
         deadline=deadline,
         query={"fieldManager": FIELD_MANAGER, "force": "true"},
-        body=with_fingerprint(desired.body),
+        body=with_fingerprint(desired),
         content=APPLY_PATCH,
     )
 
 
 def _replace(client: Client, desired: Desired, found: Body, deadline: Deadline) -> Live:
     """Write the object as wanted, and of its metadata what others said. Raises Conflict if it still says more."""
-    wanted = with_fingerprint(desired.body)
+    wanted = with_fingerprint(desired)
     meta = {key: found["metadata"][key] for key in KEPT_METADATA if key in found["metadata"]}
     for key in ("labels", "annotations"):
         meta[key] = {**(found["metadata"].get(key) or {}), **(wanted["metadata"].get(key) or {})}
@@ -95,7 +95,7 @@ def _create(client: Client, desired: Desired, deadline: Deadline, random_bytes: 
     If what is there bears our own mark, the answer to an earlier try was lost, and it is we who made it.
     """
     mark = random_bytes(MARK_BYTES).hex()
-    body = _annotated(with_fingerprint(desired.body), MARK_ANNOTATION, mark)
+    body = _annotated(with_fingerprint(desired), MARK_ANNOTATION, mark)
     try:
         answer = client.send(
             "POST",
@@ -151,9 +151,9 @@ def _refuse_foreign(client: Client, desired: Desired, deadline: Deadline) -> Non
         raise Conflict(subject=str(desired.id), verb="CREATE", reason=reason)
 
 
-def with_fingerprint(body: Body) -> Body:
+def with_fingerprint(desired: Desired) -> Body:
     """The object with the digest of itself as an annotation."""
-    return _annotated(body, FINGERPRINT_ANNOTATION, fingerprint(body))
+    return _annotated(desired.body, FINGERPRINT_ANNOTATION, desired.fingerprint)
 
 
 def _annotated(body: Body, key: str, value: str) -> Body:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from ...deadline import Backoff, Deadline, retrying
 from ...errors import (
@@ -28,6 +29,7 @@ from ...errors import (
     Unreachable,
 )
 from ...objects import Body
+from .connections import Broken, Connections, Response
 
 try:
     import kubernetes.client as _kubernetes_client
@@ -46,7 +48,9 @@ METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 APPLY_PATCH = "application/apply-patch+yaml"
 PAGE = "500"
+AGENT = "supalove"
 REQUEST_SECONDS = 30.0
+CONNECT_SECONDS = 10.0
 # The server ends a watch after this time, and we take it up again where it stood.
 WATCH_SECONDS = 20
 REASON_LENGTH = 300
@@ -69,7 +73,9 @@ class Client:
     def __init__(self, api_client: Any, *, backoff: Backoff) -> None:
         self._api_client = api_client
         self._configuration = api_client.configuration
+        self._server = urlsplit(self._configuration.host)
         self._pool = api_client.rest_client.pool_manager
+        self._connections = Connections(self._open)
         self._backoff = backoff
         self._lock = threading.Lock()
         self._counts = {"reads": 0, "writes": 0}
@@ -84,6 +90,7 @@ class Client:
 
     def close(self) -> None:
         """Close every connection."""
+        self._connections.close()
         self._pool.clear()
         self._api_client.close()
 
@@ -148,7 +155,7 @@ class Client:
         seconds = max(1, min(WATCH_SECONDS, math.ceil(deadline.remaining())))
         wanted = {**query, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
         silence = min(seconds + REQUEST_SECONDS, max(1.0, deadline.remaining()))
-        response = self._request("GET", path, subject, wanted, None, JSON, JSON, silence)
+        response = self._stream(path, subject, wanted, silence)
         if response.status != 200:
             data = response.read()
             response.release_conn()
@@ -174,15 +181,9 @@ class Client:
     ) -> Answer:
         timeout = max(0.1, min(REQUEST_SECONDS, deadline.remaining()))
         response = self._request(verb, path, subject, query, body, content, accept, timeout)
-        try:
-            data = response.read()
-        except urllib3.exceptions.HTTPError as error:
-            raise Unreachable(subject=subject, verb=verb, reason=short(str(error))) from error
-        finally:
-            response.release_conn()
         if response.status >= 300:
-            raise error_of(response.status, response.headers, data, subject, verb)
-        return Answer(status=response.status, body=_parsed(data, subject, verb, response.status))
+            raise error_of(response.status, response.headers, response.data, subject, verb)
+        return Answer(status=response.status, body=_parsed(response.data, subject, verb, response.status))
 
     def _request(
         self,
@@ -194,25 +195,52 @@ class Client:
         content: str,
         accept: str,
         timeout: float,
-    ) -> Any:
-        url = f"{self._configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = {"Accept": accept, "User-Agent": "supalove", **self._authorization()}
+    ) -> Response:
+        headers = {"Host": self._server.netloc, "Accept": accept, "User-Agent": AGENT, **self._authorization()}
+        data = b"" if body is None else json.dumps(body).encode()
         if body is not None:
-            headers["Content-Type"] = content
-        with self._lock:
-            self._counts["reads" if verb in _READS else "writes"] += 1
+            headers |= {"Content-Type": content, "Content-Length": str(len(data))}
+        lines = [f"{verb} {self._target(path, query)} HTTP/1.1", *(f"{key}: {text}" for key, text in headers.items())]
+        self._count("reads" if verb in _READS else "writes")
+        try:
+            return self._connections.ask("\r\n".join(lines), data, timeout=timeout)
+        except (Broken, urllib3.exceptions.HTTPError) as error:
+            raise Unreachable(subject=subject, verb=verb, reason=short(str(error))) from error
+
+    def _stream(self, path: str, subject: str, query: dict[str, str], timeout: float) -> Any:
+        """The answer of a watch, of which more and more comes."""
+        headers = {"Accept": JSON, "User-Agent": AGENT, **self._authorization()}
+        self._count("reads")
         try:
             return self._pool.request(
-                verb,
-                url,
+                "GET",
+                f"{self._server.scheme}://{self._server.netloc}{self._target(path, query)}",
                 headers=headers,
-                body=None if body is None else json.dumps(body).encode(),
-                timeout=urllib3.Timeout(connect=min(10.0, timeout), read=timeout),
+                timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout), read=timeout),
                 retries=False,
                 preload_content=False,
             )
         except urllib3.exceptions.HTTPError as error:
-            raise Unreachable(subject=subject, verb=verb, reason=short(str(error))) from error
+            raise Unreachable(subject=subject, verb="WATCH", reason=short(str(error))) from error
+
+    def _target(self, path: str, query: dict[str, str]) -> str:
+        return f"{self._server.path.rstrip('/')}{path}" + (f"?{urlencode(query)}" if query else "")
+
+    def _open(self, timeout: float) -> socket.socket:
+        """A connection made by the package's own means: its trust, certificates and proxy."""
+        pool = self._pool.connection_from_url(self._configuration.host)
+        connection = pool._new_conn()  # noqa: SLF001 - urllib3 1.26 and 2 offer no other way to a configured connection
+        connection.timeout = min(CONNECT_SECONDS, timeout)
+        if pool.proxy is not None and self._server.scheme == "https":
+            pool._prepare_proxy(connection)  # noqa: SLF001 - connects, too
+        else:
+            connection.connect()
+        opened: socket.socket = connection.sock
+        return opened
+
+    def _count(self, kind: str) -> None:
+        with self._lock:
+            self._counts[kind] += 1
 
     def _authorization(self) -> dict[str, str]:
         """The package refreshes expiring tokens in here, which it does not guard against threads."""
@@ -307,7 +335,7 @@ def error_of(status: int, headers: Any, data: bytes, subject: str, verb: str) ->
     text = said.get("reason") if subject.startswith("Secret/") else said.get("message") or said.get("reason")
     reason = short(str(text or "no reason given"))
     if status in (429, 503):
-        after = str(headers.get("Retry-After") or "")
+        after = str(headers.get("retry-after") or "")
         seconds = float(after) if after.isdigit() else None
         return Throttled(subject=subject, verb=verb, reason=reason, status=status, retry_after=seconds)
     fallback = ServerFailed if status >= 500 else Rejected

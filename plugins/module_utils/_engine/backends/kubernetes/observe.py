@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import hashlib
+import marshal
 from collections.abc import Iterable
 
 from ...deadline import Deadline
 from ...errors import NotFound
-from ...objects import Body, ObjectId, canonical_json
+from ...objects import Body, ObjectId
 from ...observed import Live, Observed
 from ...parallel import in_parallel
 from ...project.names import FINGERPRINT_ANNOTATION
 from .client import JSON, METADATA, METADATA_LIST, Client
 from .kinds import KINDS, collection_path, object_path
+
+# The last format that depends on nothing but the values. Faster than JSON, and the server keeps the order of keys.
+_MARSHAL_VERSION = 2
 
 
 def observe(
@@ -107,7 +111,7 @@ def _version(meta: Body, counted: tuple[str, ...] = ()) -> str:
     entries = (entry for entry in meta.get("managedFields") or () if not entry.get("subresource"))
     writers = [entry for entry in entries if _touches(entry.get("fieldsV1"), counted)]
     told = [(meta.get("annotations") or {}).get(FINGERPRINT_ANNOTATION), writers]
-    digest = hashlib.blake2b(canonical_json(told).encode(), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(marshal.dumps(told, _MARSHAL_VERSION), digest_size=8).hexdigest()
     return f"{meta.get('generation', 0)}.{digest}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ...objects import Body, Desired, Difference, ObjectId, comparable, differences, fingerprint, is_within, sentence
+from ...objects import Body, Desired, Difference, ObjectId, comparable, differences, is_within, sentence
 from ...observed import Live, Observed, Stamp, Stamps
 from ...project.names import PLATFORM_LABEL, PROJECT_LABEL, UID_LABEL
 from ...settings import Drift
@@ -28,7 +28,7 @@ def doubtful(desired: Iterable[Desired], observed: Observed, stamps: Stamps, dri
         if (live := observed.find(one.id)) is not None
         and not one.is_create_only
         and (
-            live.fingerprint != fingerprint(one.body)
+            live.fingerprint != one.fingerprint
             or (drift is not Drift.OFF and stamps.get(one.id) != Stamp.of(live))
             or drift is Drift.FULL
         )
@@ -65,9 +65,9 @@ def plan_object(desired: Desired, live: Live | None) -> Step | None:
     if refusal is not None:
         return _step(Action.REFUSE, desired, refusal, before)
     if found:
-        by_others = live.fingerprint == fingerprint(desired.body)
+        by_others = live.fingerprint == desired.fingerprint
         return _step(Action.UPDATE, desired, sentence(found) + (" (changed by others)" if by_others else ""), before)
-    if live.fingerprint != fingerprint(desired.body):
+    if live.fingerprint != desired.fingerprint:
         return _step(Action.UPDATE, desired, "its fingerprint is not the one of this version", before)
     return None
 

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The cases. Each takes the options and returns its raw figures; what they mean is report.py's business."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from . import rivals, workload
+from .cluster import Cluster, Figures, fresh
+
+# The reads of one client at a time, and all kinds at once, with something between.
+LISTS_IN_FLIGHT = (1, 2, 4, 11)
+REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Sizes of a run. `controllers`: create the state of cases 2 and 3 with all controllers and kwok at work."""
+
+    projects: int
+    in_flight: tuple[int, ...]
+    growth: tuple[int, ...]
+    list_projects: int
+    loop_objects: int
+    controllers: bool
+    rivals: bool
+
+
+def create(options: Options) -> Figures:
+    """Case 1, and of the floor the unchanged apply of case 2: engine and floor take turns, each on a new datastore.
+
+    No controllers run, so that what is measured is the client and the API server, and nobody waits for readiness.
+    """
+    projects = workload.projects(options.projects)
+    engine: list[Figures] = []
+    floor: dict[str, Figures] = {}
+    with _sends(projects) as file:
+        for in_flight in options.in_flight:
+            with fresh() as cluster:
+                engine.append(_told("engine creates", cluster.engine(projects, wait=False)))
+            with fresh() as cluster:
+                made = _told(f"floor creates, {in_flight} in flight", cluster.floor("sends", file, in_flight))
+                again = _told("floor applies unchanged", cluster.floor("sends", file, in_flight))
+                floor[str(in_flight)] = {"create": made, "unchanged": again}
+    return {"engine": engine, "floor": floor}
+
+
+def unchanged(options: Options) -> Figures:
+    """Cases 2 and 3 on one datastore: created until ready with controllers, which then stop; reading, then a change."""
+    projects = workload.projects(options.projects)
+    with fresh() as cluster:
+        if options.controllers:
+            with cluster.controllers(projects):
+                created = _told("engine creates and waits for all ready", cluster.engine(projects, wait=True))
+        else:
+            created = _told("engine creates", cluster.engine(projects, wait=False))
+        wait = options.controllers
+        figures: Figures = {"created": created, "lists": {}, "metadata": [], "full": []}
+        lists = cluster.root / "lists.jsonl"
+        workload.write_lists(lists)
+        for number in range(REPEATS):
+            for in_flight in LISTS_IN_FLIGHT:
+                found = _told(f"floor lists, {in_flight} in flight", cluster.floor("lists", lists, in_flight))
+                figures["lists"].setdefault(str(in_flight), []).append(found)
+            figures["metadata"].append(_told("engine, metadata", cluster.engine(projects, wait=wait)))
+            if number < REPEATS - 1:
+                figures["full"].append(_told("engine, full", cluster.engine(projects, wait=wait, drift="full")))
+        for drift in ("metadata", "full"):
+            ran = rivals.our_playbook(cluster, projects, wait=wait, drift=drift)
+            figures[f"playbook_{drift}"] = _told(f"ansible-playbook, {drift}", ran)
+        figures["change"] = _change(cluster, projects)
+    return figures
+
+
+def _change(cluster: Cluster, projects: dict[str, Any]) -> Figures:
+    ref = next(ref for ref, spec in projects.items() if spec["tier"] == "free")
+    after = {**projects[ref], "connections": 30}
+    found = _told("engine changes one project", cluster.engine({**projects, ref: after}, wait=False))
+    return {**found, "needed": workload.changes({ref: projects[ref]}, {ref: after})}
+
+
+def others(options: Options) -> Figures:
+    """What people use instead, on the floor's objects, which are there and unchanged."""
+    projects = workload.projects(options.projects)
+    with _sends(projects) as file, fresh() as cluster:
+        _told("floor creates", cluster.floor("sends", file, max(options.in_flight)))
+        bodies = [json.loads(json.loads(line)["body"]) for line in file.read_text().splitlines()]
+        figures: Figures = {"kubectl": _told("kubectl", {"seconds": rivals.kubectl_apply(cluster, bodies)})}
+        if options.rivals:
+            figures |= _core(rivals.Core(cluster), bodies, options)
+    return figures
+
+
+def _core(core: rivals.Core, bodies: list[dict[str, Any]], options: Options) -> Figures:
+    each = len(bodies) // options.projects
+    lists = [bodies[start : start + each] for start in range(0, options.list_projects * each, each)]
+    singles = [[body] for body in bodies[: options.loop_objects]]
+    startup = core.startup()
+    found = {
+        "list": core.one_list(bodies),
+        "list_per_project": core.extrapolated(lists, of=options.projects, startup=startup),
+        "loop": core.extrapolated(singles, of=len(bodies), startup=startup),
+    }
+    return {key: _told(f"kubernetes.core.k8s, {key}", {"seconds": seconds}) for key, seconds in found.items()}
+
+
+def growth(options: Options) -> Figures:
+    """Case 4: the same at several sizes, each on a new datastore, without controllers."""
+    figures: Figures = {}
+    for count in options.growth:
+        projects = workload.projects(count)
+        with fresh() as cluster:
+            made = _told(f"engine creates {count}", cluster.engine(projects, wait=False))
+            again = [_told("engine, metadata", cluster.engine(projects, wait=False)) for _ in range(2)]
+        figures[str(count)] = {"create": made, "unchanged": min(again, key=lambda one: float(one["seconds"]))}
+    return figures
+
+
+CASES: Mapping[str, Callable[[Options], Figures]] = {
+    "create": create,
+    "unchanged": unchanged,
+    "others": others,
+    "growth": growth,
+}
+
+
+@contextmanager
+def _sends(projects: dict[str, Any]) -> Iterator[Path]:
+    """The floor's requests in a file, which other clusters of the same case can use, too."""
+    with TemporaryDirectory(prefix="supalove-bench-") as folder:
+        file = Path(folder) / "sends.jsonl"
+        workload.write_sends(projects, file)
+        yield file
+
+
+def _told(what: str, found: Figures) -> Figures:
+    """Say what was measured, and note how busy the machine was."""
+    load = round(os.getloadavg()[0], 2)
+    per_second = f", {found['steps'] / found['seconds']:.0f} objects/s" if found.get("steps") else ""
+    print(f"  {what}: {found['seconds']:.2f} s{per_second} (load {load})", flush=True)
+    return {**found, "load": load}

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A new API server with an empty datastore for every measurement, and the programs that are measured against it.
+
+The measured identity is the ServiceAccount of tests/integration/fix_apiserver.py with its bounded RBAC, so that its
+requests queue under API priority and fairness; the system's own programs are the administrator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.context import DATA_PLANE
+
+from tests.integration.fix_apiserver import ApiServer, free_port, lab_kube, program, running
+
+from . import workload
+from .processes import cpu_seconds
+
+HERE = Path(__file__).parent
+NODES = 12
+FAKE = {"kwok.x-k8s.io/node": "fake"}
+# The controllers' default of 20 requests per second would be what is measured.
+QPS, BURST = 1000, 2000
+LONGEST_SECONDS = 3600
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """One API server, prepared for projects. `root` is a folder for whatever a measurement writes."""
+
+    server: ApiServer
+    root: Path
+
+    def floor(self, verb: str, file: Path, in_flight: int) -> Figures:
+        """Run the floor on a file of requests."""
+        token = yaml.safe_load(self.server.kubeconfig.read_text())["users"][0]["user"]["token"]
+        address = self.server.url.removeprefix("https://")
+        where = {"FLOOR_SERVER": address, "FLOOR_CA": str(self.server.authority), "FLOOR_TOKEN": token}
+        return self._measured([sys.executable, str(HERE / "floor.py"), verb, str(file), str(in_flight)], env=where)
+
+    def engine(self, projects: dict[str, Any], **settings: Any) -> Figures:
+        """One run of the engine; fails if a project does."""
+        order = {"projects": projects, "settings": {"timeout_seconds": LONGEST_SECONDS, **settings}}
+        found = self._engine(order)
+        if found.get("failed"):
+            raise RuntimeError(found["msg"])
+        return found
+
+    def prepare(self) -> None:
+        """What all projects stand on."""
+        self._engine({"prepare": True})
+
+    def _engine(self, order: Figures) -> Figures:
+        file = self.root / "order.json"
+        file.write_text(json.dumps({"kubeconfig": str(self.server.kubeconfig), "tiers": workload.TIERS, **order}))
+        return self._measured([sys.executable, "-m", "benchmarks.engine", str(file)])
+
+    def _measured(self, argv: list[str], **rest: Any) -> Figures:
+        before = cpu_seconds(self.root)
+        found = measured(argv, **rest)
+        return {**found, "server_cpu_seconds": cpu_seconds(self.root) - before}
+
+    @contextlib.contextmanager
+    def controllers(self, projects: dict[str, Any]) -> Iterator[None]:
+        """All of Kubernetes' controllers, the scheduler, kwok and its nodes, and volumes for the projects."""
+        admin = self._admin_kubeconfig()
+        for number in range(NODES):
+            self.server.request("POST", "/api/v1/nodes", _node(number))
+        for volume in _volumes(projects):
+            self.server.request("POST", "/api/v1/persistentvolumes", volume)
+        with contextlib.ExitStack() as stack:
+            for name, binary, args in self._control_plane(admin):
+                stack.enter_context(program(self.root, binary, name, args))
+            yield
+
+    def _control_plane(self, admin: Path) -> Iterator[tuple[str, Path, list[str]]]:
+        local = ["--bind-address=127.0.0.1", "--leader-elect=false"]
+        access = [
+            f"--{flag}={admin}" for flag in ("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")
+        ]
+        rate = [f"--kube-api-qps={QPS}", f"--kube-api-burst={BURST}"]
+        keys = [
+            f"--service-account-private-key-file={self.root / 'sa.key'}",
+            f"--root-ca-file={self.server.authority}",
+        ]
+        # Starved of processor, kwok's heartbeats come late, and all pods would be declared lost.
+        patience = f"--node-monitor-grace-period={LONGEST_SECONDS}s"
+        manager = [*local, *access, *rate, *keys, patience, f"--secure-port={free_port()}"]
+        yield "kube-controller-manager", lab_kube(), manager
+        yield "kube-scheduler", lab_kube(), [*local, *access, *rate, f"--secure-port={free_port()}"]
+        selector = ",".join(f"{key}={value}" for key, value in FAKE.items())
+        yield "kwok", _kwok(), [
+            f"--kubeconfig={admin}",
+            f"--config={HERE / 'stages.yaml'}",
+            "--manage-all-nodes=false",
+            "--v=WARN",
+            f"--manage-nodes-with-annotation-selector={selector}",
+            f"--server-address=127.0.0.1:{free_port()}",
+        ]  # fmt: skip
+
+    def _admin_kubeconfig(self) -> Path:
+        config = yaml.safe_load(self.server.kubeconfig.read_text())
+        config["users"][0]["user"] = {"token": self.server.admin_token}
+        file = self.root / "admin.kubeconfig"
+        file.write_text(yaml.safe_dump(config))
+        file.chmod(0o600)
+        return file
+
+
+@contextlib.contextmanager
+def fresh() -> Iterator[Cluster]:
+    """A cluster that nobody has used, gone with the context."""
+    with tempfile.TemporaryDirectory(prefix="supalove-bench-") as folder, running(Path(folder), lab_kube()) as server:
+        cluster = Cluster(server=server, root=Path(folder))
+        cluster.prepare()
+        yield cluster
+
+
+def measured(argv: list[str], *, env: dict[str, str] | None = None) -> Figures:
+    """Run a program that shows its progress and, as its last line, its figures."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(env or {})}
+    last = ""
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment) as child:
+        for line in child.stdout or ():
+            if line.startswith(" "):
+                print(line, end="", flush=True)
+            last = line
+    if child.returncode:
+        raise RuntimeError(f"{argv} ended with {child.returncode}")
+    found: Figures = json.loads(last) if last.startswith("{") else {}
+    return found
+
+
+def _node(number: int) -> Figures:
+    labels = {DATA_PLANE: "true", "kubernetes.io/os": "linux"}
+    return {"metadata": {"name": f"fake-{number}", "annotations": FAKE, "labels": labels}}
+
+
+def _volumes(projects: dict[str, Any]) -> Iterator[Figures]:
+    """One bound in advance for each claim of a StatefulSet: kwok has no provisioner."""
+    for body in workload.objects(projects):
+        for claim in body.get("spec", {}).get("volumeClaimTemplates") or ():
+            names = {"namespace": body["metadata"]["namespace"], "name": f"{claim['metadata']['name']}-postgresql-0"}
+            spec = {
+                "accessModes": claim["spec"]["accessModes"],
+                "capacity": claim["spec"]["resources"]["requests"],
+                "storageClassName": Platform().storage_class,
+                "hostPath": {"path": "/nowhere"},
+                "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", **names},
+            }
+            yield {"metadata": {"name": names["namespace"]}, "spec": spec}
+
+
+def _kwok() -> Path:
+    asked = [str(HERE.parent / "tests/lab/lab"), "binaries", "path", "kwok"]
+    return Path(subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip())

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One run of the engine in a process of its own: what the module's main() does, without Ansible around it.
+
+    python -m benchmarks.engine ORDER
+
+ORDER is a JSON file: kubeconfig, projects, tiers, settings (of the engine) and prepare (the platform first; untimed).
+The last line of the output is a JSON object with what was measured. The clock runs from the unparsed input to the
+finished result; importing is measured apart.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+_STARTED = time.perf_counter()
+
+from ansible_collections.supalove.platform.plugins.module_utils._ansible import collect_nothing, result_of  # noqa: E402
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import (  # noqa: E402
+    connect,
+)
+from ansible_collections.supalove.platform.plugins.module_utils._engine.prepare import prepare  # noqa: E402
+from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Lines  # noqa: E402
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import (  # noqa: E402
+    parse,
+    parse_platform,
+)
+from ansible_collections.supalove.platform.plugins.module_utils._engine.reconcile import reconcile  # noqa: E402
+from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift, Settings  # noqa: E402
+
+from .processes import high_water  # noqa: E402
+
+IMPORT_SECONDS = time.perf_counter() - _STARTED
+
+
+def run(order: dict[str, Any]) -> dict[str, Any]:
+    """Do what is ordered; what is short of the module's result, and the costs."""
+    given = order["settings"]
+    settings = Settings(**{**given, "drift": Drift(given.get("drift", Settings().drift))})
+    collect_nothing()
+    before = _cpu_seconds()
+    started = time.perf_counter()
+    projects, platform = parse(projects=order["projects"], tiers=order["tiers"], platform={})
+    with connect(
+        kubeconfig=order["kubeconfig"], context=None, workers=settings.workers, backoff=settings.backoff
+    ) as client:
+        report = reconcile(client, projects, platform, settings=settings, progress=Lines(_say))
+    result = result_of(report, show_diff=False)
+    seconds = time.perf_counter() - started
+    return {
+        "seconds": seconds,
+        "import_seconds": IMPORT_SECONDS,
+        "cpu_seconds": _cpu_seconds() - before,
+        "memory_bytes": high_water(Path("/proc/self")),
+        "steps": sum(len(one.steps) for one in report.outcomes),
+        **{key: result[key] for key in ("failed", "msg", "counts", "requests") if key in result},
+    }
+
+
+def prepare_platform(order: dict[str, Any]) -> None:
+    """What all projects stand on."""
+    settings = Settings()
+    tiers, platform = parse_platform(tiers=order["tiers"], platform={})
+    with connect(
+        kubeconfig=order["kubeconfig"], context=None, workers=settings.workers, backoff=settings.backoff
+    ) as client:
+        report = prepare(client, tiers, platform, settings=settings, progress=Lines(_say))
+    if not report.succeeded:
+        raise SystemExit(f"the platform could not be prepared: {report.outcomes}")
+
+
+def _say(text: str) -> None:
+    print(f"    {text}", flush=True)
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+if __name__ == "__main__":
+    wanted = json.loads(Path(sys.argv[1]).read_text())
+    if wanted.get("prepare"):
+        prepare_platform(wanted)
+    if "projects" in wanted:
+        print(json.dumps(run(wanted)))

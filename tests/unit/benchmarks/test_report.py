@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the page makes of figures: a goal is met or not, and a case that did not run says nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import report, workload
+
+MIB = 2**20
+
+
+def one(seconds, **rest):
+    costs = {"cpu_seconds": 1.0, "server_cpu_seconds": 2.0, "load": 0.5, "memory_bytes": 100 * MIB}
+    return {"seconds": seconds, "import_seconds": 0.5, **costs, "requests": {"reads": 11, "writes": 0}, **rest}
+
+
+def a_run(**figures):
+    options = {"projects": 10, "in_flight": [8], "growth": [], "list_projects": 2, "loop_objects": 2}
+    options |= {"controllers": True, "rivals": True}
+    machine = {"date": "today"}
+    return {"machine": machine, "options": options, "figures": figures, "minutes": 1.0, "load_after": [0.1, 0.2, 0.3]}
+
+
+def creation(engine_seconds):
+    floor = {"create": one(10.0, requests=140), "unchanged": one(10.0, requests=140)}
+    return {"engine": [one(99.0, steps=140), one(engine_seconds, steps=140)], "floor": {"8": floor}}
+
+
+def rerun(metadata=1.0, full=1.0, playbook=2.0, writes=0, changed=9):
+    return {
+        "created": one(20.0, steps=140),
+        "lists": {"1": [one(0.6)], "4": [one(0.5), one(0.9)]},
+        "metadata": [one(metadata, requests={"reads": 11, "writes": writes})],
+        "full": [one(full)],
+        "playbook_metadata": one(playbook),
+        "playbook_full": one(playbook),
+        "change": one(1.0, requests={"reads": 22, "writes": changed}, needed=5),
+    }
+
+
+def others(best):
+    return {"kubectl": one(best), "list": one(200.0)}
+
+
+def verdicts(run):
+    """Every goal of the page: its words, and whether it was met."""
+    rows = [
+        line.split(" | ")
+        for line in report.document(run).splitlines()
+        if line.startswith(("| 1.", "| 2.", "| 3.", "| 4."))
+    ]
+    return {row[0].removeprefix("| "): row[-1].removesuffix(" |") == "yes" for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("figures", "goal", "met"),
+    [
+        ({"create": creation(11.7)}, "1. create all", True),
+        ({"create": creation(11.8)}, "1. create all", False),
+        ({"unchanged": rerun(metadata=1.0)}, "2. unchanged, `metadata`: time", True),
+        ({"unchanged": rerun(metadata=1.1)}, "2. unchanged, `metadata`: time", False),
+        ({"unchanged": rerun(writes=1)}, "2. unchanged: writes", False),
+        ({"unchanged": rerun(), "others": others(100.0)}, "2. unchanged, `metadata`, whole", True),
+        ({"unchanged": rerun(), "others": others(99.0)}, "2. unchanged, `metadata`, whole", False),
+        ({"unchanged": rerun(full=11.0), "create": creation(11.0)}, "2. unchanged, `full`", True),
+        ({"unchanged": rerun(full=11.1), "create": creation(11.0)}, "2. unchanged, `full`", False),
+        ({"unchanged": rerun(changed=9)}, "3. one project", True),
+        ({"unchanged": rerun(changed=10)}, "3. one project", False),
+        ({"unchanged": rerun(changed=8)}, "3. one project", False),
+    ],
+)  # fmt: skip
+def test_a_goal_is_met_up_to_its_bound_and_not_beyond(figures, goal, met):
+    (found,) = [verdict for text, verdict in verdicts(a_run(**figures)).items() if text.startswith(goal)]
+    assert found is met
+
+
+@pytest.mark.parametrize(("seconds", "memory", "met"), [(33.0, 400, True), (33.1, 400, False), (33.0, 401, False)])
+def test_growth_is_judged_by_time_and_memory(seconds, memory, met):
+    small = {"create": one(10.0), "unchanged": one(1.0, memory_bytes=memory * MIB)}
+    run = a_run(growth={"1000": small, "3000": {"create": one(seconds), "unchanged": one(3.0)}})
+    assert all(verdicts(run).values()) is met
+
+
+def test_a_case_that_did_not_run_has_no_goal_and_no_table():
+    assert verdicts(a_run()) == {}
+    assert "## 4." not in report.document(a_run(create=creation(11.0)))
+
+
+def test_one_of_five_projects_is_in_tier_pro():
+    tiers = [spec["tier"] for spec in workload.projects(1000).values()]
+    assert (tiers.count("pro"), tiers.count("free")) == (200, 800)
+
+
+def test_the_floor_gets_every_object_once_and_namespaces_first(tmp_path):
+    count = workload.write_sends(workload.projects(2), tmp_path / "sends")
+    lines = (tmp_path / "sends").read_text().splitlines()
+    assert len(set(lines)) == len(lines) == count
+    assert sum('"stage": 0' in line for line in lines) == 2
