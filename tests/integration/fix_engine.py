@@ -31,6 +31,7 @@ OVERRIDES = {"cpu": 2, "memory": "4Gi", "storage": "50Gi", "connections": 100, "
 FREE = {"cpu": "250m", "memory": "256Mi", "storage": "1Gi", "connections": 20, "overrides": OVERRIDES}
 TIERS = {"free": FREE}
 NAMESPACE = "supalove-system"
+RECORDS = f"/apis/supalove.cloud/v1alpha1/namespaces/{NAMESPACE}/supaloveprojects"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/supalove-reconcile"
 
 _numbers = itertools.count(1)

@@ -273,7 +273,7 @@ def test_new_projects_are_not_held_back_by_a_change_of_others(engine, ref):
 
 def test_projects_that_the_nodes_cannot_run_are_refused_before_anything_is_changed(engine, ref):
     tiers = {"huge": {**FREE, "cpu": 9999, "memory": "9Ti", "overrides": {}}}
-    with pytest.raises(InvalidSpec, match="a pod that fits on no node"):
+    with pytest.raises(InvalidSpec, match="found '59994600 millicores of CPU', allowed is at most 10000000"):
         engine.reconcile({f"{ref}{letter}": {"tier": "huge"} for letter in "abcdef"}, tiers=tiers)
     assert not engine.server.exists(f"/api/v1/namespaces/p-{ref}a")
     assert engine.reconcile({f"{ref}a": {"tier": "huge"}}, tiers=tiers, check_capacity=False).writes > 0
