@@ -107,6 +107,18 @@ def test_a_passing_fault_is_not_noticed(script, get, fault):
     assert get() == {"kind": "ConfigMap"}
 
 
+@pytest.mark.parametrize("refusal", [403, 422])
+def test_what_a_server_refuses_that_has_just_come_back_is_asked_again(script, get, refusal):
+    script.answers = [HANG, (refusal, {}, {"message": "forbidden"}), OK]
+    assert get() == {"kind": "ConfigMap"}
+
+
+def test_a_refusal_that_stays_after_the_server_came_back_is_told_in_its_words(script, get):
+    script.answers = [HANG, (403, {}, {"message": "you may not"})]
+    with pytest.raises(errors.BackendError, match=r"you may not .HTTP 403."):
+        get()
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
