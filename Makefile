@@ -51,7 +51,7 @@ test-unit: venv ## Pure functions and gates; seconds
 	@$(PYTEST) tests/unit
 
 test-integration: venv ## The backends against a real API server
-	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) tests/integration
+	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) -m 'not long' tests/integration
 
 test-molecule: export ANSIBLE_CALLBACK_PLUGINS := $(CURDIR)/tests/lab/callbacks
 test-molecule: export ANSIBLE_CALLBACKS_ENABLED := stages
@@ -66,7 +66,7 @@ test-e2e: venv ## Faults, bad input and tenants' traffic on the lab's hosts
 	@$(PYTEST) -m 'not long' tests/e2e
 
 test-long: venv ## What takes longer than CI should
-	@$(PYTEST) -m long tests/e2e
+	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) -m long tests/integration tests/e2e
 
 .PHONY: format reference lint sanity build
 format: venv ## Let ruff put Python in form
