@@ -216,6 +216,13 @@ def test_a_watch_that_is_not_allowed_ends_the_waiting_and_says_so(script, client
     assert "deployments is forbidden" in answers[id].reason
 
 
+def test_a_watch_that_is_throttled_is_opened_again_when_the_server_said(script, client):
+    script.answers = [(200, {}, {"items": [], "metadata": {"resourceVersion": "1"}}), (429, {"Retry-After": "3"}, {})]
+    id = ObjectId(kind="Deployment", name="pooler")
+    await_ready(client, [id], deadline=Deadline(limit_seconds=2.5), progress=lambda _done, _total: None)
+    assert len(script.times) == 2
+
+
 def test_a_watch_that_gets_nonsense_goes_on_until_the_deadline_and_says_so(script, client):
     script.answers = [(200, {}, b"<html>sign in</html>")]
     id = ObjectId(kind="Deployment", namespace="p-a", name="pooler")
