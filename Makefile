@@ -53,7 +53,7 @@ test-unit: venv ## Pure functions and gates; seconds
 	@$(PYTEST) tests/unit
 
 test-integration: venv ## The backends against a real API server and PostgreSQL
-	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) tests/integration
+	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) -m 'not long' tests/integration
 
 test-molecule: export ANSIBLE_CALLBACK_PLUGINS := $(CURDIR)/tests/lab/callbacks
 test-molecule: export ANSIBLE_CALLBACKS_ENABLED := stages
@@ -68,7 +68,7 @@ test-e2e: venv ## Faults, bad input and tenants' traffic on the lab's hosts
 	@$(PYTEST) -m 'not long' tests/e2e
 
 test-long: venv ## What takes longer than CI should
-	@$(PYTEST) -m long tests/e2e
+	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) -m long tests/integration tests/e2e
 
 .PHONY: bench
 bench: venv ## The engine at scale against a floor and others; an hour. ARGS='--help' lists the choices

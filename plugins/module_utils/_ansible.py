@@ -99,7 +99,7 @@ def run_module(spec: Spec, work: t.Callable[[AnsibleModule], Work]) -> t.NoRetur
     except MissingLibrary as error:
         module.fail_json(msg=missing_required_lib(error.name), exception=str(error.__cause__))
     except InvalidSpec as error:
-        problems = [{"path": one.path, "value": str(one.value), "allowed": one.allowed} for one in error.problems]
+        problems = [{"path": one.path, "value": one.found, "allowed": one.allowed} for one in error.problems]
         module.fail_json(msg=str(error), problems=problems)
     except EngineError as error:
         module.fail_json(msg=str(error))

@@ -47,6 +47,37 @@ RARE = [
 VERBS = ["get", "list", "watch", "create", "update", "patch"]
 
 
+ENGINE = "system:serviceaccount:kube-system:engine"
+# Who asked for what and was answered how, by the server itself; no bodies.
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived", "ResponseStarted"],
+    "rules": [{"level": "Metadata", "users": [ENGINE]}, {"level": "None"}],
+}
+
+
+@dataclasses.dataclass
+class Program:
+    """A server that can be stopped and started again on what it has kept."""
+
+    arguments: list[str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.arguments, stdout=log, stderr=log, cwd=self.log.parent)
+
+    def stop(self, how: int = signal.SIGKILL) -> None:
+        assert self.process is not None
+        self.process.send_signal(how)
+        self.process.wait(timeout=60)
+
+    def is_up(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
 @dataclasses.dataclass(frozen=True)
 class ApiServer:
     """The server as its administrator sees it, and the kubeconfig of the engine's identity."""
@@ -55,18 +86,63 @@ class ApiServer:
     admin_token: str
     authority: Path
     kubeconfig: Path
+    program: Program
+    audit_log: Path
+
+    def start(self) -> None:
+        """Start the server and wait until it serves."""
+        self.program.start()
+        last = "no answer yet"
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and self.program.is_up():
+            try:
+                self.request("GET", "/api/v1/namespaces/kube-system")
+            except (OSError, ValueError) as error:
+                last = str(error)
+                time.sleep(0.2)
+            else:
+                return
+        pytest.fail(f"kube-apiserver did not get ready: {last}\n{self.program.log.read_text()[-3000:]}")
+
+    @contextlib.contextmanager
+    def audited(self) -> Iterator[list[dict[str, Any]]]:
+        """Every request of the engine's identity that the server was sent meanwhile, filled in at the end."""
+        found: list[dict[str, Any]] = []
+        with self.audit_log.open() as log:
+            log.seek(0, os.SEEK_END)
+            yield found
+            # The last line is that of a request of ours: what came before it has been written.
+            mark = secrets.token_hex(8)
+            self.status_of(f"/version?{mark}")
+            text, end = "", time.monotonic() + 20
+            while mark not in text or not text.endswith("\n"):
+                assert time.monotonic() < end, "the audit log is not written"
+                text += log.read()
+        found += [event for event in map(json.loads, text.splitlines()) if mark not in event["requestURI"]]
 
     def request(self, verb: str, path: str, body: Any = None, content: str = "application/json") -> Any:
         return json.loads(self.answer(verb, path, body, content))
 
     def answer(self, verb: str, path: str, body: Any = None, content: str = "application/json") -> bytes:
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {self.admin_token}", "Content-Type": content}
-        request = urllib.request.Request(self.url + path, data=data, headers=headers, method=verb)
-        context = ssl.create_default_context(cafile=str(self.authority))
-        with urllib.request.urlopen(request, context=context, timeout=20) as answer:
+        with self._open(verb, path, self.admin_token, data, content) as answer:
             found: bytes = answer.read()
             return found
+
+    def status_of(self, path: str) -> tuple[int, str]:
+        """How the engine's identity is answered, and by which priority level it was let in or not."""
+        token = yaml.safe_load(self.kubeconfig.read_text())["users"][0]["user"]["token"]
+        try:
+            with self._open("GET", path, token) as answer:
+                return answer.status, answer.headers["X-Kubernetes-PF-PriorityLevel-UID"]
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers["X-Kubernetes-PF-PriorityLevel-UID"]
+
+    def _open(self, verb: str, path: str, token: str, data: bytes | None = None, content: str = "") -> Any:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": content}
+        request = urllib.request.Request(self.url + path, data=data, headers=headers, method=verb)
+        context = ssl.create_default_context(cafile=str(self.authority))
+        return urllib.request.urlopen(request, context=context, timeout=20)
 
     def merge(self, path: str, body: Any, *, strategic: bool = False) -> Any:
         """Change an object as somebody would who does not know of the engine; `strategic` adds to lists by key."""
@@ -97,16 +173,21 @@ def running(root: Path, binary: Path) -> Iterator[ApiServer]:
     token = secrets.token_hex(16)
     (root / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
     etcd = f"http://127.0.0.1:{etcd_port}"
+    (root / "audit-policy.yml").write_text(yaml.safe_dump(AUDIT_POLICY))
     with contextlib.ExitStack() as stack:
         etcd_args = ["--data-dir", str(root / "data"), "--listen-client-urls", etcd, "--advertise-client-urls", etcd]
         peer = ["--listen-peer-urls", f"http://127.0.0.1:{peer_port}", "--unsafe-no-fsync"]
-        stack.enter_context(program(root, binary, "etcd", [*etcd_args, *peer]))
-        api = stack.enter_context(program(root, binary, "kube-apiserver", _api_server_args(root, etcd, port)))
-        # The server signs for itself and writes the certificate here.
-        authority = root / "certs" / "apiserver.crt"
-        url = f"https://127.0.0.1:{port}"
-        server = ApiServer(url=url, admin_token=token, authority=authority, kubeconfig=root / "kubeconfig")
-        _await_ready(server, api, root / "kube-apiserver.log")
+        _program(stack, root, binary, "etcd", [*etcd_args, *peer]).start()
+        server = ApiServer(
+            url=f"https://127.0.0.1:{port}",
+            admin_token=token,
+            # The server signs for itself and writes the certificate here.
+            authority=root / "certs" / "apiserver.crt",
+            kubeconfig=root / "kubeconfig",
+            program=_program(stack, root, binary, "kube-apiserver", _api_server_args(root, etcd, port)),
+            audit_log=root / "audit.log",
+        )
+        server.start()
         _give_identity(server)
         yield server
 
@@ -137,35 +218,29 @@ def _api_server_args(root: Path, etcd: str, port: int) -> list[str]:
         f"--service-account-signing-key-file={key}",
         # Without controllers nobody makes default service accounts; nothing here runs a pod.
         "--disable-admission-plugins=ServiceAccount",
+        f"--audit-policy-file={root / 'audit-policy.yml'}",
+        f"--audit-log-path={root / 'audit.log'}",
+        # Each test reads only what is new; nothing is rotated away under it.
+        "--audit-log-maxsize=1000",
     ]
 
 
 @contextlib.contextmanager
-def program(root: Path, binary: Path, name: str, args: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+def program(root: Path, binary: Path, name: str, args: list[str]) -> Iterator[Program]:
     """One program in the background, known as `name` to itself, its output in `root`; killed with the context."""
+    with contextlib.ExitStack() as stack:
+        one = _program(stack, root, binary, name, args)
+        one.start()
+        yield one
+
+
+def _program(stack: contextlib.ExitStack, root: Path, binary: Path, name: str, args: list[str]) -> Program:
+    """Not started yet; it is killed at the end."""
     link = root / name
     link.symlink_to(binary)
-    with (root / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen([str(link), *args], stdout=log, stderr=log, cwd=root)
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait(timeout=20)
-
-
-def _await_ready(server: ApiServer, process: subprocess.Popen[bytes], log: Path) -> None:
-    last = "no answer yet"
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            server.request("GET", "/api/v1/namespaces/kube-system")
-        except (OSError, ValueError) as error:
-            last = str(error)
-            time.sleep(0.2)
-        else:
-            return
-    pytest.fail(f"kube-apiserver did not get ready: {last}\n{log.read_text()[-3000:]}")
+    program = Program(arguments=[str(link), *args], log=root / f"{name}.log")
+    stack.callback(lambda: program.stop() if program.is_up() else None)
+    return program
 
 
 def _give_identity(server: ApiServer) -> None:

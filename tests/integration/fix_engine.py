@@ -10,6 +10,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.access import Access
@@ -20,6 +21,10 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Unreachable
 from ansible_collections.supalove.platform.plugins.module_utils._engine.prepare import prepare
 from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Lines
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import (
+    CLUSTER_LABEL,
+    PROJECT_LABEL,
+)
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
 from ansible_collections.supalove.platform.plugins.module_utils._engine.reconcile import reconcile
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Settings
@@ -141,12 +146,16 @@ class Engine:
     def ready_workloads(self, *refs: str) -> Iterator[None]:
         """Does the controllers' part: every workload of the projects, or of namespaces s-..., becomes ready."""
         stop = threading.Event()
+        clusters = [ref.removeprefix("s-") for ref in refs if ref.startswith("s-")]
+        label, names = (CLUSTER_LABEL, clusters) if clusters else (PROJECT_LABEL, refs)
+        query = urlencode({"labelSelector": f"{label} in ({','.join(names)})"})
 
         def work() -> None:
             while not stop.wait(0.1):
-                for ref, plural in itertools.product(refs, ("statefulsets", "deployments")):
-                    namespace = ref if ref.startswith("s-") else f"p-{ref}"
-                    self._make_ready(f"/apis/apps/v1/namespaces/{namespace}/{plural}")
+                for plural in ("statefulsets", "deployments"):
+                    # The server may be one that a test has stopped.
+                    with contextlib.suppress(OSError):
+                        self._make_ready(plural, query)
 
         thread = threading.Thread(target=work, name="controllers")
         thread.start()
@@ -156,16 +165,17 @@ class Engine:
             stop.set()
             thread.join()
 
-    def _make_ready(self, path: str) -> None:
-        for item in self.server.request("GET", path)["items"]:
-            generation = item["metadata"]["generation"]
+    def _make_ready(self, plural: str, query: str) -> None:
+        for item in self.server.request("GET", f"/apis/apps/v1/{plural}?{query}")["items"]:
+            meta, generation = item["metadata"], item["metadata"]["generation"]
             if item.get("status", {}).get("observedGeneration") == generation:
                 continue
             counts = ("replicas", "readyReplicas", "updatedReplicas", "availableReplicas")
             status = {"observedGeneration": generation, **dict.fromkeys(counts, item["spec"]["replicas"])}
-            if path.endswith("statefulsets"):
+            if plural == "statefulsets":
                 status |= {"currentRevision": "a", "updateRevision": "a"}
-            self.server.merge(f"{path}/{item['metadata']['name']}/status", {"status": status})
+            path = f"/apis/apps/v1/namespaces/{meta['namespace']}/{plural}/{meta['name']}/status"
+            self.server.merge(path, {"status": status})
 
 
 @pytest.fixture(scope="session")

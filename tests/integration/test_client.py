@@ -107,6 +107,18 @@ def test_a_passing_fault_is_not_noticed(script, get, fault):
     assert get() == {"kind": "ConfigMap"}
 
 
+@pytest.mark.parametrize("refusal", [403, 422])
+def test_what_a_server_refuses_that_has_just_come_back_is_asked_again(script, get, refusal):
+    script.answers = [HANG, (refusal, {}, {"message": "forbidden"}), OK]
+    assert get() == {"kind": "ConfigMap"}
+
+
+def test_a_refusal_that_stays_after_the_server_came_back_is_told_in_its_words(script, get):
+    script.answers = [HANG, (403, {}, {"message": "you may not"})]
+    with pytest.raises(errors.BackendError, match=r"you may not .HTTP 403."):
+        get()
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
@@ -202,6 +214,13 @@ def test_a_watch_that_is_not_allowed_ends_the_waiting_and_says_so(script, client
     answers = await_ready(client, [id], deadline=Deadline(limit_seconds=30), progress=lambda _done, _total: None)
     assert time.monotonic() - began < 5
     assert "deployments is forbidden" in answers[id].reason
+
+
+def test_a_watch_that_is_throttled_is_opened_again_when_the_server_said(script, client):
+    script.answers = [(200, {}, {"items": [], "metadata": {"resourceVersion": "1"}}), (429, {"Retry-After": "3"}, {})]
+    id = ObjectId(kind="Deployment", name="pooler")
+    await_ready(client, [id], deadline=Deadline(limit_seconds=2.5), progress=lambda _done, _total: None)
+    assert len(script.times) == 2
 
 
 def test_a_watch_that_gets_nonsense_goes_on_until_the_deadline_and_says_so(script, client):

@@ -82,6 +82,24 @@ def test_a_claim_whose_answer_was_lost_is_not_waited_for(engine, ref):
     assert time.monotonic() - began < 3.0
 
 
+class LosesEveryRenewal(LosingClient):
+    """Repeats each write of the lease, as its first answer never comes."""
+
+    def send(self, verb, path, **rest):
+        self._losing = LEASE if verb == "PUT" else ""
+        return super().send(verb, path, **rest)
+
+
+def test_renewals_whose_answers_were_lost_keep_the_lease(engine, ref):
+    client = functools.partial(LosesEveryRenewal, path=LEASE)
+    thread, reports = begun(engine, ref, client=client)
+    # Longer than the lease lasts without a renewal.
+    time.sleep(4.0)
+    with engine.ready_workloads(ref):
+        thread.join()
+    assert reports[0].succeeded, reports
+
+
 def test_the_lease_of_a_killed_run_is_waited_for_and_taken(engine, ref):
     projects = {ref: {"tier": "free"}}
     with pytest.raises(Killed):

@@ -36,11 +36,15 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """Delays between tries: `first_seconds` doubled each time up to `longest_seconds`; `tries` in all."""
+    """Delays between tries: `first_seconds` doubled each time up to `longest_seconds`; `tries` in all.
+
+    The defaults sleep for 11 to 21 seconds together: longer than an API server takes to start again, and shorter than a
+    lease lasts.
+    """
 
     first_seconds: float = 0.2
     longest_seconds: float = 5.0
-    tries: int = 6
+    tries: int = 9
 
     def delay(self, *, failed_tries: int, asked_seconds: float | None, jitter: float, remaining: float) -> float | None:
         """Seconds to sleep before the next try, or None to give up.

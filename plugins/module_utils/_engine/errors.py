@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Of what the user wrote, in a message.
+SHOWN_LENGTH = 200
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -14,9 +17,19 @@ class Problem:
     value: object
     allowed: str
 
+    @property
+    def found(self) -> str:
+        """The value as text, its beginning if it is long."""
+        try:
+            text = self.value if isinstance(self.value, str) else repr(self.value)
+        except ValueError:
+            # Python does not write numbers of thousands of digits.
+            return "a number that is too long"
+        return text if len(text) <= SHOWN_LENGTH else f"{text[: SHOWN_LENGTH - 1]}…"
+
     def __str__(self) -> str:
-        found = "nothing" if self.value is None else repr(self.value)
-        return f"{self.path}: found {found}, allowed is {self.allowed}"
+        found = repr(self.found) if isinstance(self.value, str) else self.found
+        return f"{self.path}: found {'nothing' if self.value is None else found}, allowed is {self.allowed}"
 
 
 class EngineError(Exception):

@@ -88,6 +88,7 @@ LONG = "a" * 41
         ),
         ({}, {}, {"namespace": "kube-system"}, "supalove_platform.namespace", "neither default nor begins with kube-"),
         ({}, {}, {"namespace": "default"}, "supalove_platform.namespace", "neither default nor begins with kube-"),
+        ({}, {}, {"namespace": "p-acme"}, "supalove_platform.namespace", "nor with p- or s-, as those of projects and"),
         ({}, {}, {"domain": "not a name"}, "supalove_platform.domain", "a DNS name"),
         (
             {},
@@ -125,6 +126,17 @@ def test_a_problem_says_what_was_found():
     with pytest.raises(InvalidSpec) as caught:
         parse(projects={}, tiers={"free": {**FREE, "memory": "4GB"}}, platform={})
     assert "supalove_tiers.free.memory: found '4GB', allowed is a whole number" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [16**6000, [16**6000], "x" * 10_000], ids=["number", "list", "text"])
+@pytest.mark.parametrize("key", ["cpu", "memory", "connections", "placement", "runtime_class"])
+def test_what_is_too_long_to_be_shown_is_a_problem_like_any_other(key, value):
+    with pytest.raises(InvalidSpec) as caught:
+        parse(projects={}, tiers={"free": {**FREE, key: value}}, platform={})
+    (problem,) = caught.value.problems
+    assert problem.path == f"supalove_tiers.free.{key}"
+    assert "Exceeds the limit" not in problem.allowed
+    assert len(str(caught.value)) < 500
 
 
 def test_projects_of_a_wrong_tier_are_not_blamed_too():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .names import is_dns_label
+from .names import NAMESPACE_PREFIXES, is_dns_label
 from .quantities import format_bytes, format_cpu, parse_bytes, parse_cpu
 
 Schema = Mapping[str, object]
@@ -49,7 +49,7 @@ def cpu(least: int) -> Kind:
     """A CPU quantity of at least `least` millicores."""
 
     def read(value: object) -> int:
-        found = parse_cpu(str(value) if _is_number(value) else _text(value))
+        found = parse_cpu(_text(value))
         if found < least:
             raise ValueError(f"at least {format_cpu(least)}")
         return found
@@ -79,7 +79,7 @@ def whole(least: int, most: int) -> Kind:
     """A whole number; text of digits will do, because templates make text of numbers."""
 
     def read(value: object) -> int:
-        text = str(value)
+        text = _text(value)
         if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,12}", text) or not least <= int(text) <= most:
             raise ValueError(f"a whole number from {least} to {most}")
         return int(text)
@@ -127,7 +127,7 @@ def matching(is_right: Callable[[str], bool], allowed: str, *, pattern: str | No
 
 
 def _is_own_namespace(text: str) -> bool:
-    return is_dns_label(text) and text != "default" and not text.startswith("kube-")
+    return is_dns_label(text) and text != "default" and not text.startswith(("kube-", *NAMESPACE_PREFIXES))
 
 
 def _is_pinned_image(text: str) -> bool:
@@ -144,7 +144,9 @@ def label(longest: int = 63) -> Kind:
 
 OWN_NAMESPACE = matching(
     _is_own_namespace,
-    "a DNS label that is neither default nor begins with kube-, as those namespaces are Kubernetes' own",
+    "a DNS label that is neither default nor begins with kube-, as those namespaces are Kubernetes' own, nor with "
+    + " or ".join(NAMESPACE_PREFIXES)
+    + ", as those of projects and shared clusters do",
 )
 DNS_NAME = matching(lambda text: _DNS_NAME.fullmatch(text) is not None, "a DNS name such as example.org")
 PROVISIONER = matching(
@@ -153,9 +155,9 @@ PROVISIONER = matching(
 IMAGE = matching(_is_pinned_image, "an image with a tag other than latest, or a digest")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else repr(value)
+    """Text as it is. Of a number too long for Python to write, none, which nothing allows."""
+    try:
+        return value if isinstance(value, str) else repr(value)
+    except ValueError:
+        return ""

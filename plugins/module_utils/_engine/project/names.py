@@ -33,6 +33,9 @@ MARK_ANNOTATION = f"{GROUP}/created-by"
 CREDENTIALS_ANNOTATION = f"{GROUP}/credentials"
 CONFIG_ANNOTATION = f"{GROUP}/config"
 
+# Of projects' namespaces, and of shared clusters'. No other namespace of the platform begins so.
+NAMESPACE_PREFIXES = ("p-", "s-")
+
 # Host names under the platform's domain that are or may become the platform's own.
 RESERVED_REFS = frozenset(
     {
@@ -85,12 +88,12 @@ def names_of(ref: Ref, uid: Uid) -> Names:
 
 def namespace_of(ref: Ref) -> str:
     """The Kubernetes namespace of a project."""
-    return f"p-{ref}"
+    return f"{NAMESPACE_PREFIXES[0]}{ref}"
 
 
 def cluster_namespace_of(cluster: str) -> str:
     """The Kubernetes namespace of a shared PostgreSQL cluster. No project's begins with the same letter."""
-    return f"s-{cluster}"
+    return f"{NAMESPACE_PREFIXES[1]}{cluster}"
 
 
 def priority_class_of(tier: str) -> str:

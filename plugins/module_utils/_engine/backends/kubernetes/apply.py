@@ -16,7 +16,7 @@ from ...deadline import Deadline
 from ...errors import Conflict
 from ...objects import Body, Desired, sentence
 from ...observed import Applied, Live
-from ...project.names import FIELD_MANAGER, FINGERPRINT_ANNOTATION, MARK_ANNOTATION
+from ...project.names import FIELD_MANAGER, FINGERPRINT_ANNOTATION, MARK_ANNOTATION, RECORD_KIND
 from ...steps import Action, Step
 from .client import APPLY_PATCH, METADATA, Answer, Client
 from .kinds import collection_path, object_path
@@ -28,6 +28,8 @@ MARK_BYTES = 8
 
 # Others' part of an object's metadata. The uid makes sure that it is still the same object.
 KEPT_METADATA = ("uid", "finalizers", "ownerReferences")
+# Without its version the API server replaces no object of a definition.
+KEPT_OF_RECORD = (*KEPT_METADATA, "resourceVersion")
 
 
 def apply(
@@ -68,7 +70,8 @@ def _server_side_apply(client: Client, desired: Desired, deadline: Deadline) -> 
 def _replace(client: Client, desired: Desired, found: Body, deadline: Deadline) -> Live:
     """Write the object as wanted, and of its metadata what others said. Raises Conflict if it still says more."""
     wanted = with_fingerprint(desired)
-    meta = {key: found["metadata"][key] for key in KEPT_METADATA if key in found["metadata"]}
+    kept = KEPT_OF_RECORD if desired.id.kind == RECORD_KIND else KEPT_METADATA
+    meta = {key: found["metadata"][key] for key in kept if key in found["metadata"]}
     for key in ("labels", "annotations"):
         meta[key] = {**(found["metadata"].get(key) or {}), **(wanted["metadata"].get(key) or {})}
     answer = client.send(

@@ -8,6 +8,7 @@ import json
 import math
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -54,6 +55,8 @@ CONNECT_SECONDS = 10.0
 # The server ends a watch after this time, and we take it up again where it stood.
 WATCH_SECONDS = 20
 REASON_LENGTH = 300
+# A server that has just come back refuses what it allows, because it does not know its own rules and objects yet.
+SETTLING_SECONDS = 10.0
 
 _READS = frozenset({"GET"})
 _BY_STATUS: dict[int, type[BackendError]] = {401: Denied, 403: Denied, 404: NotFound, 409: Conflict, 410: Expired}
@@ -79,6 +82,7 @@ class Client:
         self._backoff = backoff
         self._lock = threading.Lock()
         self._counts = {"reads": 0, "writes": 0}
+        self._gone_at = -math.inf
 
     def __enter__(self) -> Self:
         return self
@@ -145,7 +149,15 @@ class Client:
 
         def once() -> Answer:
             deadline.require(f"{verb} {subject}")
-            return self._once(verb, path, subject, query or {}, body, content, accept, deadline)
+            try:
+                return self._once(verb, path, subject, query or {}, body, content, accept, deadline)
+            except Unreachable:
+                self._gone_at = time.monotonic()
+                raise
+            except (Denied, Rejected) as error:
+                if time.monotonic() - self._gone_at > SETTLING_SECONDS:
+                    raise
+                raise Unreachable(subject=subject, verb=verb, reason=error.reason, status=error.status) from error
 
         return retrying(once, deadline=deadline, backoff=self._backoff)
 

@@ -122,7 +122,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         **PLATFORM_KINDS,
         **PROJECT_KINDS,
-        RECORD_KIND: _namespaced(f"{GROUP}/{VERSION}", RECORD_PLURAL),
+        RECORD_KIND: _namespaced(f"{GROUP}/{VERSION}", RECORD_PLURAL, exact=_SPEC),
         "Lease": _namespaced("coordination.k8s.io/v1", "leases"),
         "Pod": _namespaced("v1", "pods"),
         "Node": _cluster("v1", "nodes"),

@@ -86,7 +86,7 @@ class Lease:
             body = self._read()
             spec = (body or {}).get("spec") or {}
             holder = spec.get("holderIdentity")
-            sign = f"{holder} {spec.get('renewTime')}"
+            sign = _sign(spec)
             silent = time.monotonic() - since if sign == seen else 0.0
             if holder in (None, "", self._holder) or silent > self._duration(spec):
                 if self._claim(body):
@@ -150,12 +150,16 @@ class Lease:
             return None
 
     def _write(self, verb: str, path: str, body: Body) -> bool:
-        """True if it is written; False if somebody was faster (resourceVersion guards a PUT)."""
+        """True if it is written; False if somebody was faster (resourceVersion guards a PUT).
+
+        That somebody may have been we: the answer to a first try was lost, and the second one met it.
+        """
         began = time.monotonic()
         try:
             self._client.send(verb, path, subject=str(self._id), deadline=self._deadline_of_one(), body=body)
         except Conflict:
-            return False
+            if _sign((self._read() or {}).get("spec") or {}) != _sign(body["spec"]):
+                return False
         self._renewed = began
         return True
 
@@ -179,6 +183,11 @@ class Lease:
                 "leaseTransitions": int(spec.get("leaseTransitions") or 0) + (0 if ours else 1),
             },
         }
+
+
+def _sign(spec: Body) -> str:
+    """Another with every renewal."""
+    return f"{spec.get('holderIdentity')} {spec.get('renewTime')}"
 
 
 def _now() -> datetime.datetime:

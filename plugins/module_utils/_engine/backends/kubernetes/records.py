@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ...deadline import Deadline
@@ -55,7 +55,7 @@ class Status:
             message=condition.get("message", ""),
             since=condition.get("lastTransitionTime", ""),
             endpoints=status.get("endpoints") or {},
-            stamps={_id_from(key): Stamp(**stamp) for key, stamp in (status.get("stamps") or {}).items()},
+            stamps=dict(_stamps(status.get("stamps") or {})),
         )
 
     def to_object(self) -> Body:
@@ -128,6 +128,9 @@ def _record(item: Body) -> Record:
     )
 
 
-def _id_from(text: str) -> ObjectId:
-    kind, *namespace, name = text.split("/")
-    return ObjectId(kind=kind, namespace="".join(namespace), name=name)
+def _stamps(found: Mapping[str, Body]) -> Iterator[tuple[ObjectId, Stamp]]:
+    """What is written under a key that names no object certifies nothing."""
+    for key, stamp in found.items():
+        kind, *namespace, name = key.rsplit("/", 2) if "/" in key else ("", "")
+        if name:
+            yield ObjectId(kind=kind, namespace="".join(namespace), name=name), Stamp(**stamp)

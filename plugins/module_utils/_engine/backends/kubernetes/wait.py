@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ...deadline import Deadline
-from ...errors import BackendError, DeadlineExceeded, Denied, Expired, Rejected
+from ...errors import BackendError, DeadlineExceeded, Denied, Expired, Rejected, Throttled
 from ...objects import Body, ObjectId
 from ...project.names import COMPONENT_LABEL, PROJECT_LABEL
 from .client import Client, Watch
@@ -98,7 +98,8 @@ class _Feed(threading.Thread):
             except BackendError as error:
                 self.error = str(error)
                 version = ""
-                self._stopped.wait(RETRY_SECONDS)
+                asked = error.retry_after if isinstance(error, Throttled) else None
+                self._stopped.wait(min(max(RETRY_SECONDS, asked or 0.0), self._deadline.remaining()))
 
     def _list(self) -> str:
         """Put every object as if it were new; the version from which to watch."""
