@@ -126,7 +126,7 @@ def _kept_status(status: Any) -> Any:
     conditions = [
         {key: value for key, value in one.items() if key != "lastTransitionTime"} for one in status["conditions"]
     ]
-    return {**status, "conditions": conditions, "stamps": sorted(status["stamps"])}
+    return {**status, "conditions": conditions, "stamps": sorted(json.loads(status["stamps"]))}
 
 
 def _owner(one: Any, uids: dict[str, str]) -> str:

@@ -85,7 +85,7 @@ def _description(record: Record, live: Mapping[ObjectId, Live]) -> Description:
     waiting = _waiting_for(record, live)
     return Description(
         ref=record.ref,
-        uid=status.uid if status else "",
+        uid=record.uid or "",
         spec=record.spec,
         state=record.spec.get("state", PRESENT),
         phase=status.phase if status else "",

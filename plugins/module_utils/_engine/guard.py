@@ -69,7 +69,7 @@ def refuse_wrong_purge(inventory: Inventory, purge: Mapping[str, str], known: Ma
     problems: list[Problem] = []
     for ref, uid in purge.items():
         record = known.get(Ref(ref))
-        found = record.status.uid if record and record.status else None
+        found = record.uid if record else None
         if Ref(ref) in wanted:
             allowed = f"a project that is not wanted; set {PROJECTS_VARIABLE}.{ref}.state to absent first"
             problems.append(Problem(path=f"purge.{ref}", value="a project that is to run", allowed=allowed))

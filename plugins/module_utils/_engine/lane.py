@@ -11,6 +11,7 @@ from .backends.kubernetes import records
 from .backends.kubernetes.apply import apply
 from .backends.kubernetes.kinds import KINDS
 from .backends.kubernetes.lease import Lease
+from .backends.kubernetes.plan import plan_object
 from .backends.kubernetes.readiness import WAITED_KINDS, Readiness, State
 from .backends.kubernetes.records import APPLYING, FAILED, WAITING, Status
 from .backends.kubernetes.wait import await_ready
@@ -22,8 +23,9 @@ from .parallel import in_parallel
 from .pause import needs_pause, paused
 from .progress import Progress
 from .project.names import PENDING_UID, Uid
-from .project.placement import sessions_of
+from .project.placement import sessions_at
 from .render import credentials_of, endpoints_of, render
+from .render.record import render_record
 from .sight import Run, Sight, plan_all
 from .steps import Failure, Step
 
@@ -69,14 +71,16 @@ def _apply_one(run: Run, sight: Sight, lease: Lease, make_uid: Callable[[], Uid]
         return lane
     record_id = sight.record_wanted.id
     steps = tuple(step for step in sight.plan.steps if step.id != record_id)
+    live = sight.record.live if sight.record else None
+    if lane.uid == PENDING_UID:
+        lane = replace(lane, uid=make_uid())
+        steps = _steps(run, lane)
     try:
-        for step in sight.plan.steps:
-            if step.id == record_id:
-                lane = _apply_step(run, lane, step, sight.record.live if sight.record else None, lease)
-        if sight.record is None or sight.record.status is None:
-            lane = replace(lane, uid=make_uid())
-            steps = _steps(run, lane)
-        if steps:
+        record = plan_object(render_record(sight.project, run.platform, sight.placement, lane.uid), live)
+        if record is not None:
+            lane = _apply_step(run, lane, record, live, lease)
+        # A record without a status is a mark already.
+        if steps and sight.record is not None and sight.record.status is not None:
             begun = _status(run, lane, APPLYING, "work has begun")
             records.write_status(run.client, record_id, begun, deadline=lease.bound(run.deadline))
         done: set[ObjectId] = set()
@@ -214,7 +218,7 @@ def _status(run: Run, lane: Lane, phase: str, message: str) -> Status:
         uid=lane.uid,
         phase=phase,
         placement=str(lane.sight.placement),
-        sessions=0 if lane.sight.placement.cluster is None else sessions_of(project),
+        sessions=sessions_at(lane.sight.placement, project),
         reason=phase,
         message=message,
         since=before.since if before is not None and before.phase == phase else run.now,

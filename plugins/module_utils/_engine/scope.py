@@ -62,8 +62,7 @@ def _retired(inventory: Inventory, known: Mapping[Ref, Record]) -> tuple[tuple[P
 def _unfit(record: Record, error: InvalidSpec) -> Outcome:
     why = "; ".join(str(problem) for problem in error.problems)
     failure = Failure(step="prune", object=str(record.live.id), reason=f"its record no longer fits the tiers: {why}")
-    uid = record.status.uid if record.status else ""
-    return Outcome(ref=record.ref, uid=uid, result=Result.FAILED, failure=failure)
+    return Outcome(ref=record.ref, uid=record.uid or "", result=Result.FAILED, failure=failure)
 
 
 def _is_stopped(record: Record) -> bool:

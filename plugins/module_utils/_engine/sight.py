@@ -192,9 +192,8 @@ def placed_of(known: Mapping[Ref, Record]) -> dict[Ref, Placed]:
     """Where projects are, by their records."""
     found: dict[Ref, Placed] = {}
     for ref, record in known.items():
-        placement = Placement.from_text(record.status.placement) if record.status else None
-        if record.status is not None and placement is not None:
-            found[ref] = Placed(placement=placement, sessions=record.status.sessions)
+        if record.placed is not None:
+            found[ref] = record.placed
     return found
 
 
@@ -216,9 +215,9 @@ def sights_of(view: View, projects: tuple[Project, ...], platform: Platform) -> 
 def _sight(view: View, project: Project, platform: Platform) -> Sight:
     """A new project has no uid before its record is written; until then a stand-in shows where it will be."""
     record = view.known.get(project.ref)
-    uid = record.status.uid if record and record.status else PENDING_UID
+    uid = (record.uid if record else None) or PENDING_UID
     placement = view.places[project.ref]
-    record_wanted = render_record(project, platform)
+    record_wanted = render_record(project, platform, placement, uid)
     secret = view.observed.find(credentials_of(project.ref))
     desired = render(project, platform, placement, uid, secret.uid if secret else "")
     plan = Plan() if record is None and project.is_stopped else _plan(record_wanted, record, desired, view)

@@ -31,6 +31,9 @@ FINGERPRINT_ANNOTATION = f"{GROUP}/fingerprint"
 # Tells a run that lost the answer whether it is its own creation that it finds.
 MARK_ANNOTATION = f"{GROUP}/created-by"
 CREDENTIALS_ANNOTATION = f"{GROUP}/credentials"
+# On a record, from its first write: a run that is killed before it writes a status leaves them to the next.
+PLACEMENT_ANNOTATION = f"{GROUP}/placement"
+SESSIONS_ANNOTATION = f"{GROUP}/sessions"
 CONFIG_ANNOTATION = f"{GROUP}/config"
 
 # Of projects' namespaces, and of shared clusters'. No other namespace of the platform begins so.

@@ -59,6 +59,11 @@ def sessions_of(project: Project) -> int:
     return login_sessions(project) + PROBE_SESSIONS
 
 
+def sessions_at(placement: Placement, project: Project) -> int:
+    """Sessions that a project takes from a shared cluster; 0 where it has its own PostgreSQL."""
+    return 0 if placement.cluster is None else sessions_of(project)
+
+
 def place(projects: Iterable[Project], recorded: Mapping[Ref, Placed], platform: Platform) -> dict[Ref, Placement]:
     """The placement of every project. Raises InvalidSpec with all that has no place.
 

@@ -8,18 +8,35 @@ from collections.abc import Mapping
 from ..objects import Body, Desired
 from ..project.fields import TEXT
 from ..project.model import Platform, Project
-from ..project.names import GROUP, PLATFORM_LABEL, PROJECT_LABEL, RECORD_KIND, RECORD_PLURAL, UID_PATTERN, VERSION
+from ..project.names import (
+    GROUP,
+    PLACEMENT_ANNOTATION,
+    PLATFORM_LABEL,
+    PROJECT_LABEL,
+    RECORD_KIND,
+    RECORD_PLURAL,
+    SESSIONS_ANNOTATION,
+    UID_LABEL,
+    UID_PATTERN,
+    VERSION,
+    Uid,
+)
+from ..project.placement import Placement, sessions_at
 from ..project.vocabulary import MANAGED_BY, MANAGERS, PROJECT
 
 _COUNT: Mapping[str, object] = {"type": "integer", "format": "int64"}
 
 
-def render_record(project: Project, platform: Platform) -> Desired:
-    """What the user wrote, in the platform's namespace under the project's ref."""
+def render_record(project: Project, platform: Platform, placement: Placement, uid: Uid) -> Desired:
+    """What the user wrote, in the platform's namespace under the project's ref, with what was chosen for it."""
     meta = {
         "name": project.ref,
         "namespace": platform.namespace,
-        "labels": {PROJECT_LABEL: project.ref},
+        "labels": {PROJECT_LABEL: project.ref, UID_LABEL: uid},
+        "annotations": {
+            PLACEMENT_ANNOTATION: str(placement),
+            SESSIONS_ANNOTATION: str(sessions_at(placement, project)),
+        },
     }
     spec = {**project.spec, MANAGED_BY: MANAGERS[0]}
     return Desired(body={"apiVersion": f"{GROUP}/{VERSION}", "kind": RECORD_KIND, "metadata": meta, "spec": spec})
@@ -64,7 +81,6 @@ def _schema() -> Body:
         **{one.name: {**one.kind.stored, "description": one.about} for one in PROJECT},
         MANAGED_BY: {**TEXT, "enum": list(MANAGERS)},
     }
-    stamp = _object({"uid": TEXT, "version": TEXT}, required=["uid", "version"])
     words = dict.fromkeys(("type", "status", "reason", "message", "lastTransitionTime"), TEXT)
     condition = _object(words, required=["type", "status"])
     status = {
@@ -79,9 +95,11 @@ def _schema() -> Body:
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["type"],
         },
-        # Atomic: always written whole, and one entry instead of hundreds in managedFields.
+        # Atomic: always written whole.
         "endpoints": {"type": "object", "additionalProperties": TEXT, "x-kubernetes-map-type": "atomic"},
-        "stamps": {"type": "object", "additionalProperties": stamp, "x-kubernetes-map-type": "atomic"},
+        "inputs": TEXT,
+        # JSON in a text: for the server to look into it costs more than all the rest of a record.
+        "stamps": TEXT,
     }
     parts = {"spec": _object(spec, required=["tier", MANAGED_BY]), "status": _object(status)}
     # On the root, as a rule on a field is not asked when the field goes.

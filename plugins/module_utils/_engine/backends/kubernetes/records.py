@@ -3,13 +3,27 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ...deadline import Deadline
-from ...objects import Body, ObjectId
+from ...objects import Body, ObjectId, canonical_json
 from ...observed import Live, Stamp, Stamps
-from ...project.names import FIELD_MANAGER, GROUP, RECORD_KIND, VERSION, Ref, Uid
+from ...project.names import (
+    FIELD_MANAGER,
+    GROUP,
+    PLACEMENT_ANNOTATION,
+    RECORD_KIND,
+    SESSIONS_ANNOTATION,
+    UID_LABEL,
+    UID_PATTERN,
+    VERSION,
+    Ref,
+    Uid,
+)
+from ...project.placement import Placed, Placement
 from ...project.vocabulary import MANAGED_BY
 from .client import APPLY_PATCH, Client
 from .kinds import collection_path, object_path
@@ -27,7 +41,8 @@ FAILED = "Failed"
 class Status:
     """The status of a record. A phase other than Ready and Stopped says that a run began and did not end well.
 
-    `sessions`: how many its poolers may open on a shared cluster.
+    `sessions`: how many its poolers may open on a shared cluster. `inputs`: the digest of all that its objects followed
+    from when they were certified.
     """
 
     uid: Uid
@@ -38,6 +53,7 @@ class Status:
     message: str
     since: str
     endpoints: Mapping[str, str] = field(default_factory=dict)
+    inputs: str = ""
     stamps: Stamps = field(default_factory=dict)
 
     @classmethod
@@ -55,7 +71,8 @@ class Status:
             message=condition.get("message", ""),
             since=condition.get("lastTransitionTime", ""),
             endpoints=status.get("endpoints") or {},
-            stamps=dict(_stamps(status.get("stamps") or {})),
+            inputs=status.get("inputs", ""),
+            stamps=dict(_stamps(status.get("stamps") or "")),
         )
 
     def to_object(self) -> Body:
@@ -74,7 +91,8 @@ class Status:
             "sessions": self.sessions,
             "conditions": [condition],
             "endpoints": dict(self.endpoints),
-            "stamps": {str(id): {"uid": one.uid, "version": one.version} for id, one in sorted(self.stamps.items())},
+            "inputs": self.inputs,
+            "stamps": canonical_json({str(id): [one.uid, one.version] for id, one in self.stamps.items()}),
         }
 
 
@@ -87,6 +105,25 @@ class Record:
     spec: Body
     status: Status | None
     live: Live
+
+    @property
+    def uid(self) -> Uid | None:
+        """The project's uid; None if none was chosen yet."""
+        if self.status is not None:
+            return self.status.uid
+        found = self.live.labels.get(UID_LABEL, "")
+        return Uid(found) if re.fullmatch(UID_PATTERN, found) else None
+
+    @property
+    def placed(self) -> Placed | None:
+        """Where the project is; None if no place was chosen yet."""
+        meta = (self.live.body or {}).get("metadata") or {}
+        chosen = meta.get("annotations") or {}
+        text = self.status.placement if self.status else chosen.get(PLACEMENT_ANNOTATION, "")
+        sessions = self.status.sessions if self.status else chosen.get(SESSIONS_ANNOTATION, "0")
+        placement = Placement.from_text(text)
+        known = placement is not None and str(sessions).isdigit()
+        return Placed(placement=placement, sessions=int(sessions)) if placement is not None and known else None
 
 
 def read_records(client: Client, namespace: str, *, deadline: Deadline) -> dict[Ref, Record]:
@@ -128,9 +165,14 @@ def _record(item: Body) -> Record:
     )
 
 
-def _stamps(found: Mapping[str, Body]) -> Iterator[tuple[ObjectId, Stamp]]:
-    """What is written under a key that names no object certifies nothing."""
-    for key, stamp in found.items():
-        kind, *namespace, name = key.rsplit("/", 2) if "/" in key else ("", "")
-        if name:
-            yield ObjectId(kind=kind, namespace="".join(namespace), name=name), Stamp(**stamp)
+def _stamps(text: str) -> Iterator[tuple[ObjectId, Stamp]]:
+    """What is not as we write it certifies nothing."""
+    try:
+        found = json.loads(text)
+        pairs = [(key.split("/"), str(uid), str(version)) for key, (uid, version) in found.items()]
+    except (ValueError, AttributeError, TypeError):
+        return
+    for parts, uid, version in pairs:
+        if len(parts) in (2, 3) and all(parts):
+            kind, *namespace, name = parts
+            yield ObjectId(kind=kind, namespace="".join(namespace), name=name), Stamp(uid=uid, version=version)
