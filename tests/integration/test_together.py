@@ -74,7 +74,7 @@ def test_a_record_that_somebody_edits_says_again_what_the_inventory_says(engine,
 def test_a_record_that_certifies_what_is_no_object_is_no_harm_to_any_project(engine, ref):
     projects = {f"{ref}-{letter}": {"tier": "free"} for letter in "ab"}
     engine.settle(projects)
-    stamps = dict.fromkeys(["nonsense", "a/b/c/d", "/", ""], {"uid": "a", "version": "b"})
+    stamps = {key: {"uid": "a", "version": "b"} for key in ("nonsense", "a/b/c/d", "/", "")}
     engine.server.merge(f"{RECORDS}/{ref}-a/status", {"status": {"stamps": stamps}})
     assert engine.settle(projects).succeeded
     assert not stamps.keys() & engine.record(f"{ref}-a")["status"]["stamps"].keys()

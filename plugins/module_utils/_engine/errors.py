@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 # Of what the user wrote, in a message.
 SHOWN_LENGTH = 200
 
