@@ -153,9 +153,13 @@ def read_known(run: Run) -> dict[Ref, Record]:
 
 
 def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record]) -> View:
-    """Placements are worked out for all listed projects, so that a run on a few leaves the others their room."""
+    """Placements are worked out for all listed projects, so that a run on a few leaves the others their room.
+
+    A project that is to be stopped and never was takes none.
+    """
     listed = {project.ref: project for project in (*run.inventory.projects, *projects)}
-    places = place(listed.values(), placed_of(known), run.platform)
+    born = [project for project in listed.values() if not _is_unborn(project, known)]
+    places = place(born, placed_of(known), run.platform)
     observed = observe(
         run.client,
         PROJECT_KINDS,
@@ -164,7 +168,7 @@ def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record]) 
         workers=run.settings.workers,
         deadline=run.deadline,
     )
-    used = {places[project.ref].cluster for project in projects if not _is_unborn(project, known)}
+    used = {places[project.ref].cluster for project in projects if project.ref in places}
     answers = run.access.databases.observe(sorted(name for name in used if name is not None), deadline=run.deadline)
     unreadable = {name: answer for name, answer in answers.items() if isinstance(answer, EngineError)}
     for answer in answers.values():
@@ -193,7 +197,7 @@ def placed_of(known: Mapping[Ref, Record]) -> dict[Ref, Placed]:
 
 def unseen(inventory: Inventory) -> View:
     """What there is before there is a cluster. Raises InvalidSpec if projects have no place."""
-    places = place(inventory.projects, {}, inventory.platform)
+    places = place((one for one in inventory.projects if not one.is_stopped), {}, inventory.platform)
     return View(known={}, observed=NOTHING, places=places, unreadable={})
 
 
@@ -207,14 +211,20 @@ def sights_of(view: View, projects: tuple[Project, ...], platform: Platform) -> 
 
 
 def _sight(view: View, project: Project, platform: Platform) -> Sight:
-    """A new project has no uid before its record is written; until then a stand-in shows where it will be."""
+    """A new project has no uid before its record is written; until then a stand-in shows where it will be.
+
+    For one that has no place, as it never was, there is nothing to do.
+    """
     record = view.known.get(project.ref)
     uid = record.status.uid if record and record.status else PENDING_UID
-    placement = view.places[project.ref]
+    placement = view.places.get(project.ref, Placement())
     record_wanted = render_record(project, platform)
-    secret = view.observed.find(credentials_of(project.ref))
-    desired = render(project, platform, placement, uid, secret.uid if secret else "")
-    plan = Plan() if record is None and project.is_stopped else _plan(record_wanted, record, desired, view)
+    desired: tuple[Desired, ...] = ()
+    plan = Plan()
+    if project.ref in view.places:
+        secret = view.observed.find(credentials_of(project.ref))
+        desired = render(project, platform, placement, uid, secret.uid if secret else "")
+        plan = _plan(record_wanted, record, desired, view)
     return Sight(
         project=project,
         placement=placement,
