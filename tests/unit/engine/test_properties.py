@@ -260,18 +260,27 @@ def test_no_name_of_a_project_stands_unquoted_in_any_file(given_, chosen):
         assert int(read["pgbouncer"]["default_pool_size"]) == project.connections
 
 
+small_clusters = st.builds(
+    lambda databases, sessions, cordoned: {
+        **{"cpu": 1, "memory": "1Gi", "storage": "10Gi"},
+        **{"max_databases": databases, "max_connections": sessions, "cordoned": cordoned},
+    },
+    st.integers(1, 4),
+    st.integers(10, 60),
+    st.booleans(),
+)
 recorded_places = st.builds(
     lambda cluster, sessions: Placed(placement=Placement(cluster=cluster), sessions=sessions),
     st.sampled_from([None, "one", "two", "gone"]),
-    st.integers(0, 60),
+    st.integers(0, 12),
 )
 
 
 @given(
-    refs=st.sets(names, max_size=10),
-    elsewhere=st.dictionaries(names, recorded_places, max_size=10),
-    found=st.fixed_dictionaries({"one": clusters, "two": clusters}),
-    connections=st.integers(1, 20),
+    refs=st.sets(names, max_size=6),
+    elsewhere=st.dictionaries(names, recorded_places, max_size=4),
+    found=st.fixed_dictionaries({"one": small_clusters, "two": small_clusters}),
+    connections=st.integers(1, 6),
 )
 def test_a_new_project_never_makes_a_cluster_too_full(refs, elsewhere, found, connections):
     refs = {ref for ref in refs if ref not in elsewhere}

@@ -46,7 +46,7 @@ SIGHTS = {
     for change in CHANGES
     for canary in (False, True)
 }
-sights = st.lists(st.tuples(st.sampled_from(CHANGES), st.booleans()), max_size=12).map(
+sights = st.lists(st.tuples(st.just("restart") | st.sampled_from(CHANGES), st.booleans()), max_size=12).map(
     lambda some: tuple(SIGHTS[number, *one] for number, one in enumerate(some))
 )
 
