@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 
 import pytest
@@ -13,7 +14,8 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import InvalidSpec, SafetyStop
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Result
-from fix_engine import FREE, TIERS
+from fix_engine import FREE, TIERS, Killed
+from standin_databases import MemoryDatabases
 
 WITH_SHARED = {**TIERS, "shared": {"placement": "shared", "storage": "500Mi"}}
 CLUSTER = {"cpu": 1, "memory": "1Gi", "storage": "20Gi"}
@@ -94,6 +96,15 @@ def test_absent_stops_and_keeps_everything_and_present_starts_it_again(engine, r
 def test_a_project_that_never_was_is_not_made_to_be_stopped(engine, ref):
     report = engine.reconcile({ref: {"tier": "free", "state": "absent"}})
     assert (results(report), report.writes) == ({ref: "unchanged"}, 0)
+
+
+def test_a_project_that_never_was_takes_no_room_from_others(own_engine, ref):
+    projects = {f"{ref}a": {"tier": "shared", "state": "absent"}, f"{ref}b": {"tier": "shared"}}
+    platform = {"shared_clusters": {f"{ref}-one": {**CLUSTER, "max_databases": 1}}}
+    report = own_engine.reconcile(projects, tiers=WITH_SHARED, platform=platform)
+    assert results(report) == {f"{ref}a": "unchanged", f"{ref}b": "changed"}
+    del projects[f"{ref}b"]
+    assert own_engine.reconcile(projects, tiers=WITH_SHARED).writes == own_engine.databases.writes
 
 
 def test_shared_projects_spread_over_the_clusters_and_stay_there(engine, ref):
@@ -186,6 +197,40 @@ def test_a_purge_destroys_the_stopped_project_and_its_record_last(engine, ref):
     assert not engine.server.exists(f"/api/v1/namespaces/p-{gone}")
     assert set(engine.databases.bodies) == kept
     assert engine.reconcile({}, **options).changed is False
+
+
+class DyingDatabases(MemoryDatabases):
+    """Their process is killed when it would change one thing more than it may."""
+
+    may_write = 10**9
+
+    def apply(self, step, *, deadline):
+        if self.may_write == 0:
+            raise Killed
+        self.may_write -= 1
+        return super().apply(step, deadline=deadline)
+
+
+@pytest.mark.parametrize(("dies_after", "in_postgresql"), [(2, True), (2, False), (3, False)])
+def test_a_purge_killed_between_two_of_its_steps_is_finished_by_the_next(engine, ref, dies_after, in_postgresql):
+    """With the database gone and its roles left; with the namespace on its way; with the record gone."""
+    engine = dataclasses.replace(engine, databases=DyingDatabases())
+    shared(engine, ref)
+    shared(engine, ref, "", **{f"{ref}a": {"tier": "shared", "state": "absent"}})
+    uid = engine.record(f"{ref}a")["status"]["uid"]
+    options = {"tiers": WITH_SHARED, "platform": clusters(ref), "purge": {f"{ref}a": uid}}
+    if in_postgresql:
+        engine.databases.may_write = dies_after - 1
+    with namespaces_that_go(engine):
+        with pytest.raises(Killed):
+            # A lease that needs no renewal meanwhile: that would be a write, too.
+            engine.reconcile({}, dies_after=None if in_postgresql else dies_after, lease_seconds=30.0, **options)
+        engine.databases.may_write = 10**9
+        engine.free_lease()
+        assert engine.reconcile({}, **options).succeeded
+    assert engine.databases.bodies == {}
+    assert not engine.server.exists(f"/api/v1/namespaces/p-{ref}a")
+    assert engine.reconcile({}, **options).writes == engine.databases.writes
 
 
 def test_a_ref_used_again_after_a_purge_is_another_project(engine, ref):

@@ -19,7 +19,9 @@ from .sight import Sight
 
 def refuse_lack_of_room(sights: Sequence[Sight], nodes: Sequence[Node], platform: Platform) -> None:
     """More than the data plane can run is better not begun. Counts every listed project, and the shared clusters."""
-    pods = [pod for sight in sights for pod in pods_of(sight.desired, f"{PROJECTS_VARIABLE}.{sight.project.ref}")]
+    pods = [
+        pod for sight in sights for pod in pods_of(sight.objects(platform), f"{PROJECTS_VARIABLE}.{sight.project.ref}")
+    ]
     pods += [
         Pod(owner=f"{CLUSTERS_VARIABLE}.{cluster.name}", cpu=cluster.cpu, memory=cluster.memory)
         for cluster in platform.shared_clusters

@@ -223,8 +223,18 @@ def _status(run: Run, lane: Lane, phase: str, message: str) -> Status:
         message=message,
         since=before.since if before is not None and before.phase == phase else run.now,
         endpoints=endpoints_of(project, run.platform, lane.uid),
+        inputs=_inputs(run, lane),
         stamps=lane.stamps,
     )
+
+
+def _inputs(run: Run, lane: Lane) -> str:
+    """What all of the project's objects follow from, if all of them are certified; else nothing."""
+    sight = lane.sight
+    secret = lane.stamps.get(credentials_of(sight.project.ref))
+    if secret is None or len(lane.stamps) < len(sight.desired):
+        return ""
+    return run.inputs.digest(sight.project, sight.placement, lane.uid, secret.uid, len(lane.stamps))
 
 
 class _Counter:

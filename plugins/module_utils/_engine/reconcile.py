@@ -18,8 +18,9 @@ from .progress import Progress
 from .project.model import Inventory
 from .project.names import PENDING_UID, Uid, new_uid
 from .purge import planned, purge_all, purges_of
-from .render import endpoints_of
+from .render import endpoints_of, render
 from .render.context import DATA_PLANE
+from .render.inputs import Inputs
 from .scope import chosen_of, scope_of
 from .settings import Settings
 from .sight import Run, Sight, look, read_all, sights_of, unseen
@@ -59,6 +60,7 @@ def reconcile(
         progress=progress,
         deadline=Deadline(limit_seconds=settings.timeout_seconds),
         now=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        inputs=Inputs(inventory.platform, render),
     )
     return _costs(_reconcile(run, make_uid), run)
 

@@ -25,6 +25,7 @@ from .project.names import PENDING_UID, PROJECT_LABEL, Ref, Uid
 from .project.placement import Placed, Placement, place
 from .project.vocabulary import MANAGERS
 from .render import credentials_of, namespace_object_of, render
+from .render.inputs import Inputs
 from .render.record import render_record
 from .settings import Drift, Settings
 from .steps import Failure, Plan
@@ -40,6 +41,7 @@ class Run:
     progress: Progress
     deadline: Deadline
     now: str
+    inputs: Inputs
 
     @property
     def client(self) -> Client:
@@ -54,7 +56,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
-    """One project as it should be, as it is, and what lies between. `refused` says why it must not be touched."""
+    """One project as it should be, as it is, and what lies between. `refused` says why it must not be touched.
+
+    `is_certain`: nothing that its objects follow from and none of them has changed since they were certified. Then it
+    is not worked out what they should be.
+    """
 
     project: Project
     placement: Placement
@@ -64,14 +70,21 @@ class Sight:
     desired: tuple[Desired, ...]
     observed: Observed
     plan: Plan
+    is_certain: bool
     refused: Failure | None
 
+    def objects(self, platform: Platform) -> tuple[Desired, ...]:
+        """What should be, also of a project for which it was not worked out."""
+        return render(self.project, platform, self.placement, self.uid) if self.is_certain else self.desired
+
     @property
-    def stamps(self) -> dict[ObjectId, Stamp]:
+    def stamps(self) -> Stamps:
         """What can be certified now, as far as it is as wanted; of what was not read whole, what was certified before.
 
         Of an object that is only ever created its existence is certified, for which its metadata will do.
         """
+        if self.is_certain:
+            return self.certified
         changing = {step.id for step in self.plan.steps}
         stamps: dict[ObjectId, Stamp] = {}
         for one in self.desired:
@@ -97,7 +110,7 @@ class Sight:
     @property
     def goal(self) -> str:
         """The phase in which the project rests when all is as wanted."""
-        return STOPPED if self.project.is_stopped else READY
+        return goal_of(self.project)
 
     def is_settled(self, *, wait: bool) -> bool:
         """True if nothing is to be done, written down or, if `wait`, waited for."""
@@ -105,7 +118,9 @@ class Sight:
             return True
         status = self.record.status if self.record else None
         phases = (self.goal,) if wait else (self.goal, WAITING)
-        return not self.plan.steps and status is not None and status.phase in phases and status.stamps == self.stamps
+        if self.plan.steps or status is None or status.phase not in phases:
+            return False
+        return self.is_certain or (status.stamps == self.stamps and bool(status.inputs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +131,13 @@ class View:
     observed: Observed
     places: Mapping[Ref, Placement]
     unreadable: Mapping[str, EngineError]
+    inputs: Inputs
+    trusts_stamps: bool = False
+
+
+def goal_of(project: Project) -> str:
+    """The phase in which a project rests."""
+    return STOPPED if project.is_stopped else READY
 
 
 def read_all(run: Run) -> tuple[dict[Ref, Record], Observed]:
@@ -172,16 +194,28 @@ def look(
 
 
 def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], observed: Observed) -> View:
-    """Placements are worked out for all listed projects, so that a run on a few leaves the others their room."""
+    """Placements are worked out for all listed projects, so that a run on a few leaves the others their room.
+
+    A project that is to be stopped and never was takes none.
+    """
     listed = {project.ref: project for project in (*run.inventory.projects, *projects)}
-    places = place(listed.values(), placed_of(known), run.platform)
-    used = {places[project.ref].cluster for project in projects if not _is_unborn(project, known)}
+    born = [project for project in listed.values() if not _is_unborn(project, known)]
+    places = place(born, placed_of(known), run.platform)
+    used = {places[project.ref].cluster for project in projects if project.ref in places}
     answers = run.access.databases.observe(sorted(name for name in used if name is not None), deadline=run.deadline)
     unreadable = {name: answer for name, answer in answers.items() if isinstance(answer, EngineError)}
     for answer in answers.values():
         if isinstance(answer, Observed):
             observed = observed.and_also(answer)
-    return View(known=known, observed=observed, places=places, unreadable=unreadable)
+    trusts = run.settings.drift is Drift.METADATA
+    return View(
+        known=known,
+        observed=observed,
+        places=places,
+        unreadable=unreadable,
+        inputs=run.inputs,
+        trusts_stamps=trusts,
+    )
 
 
 def _is_unborn(project: Project, known: Mapping[Ref, Record]) -> bool:
@@ -199,8 +233,8 @@ def placed_of(known: Mapping[Ref, Record]) -> dict[Ref, Placed]:
 
 def unseen(inventory: Inventory) -> View:
     """What there is before there is a cluster. Raises InvalidSpec if projects have no place."""
-    places = place(inventory.projects, {}, inventory.platform)
-    return View(known={}, observed=NOTHING, places=places, unreadable={})
+    places = place((one for one in inventory.projects if not one.is_stopped), {}, inventory.platform)
+    return View(known={}, observed=NOTHING, places=places, unreadable={}, inputs=Inputs(inventory.platform, render))
 
 
 def _doubts(sight: Sight, drift: Drift) -> tuple[ObjectId, ...]:
@@ -213,14 +247,23 @@ def sights_of(view: View, projects: tuple[Project, ...], platform: Platform) -> 
 
 
 def _sight(view: View, project: Project, platform: Platform) -> Sight:
-    """A new project has no uid before its record is written; until then a stand-in shows where it will be."""
+    """A new project has no uid before its record is written; until then a stand-in shows where it will be.
+
+    For one that has no place, as it never was, there is nothing to do.
+    """
     record = view.known.get(project.ref)
     uid = (record.uid if record else None) or PENDING_UID
-    placement = view.places[project.ref]
+    placement = view.places.get(project.ref, Placement())
     record_wanted = render_record(project, platform, placement, uid)
-    secret = view.observed.find(credentials_of(project.ref))
-    desired = render(project, platform, placement, uid, secret.uid if secret else "")
-    plan = Plan() if record is None and project.is_stopped else _plan(record_wanted, record, desired, view)
+    desired: tuple[Desired, ...] = ()
+    plan = Plan()
+    certain = False
+    if project.ref in view.places:
+        secret = view.observed.find(credentials_of(project.ref))
+        secret_uid = secret.uid if secret else ""
+        certain = view.trusts_stamps and _is_certain(view, project, record, placement, secret_uid)
+        desired = () if certain else render(project, platform, placement, uid, secret_uid)
+        plan = _plan(record_wanted, record, desired, view)
     return Sight(
         project=project,
         placement=placement,
@@ -230,7 +273,22 @@ def _sight(view: View, project: Project, platform: Platform) -> Sight:
         desired=desired,
         observed=view.observed,
         plan=plan,
+        is_certain=certain,
         refused=_refusal(record, plan, view.unreadable.get(placement.cluster or "")),
+    )
+
+
+def _is_certain(view: View, project: Project, record: Record | None, placement: Placement, secret_uid: str) -> bool:
+    """True if the record certifies all objects of the project as they are, and they follow from what they did then."""
+    status = record.status if record else None
+    if status is None or status.phase != goal_of(project):
+        return False
+    if status.inputs != view.inputs.digest(project, placement, status.uid, secret_uid, len(status.stamps)):
+        return False
+    lives = ((view.observed.find(id), stamp) for id, stamp in status.stamps.items())
+    return all(
+        live is not None and not live.is_going and live.uid == stamp.uid and live.version == stamp.version
+        for live, stamp in lives
     )
 
 

@@ -38,6 +38,7 @@ from .postgresql import (
     server_container,
     service_spec,
     stateful_set_spec,
+    temporary_files,
 )
 
 REAPER = "reaper"
@@ -179,7 +180,7 @@ def _sharing_settings(cluster: SharedCluster) -> dict[str, Value]:
         "max_parallel_maintenance_workers": 0,
         "max_logical_replication_workers": 0,
         # Of one session; the common share of the volume is for a server with one tenant.
-        "temp_file_limit": f"{max(64, cluster.storage // MIB // 100)}MB",
+        "temp_file_limit": temporary_files(cluster.storage, share=100),
         # The queue of NOTIFY is one for all databases: 64 MiB.
         "max_notify_queue_pages": 8192,
     }

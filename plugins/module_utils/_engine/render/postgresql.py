@@ -21,6 +21,12 @@ SOCKET_DIRECTORY = "/run/postgresql"
 # uid and gid of postgres in the image.
 USER = 999
 
+# With more PostgreSQL does not start: it counts in kB, or in pages of 8 kB, and in 31 bits (guc_tables.c).
+MOST_SHARED_MIB = 8 * 1024**2 - 1
+MOST_CACHE_MIB = 16 * 1024**2 - 1
+MOST_WORK_KIB = 2**31 - 1
+MOST_TEMPORARY_MIB = 2 * 1024**2 - 1
+
 SUPERUSER_CONNECTIONS = 3
 # A fast shutdown ends sessions at once; the time goes into the last checkpoint.
 SHUTDOWN_SECONDS = 180
@@ -36,8 +42,8 @@ def common_settings(*, memory: int, storage: int, sessions: int) -> dict[str, Va
     the temporary files of a session.
     """
     memory_mib = memory // MIB
-    shared = max(32, memory_mib // 4)
-    work_kib = max(1024, (memory_mib - shared) * 1024 // (4 * sessions))
+    shared = min(MOST_SHARED_MIB, max(32, memory_mib // 4))
+    work_kib = min(MOST_WORK_KIB, max(1024, (memory_mib - shared) * 1024 // (4 * sessions)))
     wal_mib = min(8 * 1024, max(64, storage // MIB // 10))
     return {
         "listen_addresses": "*",
@@ -45,13 +51,13 @@ def common_settings(*, memory: int, storage: int, sessions: int) -> dict[str, Va
         "hba_file": f"{CONFIG_DIRECTORY}/pg_hba.conf",
         "superuser_reserved_connections": SUPERUSER_CONNECTIONS,
         "shared_buffers": f"{shared}MB",
-        "effective_cache_size": f"{memory_mib * 3 // 4}MB",
+        "effective_cache_size": f"{min(MOST_CACHE_MIB, memory_mib * 3 // 4)}MB",
         "work_mem": f"{work_kib}kB",
         "maintenance_work_mem": f"{max(16, min(1024, memory_mib // 16))}MB",
         "max_wal_size": f"{wal_mib}MB",
         "min_wal_size": f"{max(32, wal_mib // 4)}MB",
-        # Of one session. Not every provisioner holds a volume to its size.
-        "temp_file_limit": f"{max(64, storage // MIB // 10)}MB",
+        # Not every provisioner holds a volume to its size.
+        "temp_file_limit": temporary_files(storage, share=10),
         "huge_pages": "off",
         "password_encryption": "scram-sha-256",
         "log_statement": "none",
@@ -59,6 +65,11 @@ def common_settings(*, memory: int, storage: int, sessions: int) -> dict[str, Va
         "log_timezone": "UTC",
         "timezone": "UTC",
     }
+
+
+def temporary_files(storage: int, *, share: int) -> str:
+    """What the temporary files of one session may take of a volume of so many bytes: one of `share` parts."""
+    return f"{min(MOST_TEMPORARY_MIB, max(64, storage // MIB // share))}MB"
 
 
 def service_spec(selector: Mapping[str, str]) -> Body:

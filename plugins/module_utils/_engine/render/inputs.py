@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""A digest of all that a project's objects follow from, much cheaper than the objects: a steady run makes none.
+
+Projects of a tier at a place differ in their names and limits only. So one sample project stands for how this version
+of the code renders this tier there on this platform, and the digest of a project is that of the sample's objects and of
+the project's own values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..objects import Desired, canonical_json
+from ..project.model import Platform, Project
+from ..project.names import Ref, Uid
+from ..project.placement import Placement
+from ..project.vocabulary import LIMITS
+
+SAMPLE = Ref("sample")
+SAMPLE_UID = Uid("a" * 12)
+
+Render = Callable[[Project, Platform, Placement, Uid, str], tuple[Desired, ...]]
+
+
+class Inputs:
+    """Digests for one run; each sample is rendered once."""
+
+    def __init__(self, platform: Platform, render: Render) -> None:
+        self._platform = platform
+        self._render = render
+        self._samples: dict[tuple[str, str | None, bool], str] = {}
+
+    def digest(self, project: Project, placement: Placement, uid: Uid, secret_uid: str, objects: int) -> str:
+        """The digest of one project; `objects` is how many were certified with it."""
+        own = [getattr(project, one.name) for one in LIMITS]
+        told = [self._sample(project, placement), project.ref, uid, secret_uid, objects, *own]
+        return hashlib.blake2b("\n".join(map(str, told)).encode(), digest_size=16).hexdigest()
+
+    def _sample(self, project: Project, placement: Placement) -> str:
+        key = (project.tier.name, placement.cluster, project.is_stopped)
+        if key not in self._samples:
+            limits = {one.name: getattr(project.tier, one.name) for one in LIMITS}
+            sample = replace(project, ref=SAMPLE, spec={}, is_canary=False, **limits)
+            objects = self._render(sample, self._platform, placement, SAMPLE_UID, "")
+            told = [[one.body, [repr(login) for login in one.generates], dict(one.fixed)] for one in objects]
+            self._samples[key] = hashlib.blake2b(canonical_json(told).encode(), digest_size=16).hexdigest()
+        return self._samples[key]

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Equal digests mean equal objects; a digest that misses a cause would leave projects as they were for good."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.placement import Placement
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render import render
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.inputs import Inputs
+from builders import DEDICATED, PRO, UID, a_project, a_shared_project
+from hypothesis import given
+from hypothesis import strategies as st
+
+HERE, THERE = Placement(cluster="one"), Placement(cluster="two")
+PLATFORM = Platform()
+
+
+def digest(
+    project: Any, *, placement: Placement = DEDICATED, platform: Platform = PLATFORM, secret_uid: str = "s"
+) -> str:
+    return Inputs(platform, render).digest(project, placement, UID, by, 14)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"project": a_project(storage="2Gi")},
+        {"project": a_project(clients=999)},
+        {"project": a_project("other")},
+        {"project": a_project(state="absent")},
+        {"project": a_project(tier={"runtime_class": "gvisor"})},
+        {"platform": replace(PLATFORM, images={**PLATFORM.images, "pgbouncer": "x:1"})},
+        {"platform": replace(PLATFORM, storage_class="fast")},
+        {"by": "another"},
+    ],
+)
+def test_what_changes_an_object_changes_the_digest(other):
+    assert digest(**{"project": a_project(), **other}) != digest(a_project())
+
+
+def test_another_cluster_is_another_digest():
+    assert digest(a_shared_project(), placement=HERE) != digest(a_shared_project(), placement=THERE)
+
+
+def test_another_number_of_certified_objects_is_another_digest():
+    one, other = (Inputs(PLATFORM, render).digest(a_project(), DEDICATED, UID, "s", count) for count in (13, 14))
+    assert one != other
+
+
+def test_what_changes_no_object_changes_no_digest():
+    assert digest(a_project(canary=True)) == digest(a_project())
+
+
+sizes = st.fixed_dictionaries(
+    {},
+    optional={
+        "memory": st.sampled_from(["256Mi", "512Mi"]),
+        "connections": st.integers(20, 22),
+        "clients": st.integers(400, 402),
+        "state": st.sampled_from(["present", "absent"]),
+        "canary": st.booleans(),
+    },
+)
+
+
+@given(sizes, sizes, st.sampled_from([None, PRO]))
+def test_equal_digests_mean_equal_objects(one, other, tier):
+    first, second = (a_project(tier=tier, **spec) if tier is None else a_project(tier={**PRO}) for spec in (one, other))
+    same = render(first, PLATFORM, DEDICATED, UID, "s") == render(second, PLATFORM, DEDICATED, UID, "s")
+    assert (digest(first) == digest(second)) is same
