@@ -19,9 +19,7 @@ HERE, THERE = Placement(cluster="one"), Placement(cluster="two")
 PLATFORM = Platform()
 
 
-def digest(
-    project: Any, *, placement: Placement = DEDICATED, platform: Platform = PLATFORM, secret_uid: str = "s"
-) -> str:
+def digest(project: Any, *, placement: Placement = DEDICATED, platform: Platform = PLATFORM, by: str = "s") -> str:
     return Inputs(platform, render).digest(project, placement, UID, by, 14)
 
 
