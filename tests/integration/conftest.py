@@ -12,3 +12,8 @@ from fix_engine import engine, own_engine, prepared, ref  # noqa: F401
 from fix_fifty import undisturbed  # noqa: F401
 from fix_postgresql import postgresql, shared  # noqa: F401
 from fix_proxy import proxied  # noqa: F401
+
+
+def pytest_collection_modifyitems(items):
+    """Those that fill the server with projects come last: every run reads all that there are."""
+    items.sort(key=lambda item: "undisturbed" in item.fixturenames)

@@ -122,10 +122,11 @@ class Fifty:
 
 
 def _kept_status(status: Any) -> Any:
-    """The record without times, and of what it certifies only the names."""
+    """The record without times, and of what it certifies only the names; a digest of inputs contains the uid."""
     conditions = [
         {key: value for key, value in one.items() if key != "lastTransitionTime"} for one in status["conditions"]
     ]
+    status = {key: value for key, value in status.items() if key != "inputs"}
     return {**status, "conditions": conditions, "stamps": sorted(json.loads(status["stamps"]))}
 
 

@@ -13,7 +13,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
     Connections,
 )
 
-HEAD = "GET / HTTP/1.1\r\nHost: x"
+HEADERS = {"Host": "x"}
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -78,7 +78,7 @@ def serve():
         (OK + b"content-length:2\r\n\r\n{}", 200, b"{}"),
         (OK + CHUNKED + b'3\r\n{"a\r\nB;x=y\r\n": "\r\n0\r\n"}\r\n0\r\n\r\n', 200, b'{"a": "\r\n0\r\n"}'),
         (OK + CHUNKED + b"2\r\n{}\r\n0\r\nTrailer: x\r\n\r\n", 200, b"{}"),
-        (b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n", 200, b""),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 0\r\n\r\n", 200, b""),
         (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
         (b"HTTP/1.1 429\r\nContent-Length: 4\r\n\r\nslow", 429, b"slow"),
         (OK + b"\r\nends with the connection", 200, b"ends with the connection"),
@@ -86,7 +86,7 @@ def serve():
 )  # fmt: skip
 def test_every_way_to_end_a_body_is_understood(serve, answer, status, data):
     _server, connections = serve(answer)
-    response = connections.ask(HEAD, b"", timeout=5)
+    response = connections.ask("GET", "/", HEADERS, b"", timeout=5)
     assert (response.status, response.data) == (status, data)
 
 
@@ -105,15 +105,15 @@ def test_every_way_to_end_a_body_is_understood(serve, answer, status, data):
 def test_an_answer_that_is_not_whole_or_no_http_is_broken(serve, answer):
     server, connections = serve(answer)
     with pytest.raises(Broken):
-        connections.ask(HEAD, b"", timeout=0.5)
-    assert server.asked == f"{HEAD}\r\n\r\n".encode()
+        connections.ask("GET", "/", HEADERS, b"", timeout=0.5)
+    assert server.asked == b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def test_a_connection_is_used_again_and_its_requests_arrive_whole(serve):
     answer = OK + b"Content-Length: 0\r\n\r\n"
     server, connections = serve(answer, answer)
     for body in (b"one", b"two"):
-        connections.ask(f"{HEAD}\r\nContent-Length: 3", body, timeout=5)
+        connections.ask("PUT", "/", {**HEADERS, "Content-Length": "3"}, body, timeout=5)
     assert server.accepted == 1
     assert server.asked.count(b"Content-Length: 3\r\n\r\n") == 2
 
@@ -128,7 +128,7 @@ def test_a_connection_is_used_again_and_its_requests_arrive_whole(serve):
 def test_a_connection_that_the_server_will_close_is_not_used_again(serve, first):
     server, connections = serve(first, OK + b"Content-Length: 0\r\n\r\n")
     for _ in range(2):
-        connections.ask(HEAD, b"", timeout=5)
+        connections.ask("GET", "/", HEADERS, b"", timeout=5)
     assert server.accepted == 2
 
 
@@ -136,9 +136,9 @@ def test_a_connection_that_was_closed_while_idle_is_replaced_unnoticed(serve):
     server, connections = serve(
         OK + b"X: ends with the connection\r\nContent-Length: 0\r\n\r\n", OK + b"Content-Length: 0\r\n\r\n"
     )
-    connections.ask(HEAD, b"", timeout=5)
+    connections.ask("GET", "/", HEADERS, b"", timeout=5)
     assert server.ended.wait(5)
-    assert connections.ask(HEAD, b"", timeout=5).status == 200
+    assert connections.ask("GET", "/", HEADERS, b"", timeout=5).status == 200
     assert server.accepted == 2
 
 
@@ -146,4 +146,6 @@ def test_nobody_there_is_broken():
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
     with pytest.raises(Broken, match="refused"):
-        Connections(lambda seconds: socket.create_connection(("127.0.0.1", port), seconds)).ask(HEAD, b"", timeout=5)
+        Connections(lambda seconds: socket.create_connection(("127.0.0.1", port), seconds)).ask(
+            "GET", "/", HEADERS, b"", timeout=5
+        )

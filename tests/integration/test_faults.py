@@ -68,7 +68,7 @@ def test_a_server_gone_for_good_leaves_a_report_and_work_for_the_next_run(proxie
     proxy.stop()
     outcome = running.outcome()
     assert outcome.result is Result.FAILED
-    assert len(outcome.steps) == 14
+    assert len(outcome.steps) == 15
     proxy.start()
     assert engine.record(ref)["status"]["phase"] == "Applying"
     assert engine.settle({ref: {"tier": "free"}}).succeeded

@@ -260,18 +260,15 @@ def test_no_name_of_a_project_stands_unquoted_in_any_file(given_, chosen):
         assert int(read["pgbouncer"]["default_pool_size"]) == project.connections
 
 
-small_clusters = st.builds(
-    lambda databases, sessions, cordoned: {
-        "cpu": 1,
-        "memory": "1Gi",
-        "storage": "10Gi",
-        "max_databases": databases,
-        "max_connections": sessions,
-        "cordoned": cordoned,
-    },
-    st.integers(1, 4),
-    st.integers(10, 60),
-    st.booleans(),
+small_clusters = st.fixed_dictionaries(
+    {
+        "cpu": st.just(1),
+        "memory": st.just("1Gi"),
+        "storage": st.just("10Gi"),
+        "max_databases": st.integers(1, 4),
+        "max_connections": st.integers(10, 60),
+        "cordoned": st.booleans(),
+    }
 )
 recorded_places = st.builds(
     lambda cluster, sessions: Placed(placement=Placement(cluster=cluster), sessions=sessions),

@@ -212,10 +212,9 @@ class Client:
         data = b"" if body is None else json.dumps(body).encode()
         if body is not None:
             headers |= {"Content-Type": content, "Content-Length": str(len(data))}
-        lines = [f"{verb} {self._target(path, query)} HTTP/1.1", *(f"{key}: {text}" for key, text in headers.items())]
         self._count("reads" if verb in _READS else "writes")
         try:
-            return self._connections.ask("\r\n".join(lines), data, timeout=timeout)
+            return self._connections.ask(verb, self._target(path, query), headers, data, timeout=timeout)
         except (Broken, urllib3.exceptions.HTTPError) as error:
             raise Unreachable(subject=subject, verb=verb, reason=short(str(error))) from error
 
@@ -347,7 +346,7 @@ def error_of(status: int, headers: Any, data: bytes, subject: str, verb: str) ->
     text = said.get("reason") if subject.startswith("Secret/") else said.get("message") or said.get("reason")
     reason = short(str(text or "no reason given"))
     if status in (429, 503):
-        after = str(headers.get("retry-after") or "")
+        after = str(headers.get("Retry-After") or "")
         seconds = float(after) if after.isdigit() else None
         return Throttled(subject=subject, verb=verb, reason=reason, status=status, retry_after=seconds)
     fallback = ServerFailed if status >= 500 else Rejected
