@@ -14,12 +14,22 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.kinds import (
+    collection_path,
+    object_path,
+)
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.readiness import (
+    WAITED_KINDS,
+)
+from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import ObjectId
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import PROJECT_LABEL
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.context import DATA_PLANE
 
 from tests.integration.fix_apiserver import ApiServer, free_port, lab_kube, program, running
@@ -77,6 +87,23 @@ class Cluster:
             status = {"status": {"allocatable": ROOM, "capacity": ROOM}}
             self.server.merge(f"/api/v1/nodes/{_node(number)['metadata']['name']}/status", status)
         self._engine({"prepare": True})
+
+    def make_ready(self, projects: dict[str, Any]) -> None:
+        """Without controllers: say of every workload that it is ready, and let the engine note that."""
+        for kind in WAITED_KINDS:
+            items = self.server.request("GET", f"{collection_path(kind)}?labelSelector={PROJECT_LABEL}")["items"]
+            with ThreadPoolExecutor(max_workers=8) as pool:
+                list(pool.map(lambda item, kind=kind: self._make_one_ready(kind, item), items))
+        self.engine(projects, wait=True)
+
+    def _make_one_ready(self, kind: str, item: Figures) -> None:
+        meta, replicas = item["metadata"], item["spec"]["replicas"]
+        counts = ("replicas", "readyReplicas", "updatedReplicas", "availableReplicas")
+        status = {"observedGeneration": meta["generation"], **dict.fromkeys(counts, replicas)}
+        if kind == "StatefulSet":
+            status |= {"currentRevision": "a", "updateRevision": "a"}
+        id = ObjectId(kind=kind, namespace=meta["namespace"], name=meta["name"])
+        self.server.merge(f"{object_path(id)}/status", {"status": status})
 
     def _engine(self, order: Figures) -> Figures:
         file = self.root / "order.json"

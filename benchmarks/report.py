@@ -31,7 +31,8 @@ alone the stand-in is loaded before the clock starts, in the playbooks its files
 The floor (`benchmarks/floor.py`, frozen) is the least that a client can do: the same server-side applies, the records'
 status included, ready in memory, plain sockets, no plan, no comparison, no retry. Creation and growth are measured
 without controllers, so that only the client and the API server compete for the processors. The re-runs are measured on
-objects that were brought to readiness by {kinds}, which were stopped then.
+objects that were brought to readiness by {kinds}, which were stopped then; for
+growth, whoever runs the benchmark says of the workloads that they are ready.
 """
 CREATION = """\
 Engine and floor took turns, each run on a new datastore; the best of each counts. For {objects} objects the engine sent
