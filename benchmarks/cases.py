@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import PROJECT_LABEL
 
 from . import rivals, workload
 from .cluster import Cluster, Figures, fresh
@@ -43,9 +45,9 @@ def create(options: Options) -> Figures:
     floor: dict[str, Figures] = {}
     with _sends(projects) as file:
         for in_flight in options.in_flight:
-            with fresh() as cluster:
+            with fresh(projects) as cluster:
                 engine.append(_told("engine creates", cluster.engine(projects, wait=False)))
-            with fresh() as cluster:
+            with fresh(projects) as cluster:
                 made = _told(f"floor creates, {in_flight} in flight", cluster.floor("sends", file, in_flight))
                 again = _told("floor applies unchanged", cluster.floor("sends", file, in_flight))
                 floor[str(in_flight)] = {"create": made, "unchanged": again}
@@ -55,7 +57,7 @@ def create(options: Options) -> Figures:
 def unchanged(options: Options) -> Figures:
     """Cases 2 and 3 on one datastore: created until ready with controllers, which then stop; reading, then a change."""
     projects = workload.projects(options.projects)
-    with fresh() as cluster:
+    with fresh(projects) as cluster:
         if options.controllers:
             with cluster.controllers(projects):
                 created = _told("engine creates and waits for all ready", cluster.engine(projects, wait=True))
@@ -80,8 +82,9 @@ def unchanged(options: Options) -> Figures:
 
 
 def _change(cluster: Cluster, projects: dict[str, Any]) -> Figures:
+    """Of one project what needs no restart of a PostgreSQL: here no pod runs that could pause its pooler for that."""
     ref = next(ref for ref, spec in projects.items() if spec["tier"] == "free")
-    after = {**projects[ref], "connections": 30}
+    after = {**projects[ref], **workload.CHANGE}
     found = _told("engine changes one project", cluster.engine({**projects, ref: after}, wait=False))
     return {**found, "needed": workload.changes({ref: projects[ref]}, {ref: after})}
 
@@ -89,9 +92,9 @@ def _change(cluster: Cluster, projects: dict[str, Any]) -> Figures:
 def others(options: Options) -> Figures:
     """What people use instead, on the floor's objects, which are there and unchanged."""
     projects = workload.projects(options.projects)
-    with _sends(projects) as file, fresh() as cluster:
+    with _sends(projects) as file, fresh(projects) as cluster:
         _told("floor creates", cluster.floor("sends", file, max(options.in_flight)))
-        bodies = [json.loads(json.loads(line)["body"]) for line in file.read_text().splitlines()]
+        bodies = list(workload.bodies_of(file))
         figures: Figures = {"kubectl": _told("kubectl", {"seconds": rivals.kubectl_apply(cluster, bodies)})}
         if options.rivals:
             figures |= _core(rivals.Core(cluster), bodies, options)
@@ -99,8 +102,8 @@ def others(options: Options) -> Figures:
 
 
 def _core(core: rivals.Core, bodies: list[dict[str, Any]], options: Options) -> Figures:
-    each = len(bodies) // options.projects
-    lists = [bodies[start : start + each] for start in range(0, options.list_projects * each, each)]
+    groups = itertools.groupby(bodies, key=lambda body: body["metadata"]["labels"][PROJECT_LABEL])
+    lists = [list(group) for _ref, group in itertools.islice(groups, options.list_projects)]
     singles = [[body] for body in bodies[: options.loop_objects]]
     startup = core.startup()
     found = {
@@ -112,13 +115,15 @@ def _core(core: rivals.Core, bodies: list[dict[str, Any]], options: Options) -> 
 
 
 def growth(options: Options) -> Figures:
-    """Case 4: the same at several sizes, each on a new datastore, without controllers."""
+    """Case 4: the same at several sizes, each on a new datastore, without controllers, which are stood in for."""
     figures: Figures = {}
     for count in options.growth:
         projects = workload.projects(count)
-        with fresh() as cluster:
+        with fresh(projects) as cluster:
             made = _told(f"engine creates {count}", cluster.engine(projects, wait=False))
-            again = [_told("engine, metadata", cluster.engine(projects, wait=False)) for _ in range(2)]
+            # What is not known to be ready is worked out and looked at again by every run.
+            cluster.make_ready(projects)
+            again = [_told("engine, metadata", cluster.engine(projects, wait=True)) for _ in range(2)]
         figures[str(count)] = {"create": made, "unchanged": min(again, key=lambda one: float(one["seconds"]))}
     return figures
 
@@ -143,6 +148,6 @@ def _sends(projects: dict[str, Any]) -> Iterator[Path]:
 def _told(what: str, found: Figures) -> Figures:
     """Say what was measured, and note how busy the machine was."""
     load = round(os.getloadavg()[0], 2)
-    per_second = f", {found['steps'] / found['seconds']:.0f} objects/s" if found.get("steps") else ""
+    per_second = f", {found['objects'] / found['seconds']:.0f} objects/s" if found.get("objects") else ""
     print(f"  {what}: {found['seconds']:.2f} s{per_second} (load {load})", flush=True)
     return {**found, "load": load}

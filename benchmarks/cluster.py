@@ -14,12 +14,22 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.kinds import (
+    collection_path,
+    object_path,
+)
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.readiness import (
+    WAITED_KINDS,
+)
+from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import ObjectId
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import PROJECT_LABEL
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.context import DATA_PLANE
 
 from tests.integration.fix_apiserver import ApiServer, free_port, lab_kube, program, running
@@ -28,7 +38,9 @@ from . import workload
 from .processes import cpu_seconds
 
 HERE = Path(__file__).parent
+STANDINS = HERE.parent / "tests/integration"
 NODES = 12
+ROOM = {"cpu": "10k", "memory": "100Ti", "pods": "10k"}
 FAKE = {"kwok.x-k8s.io/node": "fake"}
 # The controllers' default of 20 requests per second would be what is measured.
 QPS, BURST = 1000, 2000
@@ -39,10 +51,18 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """One API server, prepared for projects. `root` is a folder for whatever a measurement writes."""
+    """One API server, prepared for projects. `root` is a folder for whatever a measurement writes.
+
+    `platform`: the shared clusters, as an inventory has them, whose stand-in is in the folder `databases`.
+    """
 
     server: ApiServer
     root: Path
+    platform: dict[str, Any]
+
+    @property
+    def databases(self) -> Path:
+        return self.root / "databases"
 
     def floor(self, verb: str, file: Path, in_flight: int) -> Figures:
         """Run the floor on a file of requests."""
@@ -60,12 +80,35 @@ class Cluster:
         return found
 
     def prepare(self) -> None:
-        """What all projects stand on."""
+        """What all projects stand on, and the nodes whose room the engine counts."""
+        self.databases.mkdir()
+        for number in range(NODES):
+            self.server.request("POST", "/api/v1/nodes", _node(number))
+            status = {"status": {"allocatable": ROOM, "capacity": ROOM}}
+            self.server.merge(f"/api/v1/nodes/{_node(number)['metadata']['name']}/status", status)
         self._engine({"prepare": True})
+
+    def make_ready(self, projects: dict[str, Any]) -> None:
+        """Without controllers: say of every workload that it is ready, and let the engine note that."""
+        for kind in WAITED_KINDS:
+            items = self.server.request("GET", f"{collection_path(kind)}?labelSelector={PROJECT_LABEL}")["items"]
+            with ThreadPoolExecutor(max_workers=8) as pool:
+                list(pool.map(lambda item, kind=kind: self._make_one_ready(kind, item), items))
+        self.engine(projects, wait=True)
+
+    def _make_one_ready(self, kind: str, item: Figures) -> None:
+        meta, replicas = item["metadata"], item["spec"]["replicas"]
+        counts = ("replicas", "readyReplicas", "updatedReplicas", "availableReplicas")
+        status = {"observedGeneration": meta["generation"], **dict.fromkeys(counts, replicas)}
+        if kind == "StatefulSet":
+            status |= {"currentRevision": "a", "updateRevision": "a"}
+        id = ObjectId(kind=kind, namespace=meta["namespace"], name=meta["name"])
+        self.server.merge(f"{object_path(id)}/status", {"status": status})
 
     def _engine(self, order: Figures) -> Figures:
         file = self.root / "order.json"
-        file.write_text(json.dumps({"kubeconfig": str(self.server.kubeconfig), "tiers": workload.TIERS, **order}))
+        where = {"kubeconfig": str(self.server.kubeconfig), "databases": str(self.databases)}
+        file.write_text(json.dumps({**where, "tiers": workload.TIERS, "platform": self.platform, **order}))
         return self._measured([sys.executable, "-m", "benchmarks.engine", str(file)])
 
     def _measured(self, argv: list[str], **rest: Any) -> Figures:
@@ -75,10 +118,8 @@ class Cluster:
 
     @contextlib.contextmanager
     def controllers(self, projects: dict[str, Any]) -> Iterator[None]:
-        """All of Kubernetes' controllers, the scheduler, kwok and its nodes, and volumes for the projects."""
+        """All of Kubernetes' controllers, the scheduler and kwok for the nodes, and volumes for the projects."""
         admin = self._admin_kubeconfig()
-        for number in range(NODES):
-            self.server.request("POST", "/api/v1/nodes", _node(number))
         for volume in _volumes(projects):
             self.server.request("POST", "/api/v1/persistentvolumes", volume)
         with contextlib.ExitStack() as stack:
@@ -121,17 +162,17 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def fresh() -> Iterator[Cluster]:
-    """A cluster that nobody has used, gone with the context."""
+def fresh(projects: dict[str, Any]) -> Iterator[Cluster]:
+    """A cluster that nobody has used, large enough for the projects, gone with the context."""
     with tempfile.TemporaryDirectory(prefix="supalove-bench-") as folder, running(Path(folder), lab_kube()) as server:
-        cluster = Cluster(server=server, root=Path(folder))
+        cluster = Cluster(server=server, root=Path(folder), platform=workload.platform(len(projects)))
         cluster.prepare()
         yield cluster
 
 
 def measured(argv: list[str], *, env: dict[str, str] | None = None) -> Figures:
     """Run a program that shows its progress and, as its last line, its figures."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(env or {})}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(STANDINS)]), **(env or {})}
     last = ""
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environment) as child:
         for line in child.stdout or ():
@@ -150,18 +191,17 @@ def _node(number: int) -> Figures:
 
 
 def _volumes(projects: dict[str, Any]) -> Iterator[Figures]:
-    """One bound in advance for each claim of a StatefulSet: kwok has no provisioner."""
-    for body in workload.objects(projects):
-        for claim in body.get("spec", {}).get("volumeClaimTemplates") or ():
-            names = {"namespace": body["metadata"]["namespace"], "name": f"{claim['metadata']['name']}-postgresql-0"}
-            spec = {
-                "accessModes": claim["spec"]["accessModes"],
-                "capacity": claim["spec"]["resources"]["requests"],
-                "storageClassName": Platform().storage_class,
-                "hostPath": {"path": "/nowhere"},
-                "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", **names},
-            }
-            yield {"metadata": {"name": names["namespace"]}, "spec": spec}
+    """One bound in advance for each claim: kwok has no provisioner."""
+    for claim in workload.claims(projects):
+        names = {key: claim["metadata"][key] for key in ("namespace", "name")}
+        spec = {
+            "accessModes": claim["spec"]["accessModes"],
+            "capacity": claim["spec"]["resources"]["requests"],
+            "storageClassName": Platform().storage_class,
+            "hostPath": {"path": "/nowhere"},
+            "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", **names},
+        }
+        yield {"metadata": {"name": names["namespace"]}, "spec": spec}
 
 
 def _kwok() -> Path:

@@ -3,9 +3,11 @@
 
     python -m benchmarks.engine ORDER
 
-ORDER is a JSON file: kubeconfig, projects, tiers, settings (of the engine) and prepare (the platform first; untimed).
+ORDER is a JSON file: kubeconfig, projects, tiers, platform, databases (the folder of the stand-in for shared clusters),
+settings (of the engine) and prepare (the platform first; untimed).
 The last line of the output is a JSON object with what was measured. The clock runs from the unparsed input to the
-finished result; importing is measured apart.
+finished result; importing is measured apart. SQL is switched off: what the engine would do on shared clusters it does
+to the stand-in of the integration tests, which has been loaded before the clock starts.
 """
 
 from __future__ import annotations
@@ -20,17 +22,19 @@ from typing import Any
 _STARTED = time.perf_counter()
 
 from ansible_collections.supalove.platform.plugins.module_utils._ansible import collect_nothing, result_of  # noqa: E402
+from ansible_collections.supalove.platform.plugins.module_utils._engine.access import Access  # noqa: E402
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import (  # noqa: E402
     connect,
 )
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.kinds import (  # noqa: E402
+    KINDS,
+)
 from ansible_collections.supalove.platform.plugins.module_utils._engine.prepare import prepare  # noqa: E402
 from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Lines  # noqa: E402
-from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import (  # noqa: E402
-    parse,
-    parse_platform,
-)
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse  # noqa: E402
 from ansible_collections.supalove.platform.plugins.module_utils._engine.reconcile import reconcile  # noqa: E402
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift, Settings  # noqa: E402
+from standin_files import FileDatabases  # noqa: E402
 
 from .processes import high_water  # noqa: E402
 
@@ -41,14 +45,17 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
     """Do what is ordered; what is short of the module's result, and the costs."""
     given = order["settings"]
     settings = Settings(**{**given, "drift": Drift(given.get("drift", Settings().drift))})
+    databases = FileDatabases(Path(order["databases"]))
     collect_nothing()
     before = _cpu_seconds()
     started = time.perf_counter()
-    projects, platform = parse(projects=order["projects"], tiers=order["tiers"], platform={})
+    inventory = parse(projects=order["projects"], tiers=order["tiers"], platform=order["platform"])
     with connect(
         kubeconfig=order["kubeconfig"], context=None, workers=settings.workers, backoff=settings.backoff
     ) as client:
-        report = reconcile(client, projects, platform, settings=settings, progress=Lines(_say))
+        access = Access(client=client, databases=databases)
+        report = reconcile(access, inventory, settings=settings, progress=Lines(_say))
+        requests = {"reads": client.reads, "writes": client.writes}
     result = result_of(report, show_diff=False)
     seconds = time.perf_counter() - started
     return {
@@ -56,19 +63,21 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
         "import_seconds": IMPORT_SECONDS,
         "cpu_seconds": _cpu_seconds() - before,
         "memory_bytes": high_water(Path("/proc/self")),
-        "steps": sum(len(one.steps) for one in report.outcomes),
-        **{key: result[key] for key in ("failed", "msg", "counts", "requests") if key in result},
+        "objects": sum(step.id.kind in KINDS for one in report.outcomes for step in one.steps),
+        "requests": requests,
+        "statements": {"reads": databases.reads, "writes": databases.writes},
+        **{key: result[key] for key in ("failed", "msg", "counts") if key in result},
     }
 
 
 def prepare_platform(order: dict[str, Any]) -> None:
-    """What all projects stand on."""
-    settings = Settings()
-    tiers, platform = parse_platform(tiers=order["tiers"], platform={})
+    """What all projects stand on. Nobody runs the shared clusters' pods here, so nobody waits for them."""
+    settings = Settings(wait=False)
+    inventory = parse(projects={}, tiers=order["tiers"], platform=order["platform"])
     with connect(
         kubeconfig=order["kubeconfig"], context=None, workers=settings.workers, backoff=settings.backoff
     ) as client:
-        report = prepare(client, tiers, platform, settings=settings, progress=Lines(_say))
+        report = prepare(client, inventory, settings=settings, progress=Lines(_say))
     if not report.succeeded:
         raise SystemExit(f"the platform could not be prepared: {report.outcomes}")
 

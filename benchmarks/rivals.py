@@ -20,7 +20,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.project.
 from tests.integration.fix_apiserver import lab_kube
 
 from . import workload
-from .cluster import Cluster, Figures
+from .cluster import HERE, STANDINS, Cluster, Figures
 from .processes import peak_memory
 
 VENV_VARIABLE = "SUPALOVE_BENCH_VENV"
@@ -38,7 +38,9 @@ def playbook(cluster: Cluster, task: dict[str, Any], *, python: str = sys.execut
     log = cluster.root / "play.log"
     started = time.perf_counter()
     peak = 0
-    with log.open("w") as out, subprocess.Popen(argv, stdout=out, stderr=out) as child:
+    ours = {"ANSIBLE_LIBRARY": str(HERE / "library"), "ANSIBLE_ACTION_PLUGINS": str(HERE / "action")}
+    env = {**os.environ, **ours}
+    with log.open("w") as out, subprocess.Popen(argv, stdout=out, stderr=out, env=env) as child:
         while child.poll() is None:
             peak = max(peak, peak_memory(watch)) if watch else 0
             time.sleep(LOOK_SECONDS)
@@ -49,9 +51,10 @@ def playbook(cluster: Cluster, task: dict[str, Any], *, python: str = sys.execut
 
 
 def our_playbook(cluster: Cluster, projects: dict[str, Any], **arguments: Any) -> Figures:
-    """Our module through its action plugin, as a user runs it."""
+    """Our module through its action plugin, as a user runs it, but for the stand-in for shared clusters."""
     arguments |= {"kubeconfig": str(cluster.server.kubeconfig), "tiers": workload.TIERS, "projects": projects}
-    return _unchanged(playbook(cluster, {"supalove.platform.projects": arguments}, watch="AnsiballZ_projects"))
+    arguments |= {"platform": cluster.platform, "databases": str(cluster.databases), "standins": str(STANDINS)}
+    return _unchanged(playbook(cluster, {"projects_standin": arguments}, watch="AnsiballZ_projects_standin"))
 
 
 class Core:

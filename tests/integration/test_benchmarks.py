@@ -26,7 +26,7 @@ def test_a_small_run_of_all_cases_changes_nothing_twice_and_exactly_what_is_need
     )
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(file.read_text())["figures"]
-    assert figures["create"]["engine"][0]["steps"] == figures["create"]["floor"]["16"]["create"]["created"]
+    assert figures["create"]["engine"][0]["objects"] == figures["create"]["floor"]["16"]["create"]["created"]
     assert "| 2. unchanged: writes | 0 | at most 0 | yes |" in done.stdout
     assert "| 3. one project changed: writes too many or too few | 0 | at most 0 | yes |" in done.stdout
     assert figures["unchanged"]["created"]["counts"]["changed"] == 20
