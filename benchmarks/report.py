@@ -26,7 +26,8 @@ the measurement's own makes its figures worse and ratios noisy.
 SQL is switched off, and no Job runs, as there are no real pods: in place of the shared clusters' PostgreSQL stands
 `tests/integration/standin_files.py`, a file for each role and database. The engine plans and applies them as ever. The
 whole playbooks run `benchmarks/library/projects_standin.py`, which is the module with that stand-in; for the engine
-alone the stand-in is loaded before the clock starts, in the playbooks its files are read on the clock.
+alone the stand-in is loaded before the clock starts and kept after it stops, in the playbooks its files are read on the
+clock.
 
 The floor (`benchmarks/floor.py`, frozen) is the least that a client can do: the same server-side applies, the records'
 status included, ready in memory, plain sockets, no plan, no comparison, no retry. Creation and growth are measured

@@ -24,11 +24,15 @@ class FileDatabases(MemoryDatabases):
 
     def apply(self, step: Step, *, deadline: Deadline) -> Applied:
         applied = super().apply(step, deadline=deadline)
-        path = self._directory / f"{quote(str(step.id), safe='')}.json"
-        if step.id not in self.bodies:
-            path.unlink(missing_ok=True)
-            return applied
-        new = path.with_suffix(".new")
-        new.write_text(json.dumps(self.bodies[step.id]))
-        new.replace(path)
+        self.keep(step.id)
         return applied
+
+    def keep(self, id: ObjectId) -> None:
+        """What is known of one object, into its file."""
+        path = self._directory / f"{quote(str(id), safe='')}.json"
+        if id not in self.bodies:
+            path.unlink(missing_ok=True)
+            return
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(self.bodies[id]))
+        new.replace(path)
