@@ -75,10 +75,25 @@ class Connections:
             raise Broken(str(error) or type(error).__name__) from error
 
 
+class _Joined(http.client.HTTPConnection):
+    """Head and body of a request go out in one write, so that they are one packet."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        self._parts: list[bytes] = []
+
+    def send(self, data: bytes) -> None:  # type: ignore[override]  # it gets no files here
+        self._parts.append(data)
+
+    def flush(self) -> None:
+        parts, self._parts = self._parts, []
+        super().send(b"".join(parts))
+
+
 class _Connection:
     def __init__(self, opened: socket.socket) -> None:
         self._socket = opened
-        self._http = http.client.HTTPConnection("unused")
+        self._http = _Joined("unused")
         self._http.sock = opened
         self._poll = select.poll()
         self._poll.register(opened, select.POLLIN)
@@ -100,6 +115,7 @@ class _Connection:
         for key, text in headers.items():
             self._http.putheader(key, text)
         self._http.endheaders(body or None)
+        self._http.flush()
         answer = self._http.getresponse()
         data = answer.read()
         return Response(status=answer.status, headers=answer.headers, data=data), not answer.will_close
