@@ -141,6 +141,8 @@ class Server:
     def start(self) -> None:
         """As when the pod comes back on the same volume."""
         _podman("start", self.id)
+        # Who asked while it was down has noted that there is no process.
+        self.found.clear()
         self.await_ready()
 
     def kill_a_process(self) -> None:

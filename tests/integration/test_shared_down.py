@@ -81,12 +81,11 @@ def halves(own_engine, shared, ref):
 
 
 def stop(shared):
-    fix_postgresql._podman("stop", "--time", "20", shared.server.id)
+    shared.server.stop()
 
 
 def start(shared):
-    fix_postgresql._podman("start", shared.server.id)
-    shared.server.await_ready()
+    shared.server.start()
 
 
 def results(outcomes):
