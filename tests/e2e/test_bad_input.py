@@ -55,7 +55,11 @@ def test_all_errors_of_all_projects_are_reported_together_and_nothing_is_changed
     output = failing("projects", lab, "-e", json.dumps({"supalove_projects": projects}))
     for found in ("gold", "Two", "x" * 41, "www", "2 cores", "4GB"):
         assert found in output
-    assert [record["metadata"]["name"] for record in platform.objects("supaloveprojects", "-A")] == ["demo"]
+    assert [record["metadata"]["name"] for record in platform.objects("supaloveprojects", "-A")] == [
+        "demo",
+        "notes",
+        "shop",
+    ]
 
 
 @pytest.mark.usefixtures("platform")

@@ -119,7 +119,9 @@ def _ssh(arguments: argparse.Namespace) -> int:
 
 
 def _kubectl(arguments: argparse.Namespace) -> int:
-    return subprocess.run(cluster.of_lab().command(*arguments.arguments), check=False).returncode
+    # Whether the mark before kubectl's own options is left in differs between versions of argparse.
+    words = arguments.arguments[1:] if arguments.arguments[:1] == ["--"] else arguments.arguments
+    return subprocess.run(cluster.of_lab().command(*words), check=False).returncode
 
 
 def _psql(arguments: argparse.Namespace) -> int:
