@@ -16,7 +16,7 @@ from .backends.kubernetes.readiness import WAITED_KINDS, Readiness, State
 from .backends.kubernetes.records import APPLYING, FAILED, WAITING, Status
 from .backends.kubernetes.wait import await_ready
 from .deadline import Deadline
-from .errors import BackendError, DeadlineExceeded, EngineError, SafetyStop
+from .errors import BackendError, DeadlineExceeded, SafetyStop
 from .objects import ObjectId
 from .observed import Applied, Live, Stamp
 from .parallel import in_parallel
@@ -93,7 +93,7 @@ def _apply_one(run: Run, sight: Sight, lease: Lease, make_uid: Callable[[], Uid]
     except _LaneFailed as failed:
         return replace(failed.lane, failure=failed.failure)
     except LANE_ERRORS as error:
-        return replace(lane, failure=_failure("mark", record_id, error))
+        return replace(lane, failure=Failure.of("mark", str(record_id), error))
     return lane
 
 
@@ -116,7 +116,7 @@ def _apply_step(run: Run, lane: Lane, step: Step, before: Live | None, lease: Le
     try:
         applied = _apply_gently(run, lane, step, before, lease.bound(run.deadline))
     except LANE_ERRORS as error:
-        raise _LaneFailed(lane, _failure(step.action, step.id, error)) from error
+        raise _LaneFailed(lane, Failure.of(step.action, str(step.id), error)) from error
     stamps = lane.stamps
     if step.id != lane.sight.record_wanted.id:
         stamps = {**stamps, step.id: Stamp.of(applied.live)}
@@ -137,12 +137,6 @@ def _apply(run: Run, step: Step, before: Live | None, deadline: Deadline) -> App
     if step.id.kind in KINDS:
         return apply(run.client, step, before=before, deadline=deadline)
     return run.access.databases.apply(step, deadline=deadline)
-
-
-def _failure(step: str, id: ObjectId, error: EngineError) -> Failure:
-    status = error.status if isinstance(error, BackendError) else None
-    reason = error.reason if isinstance(error, BackendError) else str(error)
-    return Failure(step=str(step), object=str(id), reason=reason, status=status)
 
 
 def await_all(run: Run, lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
@@ -189,7 +183,7 @@ def write_records(run: Run, lanes: tuple[Lane, ...], lease: Lease, *, waited: bo
         try:
             records.write_status(run.client, lane.sight.record_wanted.id, status, deadline=deadline)
         except LANE_ERRORS as error:
-            failure = lane.failure or _failure("record", lane.sight.record_wanted.id, error)
+            failure = lane.failure or Failure.of("record", str(lane.sight.record_wanted.id), error)
             return replace(lane, failure=failure)
         return lane
 

@@ -93,10 +93,8 @@ class _Work:
     def _do(self, step: Step) -> Failure | None:
         try:
             applied = apply(self.client, step, before=self.observed.find(step.id), deadline=self.deadline)
-        except BackendError as error:
-            return Failure(step=step.action, object=str(step.id), reason=error.reason, status=error.status)
-        except DeadlineExceeded as error:
-            return Failure(step=step.action, object=str(step.id), reason=str(error))
+        except (BackendError, DeadlineExceeded) as error:
+            return Failure.of(step.action, str(step.id), error)
         self.observed = self.observed.with_bodies([(step.id, applied.live)])
         if applied.changed:
             self.done.append(step)

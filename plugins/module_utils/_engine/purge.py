@@ -14,7 +14,7 @@ from .backends.kubernetes.lease import Lease
 from .backends.kubernetes.records import STOPPED, Record
 from .databases import DATABASE_KIND, ROLE_KIND
 from .deadline import Deadline
-from .errors import BackendError, DeadlineExceeded, EngineError, SafetyStop
+from .errors import BackendError, DeadlineExceeded, SafetyStop
 from .objects import Desired, ObjectId
 from .project.names import Ref, names_of, namespace_of
 from .project.placement import Placement
@@ -79,14 +79,15 @@ def _purge_one(run: Run, purge: Purge, lease: Lease) -> Outcome:
     if status is None or status.phase != STOPPED:
         phase = status.phase if status else "new"
         reason = f"it is {phase}, and only a project that has stopped is purged"
-        return replace(outcome, result=Result.FAILED, failure=_failed("purge", purge.record.live.id, reason))
+        failure = Failure(step="purge", object=str(purge.record.live.id), reason=reason)
+        return replace(outcome, result=Result.FAILED, failure=failure)
     done: list[Step] = []
     for step in purge.steps:
         try:
             if _do(run, purge, step, lease.bound(run.deadline)):
                 done.append(step)
         except (BackendError, DeadlineExceeded, SafetyStop) as error:
-            failure = _failure(step, error)
+            failure = Failure.of(step.action, str(step.id), error)
             return replace(outcome, result=Result.FAILED, steps=tuple(done), failure=failure)
     run.progress.note(f"purged {purge.record.ref} ({purge.uid})")
     return replace(outcome, steps=tuple(done))
@@ -110,13 +111,3 @@ def _step(id: ObjectId) -> Step:
     meta = {"name": id.name, **({"namespace": id.namespace} if id.namespace else {})}
     desired = Desired(body={"apiVersion": api, "kind": id.kind, "metadata": meta})
     return Step(action=Action.DELETE, id=id, reason=REASON, desired=desired, before=desired.body)
-
-
-def _failure(step: Step, error: EngineError) -> Failure:
-    if isinstance(error, BackendError):
-        return Failure(step=str(step.action), object=str(step.id), reason=error.reason, status=error.status)
-    return _failed(str(step.action), step.id, str(error))
-
-
-def _failed(step: str, id: ObjectId, reason: str) -> Failure:
-    return Failure(step=step, object=str(id), reason=reason)

@@ -311,19 +311,14 @@ def _of_kubernetes(desired: Iterable[Desired]) -> tuple[Desired, ...]:
     return tuple(one for one in desired if one.id.kind in KINDS)
 
 
-def _unread(error: EngineError) -> Failure:
-    if isinstance(error, BackendError):
-        return Failure(step="observe", object=error.subject, reason=error.reason, status=error.status)
-    return Failure(step="observe", object="shared clusters", reason=str(error))
-
-
 def _refusal(record: Record | None, plan: Plan, unreadable: EngineError | None) -> Failure | None:
     """Why the project must be left as it is: its record is the other door's, its cluster is away, a step says so."""
     if record is not None and record.managed_by not in ("", MANAGERS[0]):
         reason = f"its record is managed by {record.managed_by}; change it there, or remove it from the inventory"
         return Failure(step="plan", object=str(record.live.id), reason=reason)
     if unreadable is not None:
-        return _unread(unreadable)
+        where = unreadable.subject if isinstance(unreadable, BackendError) else "shared clusters"
+        return Failure.of("observe", where, unreadable)
     for step in plan.refusals:
         return Failure(step="plan", object=str(step.id), reason=step.reason)
     return None

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from .errors import BackendError, EngineError
 from .objects import Body, Desired, ObjectId
 
 
@@ -45,6 +46,13 @@ class Plan:
     steps: tuple[Step, ...] = ()
     unchanged: int = 0
 
+    @classmethod
+    def of(cls, found: Iterable[Step | None]) -> Plan:
+        """A plan out of what was found for each object, None where nothing is to be done."""
+        answers = tuple(found)
+        steps = tuple(step for step in answers if step is not None)
+        return cls(steps=steps, unchanged=len(answers) - len(steps))
+
     @property
     def refusals(self) -> tuple[Step, ...]:
         """The steps that forbid the plan."""
@@ -73,6 +81,13 @@ class Failure:
     object: str
     reason: str
     status: int | str | None = None
+
+    @classmethod
+    def of(cls, step: str, object: str, error: EngineError) -> Failure:  # noqa: A002 (the field's name)
+        """What an error made of a step; of a backend's the reason apart from its code."""
+        if isinstance(error, BackendError):
+            return cls(step=str(step), object=object, reason=error.reason, status=error.status)
+        return cls(step=str(step), object=object, reason=str(error))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from ..project.names import (
 )
 from ..project.quantities import MIB, format_bytes, format_cpu
 from .cluster_sql import ADMIN_CONNECTIONS, DATABASES, LOGINS, cluster_bootstrap_sql, reaper_sql
-from .context import CONTAINER_SECURITY, Context, digest_of, guaranteed, pod_template
+from .context import CONTAINER_SECURITY, RESTRICTED, Context, digest_of, guaranteed, pod_template
 from .files import Value, write_pg_hba, write_postgresql_conf
 from .platform import SHARED_PRIORITY_CLASS
 from .postgresql import (
@@ -208,9 +208,7 @@ def _hba_rules() -> tuple[tuple[str, ...], ...]:
 
 
 def _namespace(context: _Cluster) -> Desired:
-    modes = ("enforce", "audit", "warn")
-    labels = {**context.labels, **{f"pod-security.kubernetes.io/{mode}": "restricted" for mode in modes}}
-    meta = {"name": cluster_namespace_of(context.cluster.name), "labels": labels}
+    meta = {"name": cluster_namespace_of(context.cluster.name), "labels": {**context.labels, **RESTRICTED}}
     return Desired(body={"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
 
 

@@ -81,6 +81,10 @@ class Context:
         )
 
 
+# Labels of a namespace whose pods keep to the restricted profile.
+_MODES = ("enforce", "audit", "warn")
+RESTRICTED: Mapping[str, str] = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in _MODES}
+
 CONTAINER_SECURITY: Mapping[str, Any] = {
     "allowPrivilegeEscalation": False,
     "readOnlyRootFilesystem": True,

@@ -9,7 +9,7 @@ from ..objects import Desired, GeneratedLogin
 from ..project.names import PROJECT_LABEL, UID_LABEL
 from ..project.placement import POOLERS_AT_ONCE
 from ..project.quantities import MIB, format_bytes, format_cpu
-from .context import Context
+from .context import RESTRICTED, Context
 from .pooler import CPU_MILLICORES as POOLER_CPU
 from .pooler import PAUSER, PAUSER_KEY, pooler_memory
 
@@ -26,9 +26,7 @@ def render_namespace(context: Context) -> tuple[Desired, ...]:
 
 
 def _namespace(context: Context) -> Desired:
-    labels = {PROJECT_LABEL: context.project.ref, UID_LABEL: context.uid}
-    for mode in ("enforce", "audit", "warn"):
-        labels[f"pod-security.kubernetes.io/{mode}"] = "restricted"
+    labels = {PROJECT_LABEL: context.project.ref, UID_LABEL: context.uid, **RESTRICTED}
     meta = {"name": context.names.namespace, "labels": labels}
     return Desired(body={"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
 

@@ -37,15 +37,7 @@ def doubtful(desired: Iterable[Desired], observed: Observed, stamps: Stamps, dri
 
 def plan_objects(desired: Iterable[Desired], observed: Observed) -> Plan:
     """Steps in the order of `desired`. An object whose body was not read is taken as certified."""
-    steps: list[Step] = []
-    unchanged = 0
-    for one in desired:
-        step = plan_object(one, observed.find(one.id))
-        if step is None:
-            unchanged += 1
-        else:
-            steps.append(step)
-    return Plan(steps=tuple(steps), unchanged=unchanged)
+    return Plan.of(plan_object(one, observed.find(one.id)) for one in desired)
 
 
 def plan_object(desired: Desired, live: Live | None) -> Step | None:

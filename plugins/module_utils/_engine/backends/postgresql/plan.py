@@ -22,15 +22,7 @@ PASSWORD = "spec.verifier"
 
 def plan_databases(desired: Iterable[Desired], observed: Observed) -> Plan:
     """Steps in the order of `desired`: roles must come before the databases that name them."""
-    steps: list[Step] = []
-    unchanged = 0
-    for one in desired:
-        step = plan_database(one, observed.find(one.id))
-        if step is None:
-            unchanged += 1
-        else:
-            steps.append(step)
-    return Plan(steps=tuple(steps), unchanged=unchanged)
+    return Plan.of(plan_database(one, observed.find(one.id)) for one in desired)
 
 
 def plan_removal(desired: Iterable[Desired], observed: Observed) -> Plan:
