@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from .backends.kubernetes import records
 from .backends.kubernetes.apply import apply
 from .backends.kubernetes.kinds import KINDS
 from .backends.kubernetes.lease import Lease
-from .backends.kubernetes.plan import plan_object
 from .backends.kubernetes.readiness import WAITED_KINDS, Readiness, State
 from .backends.kubernetes.records import APPLYING, FAILED, WAITING, Status
 from .backends.kubernetes.wait import await_ready
@@ -22,10 +22,8 @@ from .observed import Applied, Live, Stamp
 from .parallel import in_parallel
 from .pause import needs_pause, paused
 from .progress import Progress
-from .project.names import PENDING_UID, Uid
 from .project.placement import sessions_at
-from .render import credentials_of, endpoints_of, render
-from .render.record import render_record
+from .render import credentials_of, endpoints_of
 from .sight import Run, Sight, plan_all
 from .steps import Failure, Step
 
@@ -35,10 +33,10 @@ LANE_ERRORS = (BackendError, DeadlineExceeded, SafetyStop)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """What was done for one project so far. `held` says why nothing was."""
+    """What was done for one project so far. `held` says why nothing was. `is_born`: its uid stands in its record."""
 
     sight: Sight
-    uid: Uid
+    is_born: bool
     steps: tuple[Step, ...] = ()
     stamps: Mapping[ObjectId, Stamp]
     failure: Failure | None = None
@@ -48,61 +46,61 @@ class Lane:
 
 def held(sights: Iterable[Sight], reason: str) -> tuple[Lane, ...]:
     """Lanes that were not begun."""
-    return tuple(Lane(sight=sight, uid=sight.uid, stamps=sight.stamps, held=reason) for sight in sights)
+    return tuple(Lane(sight=sight, is_born=sight.is_born, stamps=sight.stamps, held=reason) for sight in sights)
 
 
-def apply_all(run: Run, sights: tuple[Sight, ...], lease: Lease, make_uid: Callable[[], Uid]) -> tuple[Lane, ...]:
+def apply_all(run: Run, sights: tuple[Sight, ...], lease: Lease) -> tuple[Lane, ...]:
     """Every lane as far as it gets; a failure ends its own lane only."""
     done = _Counter(run.progress, "projects applied", len(sights))
 
     def work(sight: Sight) -> Lane:
         threading.current_thread().name = f"project {sight.project.ref}"
-        lane = _apply_one(run, sight, lease, make_uid)
+        lane = _apply_one(run, sight, lease)
         done.add()
         return lane
 
     return tuple(in_parallel(work, sights, workers=run.settings.workers))
 
 
-def _apply_one(run: Run, sight: Sight, lease: Lease, make_uid: Callable[[], Uid]) -> Lane:
+def _apply_one(run: Run, sight: Sight, lease: Lease) -> Lane:
     """One lane: the record first, with uid and the mark that work has begun; then the objects in their order."""
-    lane = Lane(sight=sight, uid=sight.uid, stamps=sight.stamps, failure=sight.refused)
+    lane = Lane(sight=sight, is_born=sight.is_born, stamps=sight.stamps, failure=sight.refused)
     if lane.failure is not None or sight.is_settled(wait=run.settings.wait):
         return lane
-    record_id = sight.record_wanted.id
-    steps = tuple(step for step in sight.plan.steps if step.id != record_id)
-    live = sight.record.live if sight.record else None
-    if lane.uid == PENDING_UID:
-        lane = replace(lane, uid=make_uid())
-        steps = _steps(run, lane)
     try:
-        record = plan_object(render_record(sight.project, run.platform, sight.placement, lane.uid), live)
-        if record is not None:
-            lane = _apply_step(run, lane, record, live, lease)
-        # A record without a status is a mark already.
-        if steps and sight.record is not None and sight.record.status is not None:
-            begun = _status(run, lane, APPLYING, "work has begun")
-            records.write_status(run.client, record_id, begun, deadline=lease.bound(run.deadline))
-        done: set[ObjectId] = set()
-        while steps:
-            lane = _apply_step(run, lane, steps[0], sight.observed.find(steps[0].id), lease)
-            done.add(steps[0].id)
-            # What comes after the Secret depends on it.
-            is_secret = steps[0].id == credentials_of(sight.project.ref)
-            steps = tuple(step for step in (_steps(run, lane) if is_secret else steps) if step.id not in done)
+        lane, rest = _begin(run, lane, deque(sight.plan.steps), lease)
+        while rest:
+            step = rest.popleft()
+            lane = _apply_step(run, lane, step, sight.observed.find(step.id), lease)
+            if step.id == credentials_of(sight.project.ref):
+                rest = _after_the_secret(run, lane, rest)
     except _LaneFailed as failed:
         return replace(failed.lane, failure=failed.failure)
     except LANE_ERRORS as error:
-        return replace(lane, failure=Failure.of("mark", str(record_id), error))
+        return replace(lane, failure=Failure.of("mark", str(sight.record_wanted.id), error))
     return lane
 
 
-def _steps(run: Run, lane: Lane) -> tuple[Step, ...]:
-    """What is to be done for the objects of a lane, with all that the lane knows by now."""
+def _begin(run: Run, lane: Lane, steps: deque[Step], lease: Lease) -> tuple[Lane, deque[Step]]:
+    """Write the record's own step, if there is one, and the mark, if there are others; what is left to do."""
+    sight, record_id = lane.sight, lane.sight.record_wanted.id
+    if steps and steps[0].id == record_id:
+        lane = _apply_step(run, lane, steps.popleft(), sight.record.live if sight.record else None, lease)
+    lane = replace(lane, is_born=True)
+    # A record without a status is a mark already.
+    if steps and sight.record is not None and sight.record.status is not None:
+        begun = _status(run, lane, APPLYING, "work has begun")
+        records.write_status(run.client, record_id, begun, deadline=lease.bound(run.deadline))
+    return lane, steps
+
+
+def _after_the_secret(run: Run, lane: Lane, rest: deque[Step]) -> deque[Step]:
+    """The steps that are left, with the Secret's uid in what depends on it; there may be more of them for it."""
     sight = lane.sight
-    secret = lane.stamps.get(credentials_of(sight.project.ref))
-    desired = render(sight.project, run.platform, sight.placement, lane.uid, secret.uid if secret else "")
-    return plan_all(desired, sight.observed).steps
+    secret = lane.stamps[credentials_of(sight.project.ref)]
+    desired = run.rendering.objects(sight.project, sight.placement, sight.uid, secret.uid)
+    done = {step.id for step in sight.plan.steps} - {step.id for step in rest}
+    return deque(step for step in plan_all(desired, sight.observed).steps if step.id not in done)
 
 
 class _LaneFailed(Exception):
@@ -175,7 +173,7 @@ def write_records(run: Run, lanes: tuple[Lane, ...], lease: Lease, *, waited: bo
     deadline = lease.bound(Deadline(limit_seconds=max(run.deadline.remaining(), run.settings.lease_seconds)))
 
     def write(lane: Lane) -> Lane:
-        if lane.held or lane.sight.refused is not None or lane.uid == PENDING_UID or _is_as_it_was(lane, waited=waited):
+        if lane.held or lane.sight.refused is not None or not lane.is_born or _is_as_it_was(lane, waited=waited):
             return lane
         status = _status(run, lane, *_phase(lane, waited=waited))
         if not lane.steps and lane.sight.record is not None and lane.sight.record.status == status:
@@ -209,14 +207,14 @@ def _status(run: Run, lane: Lane, phase: str, message: str) -> Status:
     project = lane.sight.project
     before = lane.sight.record.status if lane.sight.record else None
     return Status(
-        uid=lane.uid,
+        uid=lane.sight.uid,
         phase=phase,
         placement=str(lane.sight.placement),
         sessions=sessions_at(lane.sight.placement, project),
         reason=phase,
         message=message,
         since=before.since if before is not None and before.phase == phase else run.now,
-        endpoints=endpoints_of(project, run.platform, lane.uid),
+        endpoints=endpoints_of(project, run.platform, lane.sight.uid),
         inputs=_inputs(run, lane),
         stamps=lane.stamps,
     )
@@ -228,7 +226,7 @@ def _inputs(run: Run, lane: Lane) -> str:
     secret = lane.stamps.get(credentials_of(sight.project.ref))
     if secret is None or len(lane.stamps) < len(sight.desired):
         return ""
-    return run.inputs.digest(sight.project, sight.placement, lane.uid, secret.uid, len(lane.stamps))
+    return run.rendering.inputs.digest(sight.project, sight.placement, sight.uid, secret.uid, len(lane.stamps))
 
 
 class _Counter:

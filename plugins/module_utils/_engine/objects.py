@@ -148,12 +148,14 @@ class Exact:
 
 _ELEMENT = re.compile(r"\[[0-9]+\]")
 _NO_DEFAULT = object()
+# What follows upon the name of a place.
+_ENDS = ("", ".", "[")
 NOWHERE = Exact()
 
 
 def is_within(path: str, roots: Iterable[str]) -> bool:
     """True if `path` is one of the roots or below one."""
-    return any(path == root or path.startswith((f"{root}.", f"{root}[")) for root in roots)
+    return any(path.startswith(root) and path[len(root) : len(root) + 1] in _ENDS for root in roots)
 
 
 def differences(live: object, desired: object, exact: Exact = NOWHERE) -> Iterator[Difference]:

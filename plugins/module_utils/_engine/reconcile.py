@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
 from dataclasses import replace
 
 from .access import Access
@@ -16,11 +15,10 @@ from .guard import refuse_empty_prune, refuse_filtered_prune, refuse_lack_of_roo
 from .lane import Lane, apply_all, await_all, held, write_records
 from .progress import Progress
 from .project.model import Inventory
-from .project.names import PENDING_UID, Uid, new_uid
 from .purge import planned, purge_all, purges_of
-from .render import endpoints_of, render
+from .render import endpoints_of
 from .render.context import DATA_PLANE
-from .render.inputs import Inputs
+from .rendering import Rendering
 from .scope import chosen_of, scope_of
 from .settings import Settings
 from .sight import Run, Sight, look, read_all, sights_of, unseen
@@ -34,7 +32,6 @@ def reconcile(
     *,
     settings: Settings,
     progress: Progress,
-    make_uid: Callable[[], Uid] = new_uid,
 ) -> Report:
     """Bring every project to what it should be and report on each. `access` is None where there is no cluster yet.
 
@@ -60,12 +57,12 @@ def reconcile(
         progress=progress,
         deadline=Deadline(limit_seconds=settings.timeout_seconds),
         now=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        inputs=Inputs(inventory.platform, render),
+        rendering=Rendering.for_show(inventory.platform) if settings.check else Rendering(inventory.platform),
     )
-    return _costs(_reconcile(run, make_uid), run)
+    return _costs(_reconcile(run), run)
 
 
-def _reconcile(run: Run, make_uid: Callable[[], Uid]) -> Report:
+def _reconcile(run: Run) -> Report:
     known, observed = read_all(run)
     scope = scope_of(run, known)
     sights, left_alone = look(run, scope.projects, known, observed)
@@ -81,7 +78,7 @@ def _reconcile(run: Run, make_uid: Callable[[], Uid]) -> Report:
         known, observed = read_all(run)
         scope = scope_of(run, known)
         sights, left_alone = look(run, scope.projects, known, observed)
-        lanes = _roll(run, sights, lease, make_uid)
+        lanes = _roll(run, sights, lease)
         purged = purge_all(run, lease)
     report = Report(outcomes=tuple(_outcome(lane, run) for lane in lanes), left_alone=left_alone)
     return _merged(report, (*scope.failed, *purged))
@@ -95,7 +92,7 @@ def _check_room(run: Run, sights: tuple[Sight, ...]) -> None:
         refuse_lack_of_room(sights, nodes, run.platform)
 
 
-def _roll(run: Run, sights: tuple[Sight, ...], lease: Lease, make_uid: Callable[[], Uid]) -> tuple[Lane, ...]:
+def _roll(run: Run, sights: tuple[Sight, ...], lease: Lease) -> tuple[Lane, ...]:
     """Wave after wave, each awaited and written down, until too many have failed or the time is up."""
     waves = waves_of(sights, size=run.settings.wave_size)
     wait = run.settings.wait or len(waves) > 1
@@ -107,7 +104,7 @@ def _roll(run: Run, sights: tuple[Sight, ...], lease: Lease, make_uid: Callable[
             continue
         if len(waves) > 1:
             run.progress.note(f"wave {number} of {len(waves)}: {len(wave)} projects")
-        lanes = apply_all(run, wave, lease, make_uid)
+        lanes = apply_all(run, wave, lease)
         lanes = await_all(run, lanes) if wait else lanes
         done += write_records(run, lanes, lease, waited=wait)
     return tuple(sorted(done, key=lambda lane: lane.sight.project.ref))
@@ -137,13 +134,13 @@ def _outcome(lane: Lane, run: Run) -> Outcome:
         result = Result.WAITING
     return Outcome(
         ref=lane.sight.project.ref,
-        uid="" if lane.uid == PENDING_UID else lane.uid,
+        uid=lane.sight.uid if lane.is_born else "",
         result=result,
         steps=lane.steps,
         failure=lane.failure,
         waiting_for=lane.waiting_for,
         held=lane.held,
-        endpoints=endpoints_of(lane.sight.project, run.platform, lane.uid) if lane.uid != PENDING_UID else {},
+        endpoints=endpoints_of(lane.sight.project, run.platform, lane.sight.uid) if lane.is_born else {},
     )
 
 
@@ -152,7 +149,7 @@ def _report_of_plan(sights: tuple[Sight, ...], left_alone: tuple[str, ...]) -> R
     outcomes = tuple(
         Outcome(
             ref=sight.project.ref,
-            uid="" if sight.uid == PENDING_UID else sight.uid,
+            uid=sight.uid if sight.is_born else "",
             result=Result.FAILED if sight.refused else Result.CHANGED if sight.plan.steps else Result.UNCHANGED,
             steps=() if sight.refused else sight.plan.steps,
             failure=sight.refused,

@@ -21,12 +21,12 @@ from .objects import Desired, ObjectId
 from .observed import NOTHING, Observed, Stamp, Stamps
 from .progress import Progress
 from .project.model import Inventory, Platform, Project
-from .project.names import PENDING_UID, PROJECT_LABEL, Ref, Uid
+from .project.names import PROJECT_LABEL, Ref, Uid
 from .project.placement import Placed, Placement, place
 from .project.vocabulary import MANAGERS
 from .render import credentials_of, namespace_object_of, render
-from .render.inputs import Inputs
 from .render.record import render_record
+from .rendering import Rendering
 from .settings import Drift, Settings
 from .steps import Failure, Plan
 
@@ -41,7 +41,7 @@ class Run:
     progress: Progress
     deadline: Deadline
     now: str
-    inputs: Inputs
+    rendering: Rendering
 
     @property
     def client(self) -> Client:
@@ -103,6 +103,11 @@ class Sight:
         return self.record.status.stamps if self.record and self.record.status else {}
 
     @property
+    def is_born(self) -> bool:
+        """True if the project's uid stands in its record."""
+        return self.record is not None and self.record.uid is not None
+
+    @property
     def is_unborn(self) -> bool:
         """True for a project that is to be stopped and never was: there is nothing to do for it."""
         return self.record is None and self.project.is_stopped
@@ -131,7 +136,7 @@ class View:
     observed: Observed
     places: Mapping[Ref, Placement]
     unreadable: Mapping[str, EngineError]
-    inputs: Inputs
+    rendering: Rendering
     trusts_stamps: bool = False
 
 
@@ -213,7 +218,7 @@ def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], 
         observed=observed,
         places=places,
         unreadable=unreadable,
-        inputs=run.inputs,
+        rendering=run.rendering,
         trusts_stamps=trusts,
     )
 
@@ -234,7 +239,8 @@ def placed_of(known: Mapping[Ref, Record]) -> dict[Ref, Placed]:
 def unseen(inventory: Inventory) -> View:
     """What there is before there is a cluster. Raises InvalidSpec if projects have no place."""
     places = place((one for one in inventory.projects if not one.is_stopped), {}, inventory.platform)
-    return View(known={}, observed=NOTHING, places=places, unreadable={}, inputs=Inputs(inventory.platform, render))
+    rendering = Rendering.for_show(inventory.platform)
+    return View(known={}, observed=NOTHING, places=places, unreadable={}, rendering=rendering)
 
 
 def _doubts(sight: Sight, drift: Drift) -> tuple[ObjectId, ...]:
@@ -247,12 +253,9 @@ def sights_of(view: View, projects: tuple[Project, ...], platform: Platform) -> 
 
 
 def _sight(view: View, project: Project, platform: Platform) -> Sight:
-    """A new project has no uid before its record is written; until then a stand-in shows where it will be.
-
-    For one that has no place, as it never was, there is nothing to do.
-    """
+    """For a project that has no place, as it never was, there is nothing to do."""
     record = view.known.get(project.ref)
-    uid = (record.uid if record else None) or PENDING_UID
+    uid = (record.uid if record else None) or view.rendering.uid_for(project.ref)
     placement = view.places.get(project.ref, Placement())
     record_wanted = render_record(project, platform, placement, uid)
     desired: tuple[Desired, ...] = ()
@@ -262,7 +265,7 @@ def _sight(view: View, project: Project, platform: Platform) -> Sight:
         secret = view.observed.find(credentials_of(project.ref))
         secret_uid = secret.uid if secret else ""
         certain = view.trusts_stamps and _is_certain(view, project, record, placement, secret_uid)
-        desired = () if certain else render(project, platform, placement, uid, secret_uid)
+        desired = () if certain else view.rendering.objects(project, placement, uid, secret_uid)
         plan = _plan(record_wanted, record, desired, view)
     return Sight(
         project=project,
@@ -283,7 +286,7 @@ def _is_certain(view: View, project: Project, record: Record | None, placement: 
     status = record.status if record else None
     if status is None or status.phase != goal_of(project):
         return False
-    if status.inputs != view.inputs.digest(project, placement, status.uid, secret_uid, len(status.stamps)):
+    if status.inputs != view.rendering.inputs.digest(project, placement, status.uid, secret_uid, len(status.stamps)):
         return False
     lives = ((view.observed.find(id), stamp) for id, stamp in status.stamps.items())
     return all(

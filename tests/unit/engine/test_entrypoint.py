@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -64,10 +65,16 @@ def test_the_reaper_asks_again_when_its_session_ends_and_stops_when_told_to(tmp_
         (programs / name).write_text(f"#!/bin/sh\n{script.replace('exec sleep', 'exec /bin/sleep')}\n")
         (programs / name).chmod(0o755)
     environment = {"PATH": f"{programs}:{os.environ['PATH']}", "SUPALOVE_CONFIG": str(config), "LOG": str(log)}
-    process = subprocess.Popen(["/bin/sh", str(SCRIPT.with_name("supalove-reaper"))], env=environment)
-    end = time.monotonic() + 10
-    while not (log.exists() and log.read_text() == "psql\npsql\n"):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    process.send_signal(told)
-    assert process.wait(timeout=5) == 143
+    reaper = ["/bin/sh", str(SCRIPT.with_name("supalove-reaper"))]
+    process = subprocess.Popen(reaper, env=environment, start_new_session=True)
+    try:
+        end = time.monotonic() + 10
+        while not (log.exists() and log.read_text() == "psql\npsql\n"):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(told)
+        assert process.wait(timeout=5) == 143
+    finally:
+        # One that does not stop would ask again for ever.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

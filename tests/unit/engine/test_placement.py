@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import InvalidSpec
-from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Ref
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import RESERVED_REFS, Ref
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.placement import (
     Placed,
@@ -85,8 +85,11 @@ def test_every_project_without_a_place_is_named():
     assert len(problems_of(["a", "b", "c"], {"one": {"max_databases": 1}})) == 2
 
 
+refs = st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True)
+
+
 @given(
-    refs=st.sets(st.from_regex(r"[a-z][a-z0-9]{0,5}", fullmatch=True), max_size=12),
+    refs=st.sets(refs.filter(lambda ref: ref not in RESERVED_REFS), max_size=12),
     sizes=st.lists(st.integers(1, 6), min_size=1, max_size=4),
 )
 def test_placing_again_what_was_placed_moves_nothing_and_no_cluster_holds_too_much(refs, sizes):

@@ -9,7 +9,7 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -336,7 +336,7 @@ def _parsed(data: bytes, subject: str, verb: str, status: int) -> Body:
     return body
 
 
-def error_of(status: int, headers: Any, data: bytes, subject: str, verb: str) -> BackendError:
+def error_of(status: int, headers: Mapping[str, str], data: bytes, subject: str, verb: str) -> BackendError:
     """The error for an HTTP status. A Secret's message is left out, as it may quote what it refuses."""
     try:
         said = json.loads(data)
@@ -346,7 +346,7 @@ def error_of(status: int, headers: Any, data: bytes, subject: str, verb: str) ->
     text = said.get("reason") if subject.startswith("Secret/") else said.get("message") or said.get("reason")
     reason = short(str(text or "no reason given"))
     if status in (429, 503):
-        after = str(headers.get("Retry-After") or "")
+        after = str(headers.get("retry-after") or "")
         seconds = float(after) if after.isdigit() else None
         return Throttled(subject=subject, verb=verb, reason=reason, status=status, retry_after=seconds)
     fallback = ServerFailed if status >= 500 else Rejected
