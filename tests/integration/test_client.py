@@ -166,6 +166,30 @@ def test_what_the_server_says_about_a_secret_is_not_repeated(script, get):
     assert "Invalid" in str(caught.value)
 
 
+def page(*names, following=""):
+    return 200, {}, {"items": [{"name": name} for name in names], "metadata": {"continue": following}}
+
+
+GONE = (410, {}, {"message": "The provided continue parameter is too old"})
+
+
+def all_of(client):
+    found = client.list("/api/v1/x", subject="ConfigMap", deadline=Deadline(limit_seconds=10), query={})
+    return [item["name"] for item in found]
+
+
+def test_a_list_whose_point_in_time_is_forgotten_between_two_pages_begins_anew_and_has_nothing_twice(script, client):
+    script.answers = [page("a", following="x"), GONE, page("a", following="y"), page("b")]
+    assert all_of(client) == ["a", "b"]
+
+
+def test_a_list_that_can_never_be_read_to_its_end_is_an_error(script, client):
+    script.answers = [page("a", following="x"), GONE] * 3
+    with pytest.raises(errors.Expired, match="too old"):
+        all_of(client)
+    assert len(script.times) == 6
+
+
 def test_nothing_is_sent_after_the_deadline(script, get):
     with pytest.raises(errors.DeadlineExceeded, match="No time left for GET ConfigMap/a/b"):
         get(seconds=0)

@@ -49,6 +49,7 @@ METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 APPLY_PATCH = "application/apply-patch+yaml"
 PAGE = "500"
+LIST_TRIES = 3
 AGENT = "supalove"
 REQUEST_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
@@ -122,16 +123,27 @@ class Client:
 
     def list(
         self, path: str, *, subject: str, deadline: Deadline, query: dict[str, str], accept: str = JSON
-    ) -> Iterator[Body]:
-        """All objects of a collection, page by page."""
-        wanted = {**query, "limit": PAGE}
-        while True:
-            page = self.send("GET", path, subject=subject, deadline=deadline, query=wanted, accept=accept).body
-            yield from page.get("items") or ()
-            following = page["metadata"].get("continue")
-            if not following:
-                return
-            wanted["continue"] = following
+    ) -> list[Body]:
+        """All objects of a collection at one point in time, page by page.
+
+        Begins anew, some times, where the server has forgotten that point before the last page; then raises Expired.
+        """
+
+        def pages() -> list[Body]:
+            found: list[Body] = []
+            wanted = {**query, "limit": PAGE}
+            while True:
+                page = self.send("GET", path, subject=subject, deadline=deadline, query=wanted, accept=accept).body
+                found += page.get("items") or ()
+                following = page["metadata"].get("continue")
+                if not following:
+                    return found
+                wanted["continue"] = following
+
+        for _ in range(LIST_TRIES - 1):
+            with contextlib.suppress(Expired):
+                return pages()
+        return pages()
 
     def send(
         self,
