@@ -16,4 +16,5 @@ from fix_proxy import proxied  # noqa: F401
 
 def pytest_collection_modifyitems(items):
     """Those that fill the server with projects come last: every run reads all that there are."""
-    items.sort(key=lambda item: "undisturbed" in item.fixturenames)
+    order = ("undisturbed", "thousand")
+    items.sort(key=lambda item: [name in item.fixturenames for name in reversed(order)])
