@@ -71,10 +71,21 @@ def test_every_pod_keeps_to_the_restricted_profile():
             assert security["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_every_container_is_guaranteed_its_resources():
+def test_every_container_of_a_dedicated_project_is_guaranteed_its_resources():
     for pod in pods():
         for container in pod["containers"]:
             assert container["resources"]["requests"] == container["resources"]["limits"]
+
+
+def test_a_pooler_that_shares_its_postgresql_reserves_what_an_idle_one_takes_and_the_quota_takes_two():
+    objects = {one.id.kind: one.body for one in objects_of(a_shared_project(), placement=Placement(cluster="one"))}
+    (container,) = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
+    hard = objects["ResourceQuota"]["spec"]["hard"]
+    for what, (cpu, memory) in {"requests": (10, 32), "limits": (100, 65)}.items():
+        asked = container["resources"][what]
+        assert (parse_cpu(asked["cpu"]), parse_bytes(asked["memory"])) == (cpu, memory * 1024**2)
+        assert parse_cpu(hard[f"{what}.cpu"]) == 2 * cpu + 500
+        assert parse_bytes(hard[f"{what}.memory"]) == (2 * memory + 512) * 1024**2
 
 
 def test_pods_run_on_the_data_plane_only_and_without_a_token():

@@ -10,8 +10,7 @@ from ..project.names import PROJECT_LABEL, UID_LABEL
 from ..project.placement import POOLERS_AT_ONCE
 from ..project.quantities import MIB, format_bytes, format_cpu
 from .context import RESTRICTED, Context
-from .pooler import CPU_MILLICORES as POOLER_CPU
-from .pooler import PAUSER, PAUSER_KEY, pooler_memory
+from .pooler import PAUSER, PAUSER_KEY, pooler_limits, pooler_requests
 
 # For short-lived Jobs of the platform and for clients that run beside the database.
 SPARE_CPU = 500
@@ -33,20 +32,23 @@ def _namespace(context: Context) -> Desired:
 
 def _quota(context: Context) -> Desired:
     """The tier, and nothing that would lead around it: no node ports, no load balancers, one volume."""
-    project = context.project
-    cpu = format_cpu(project.cpu + POOLERS_AT_ONCE * POOLER_CPU + SPARE_CPU)
-    memory = format_bytes(project.memory + POOLERS_AT_ONCE * pooler_memory(project) + SPARE_MEMORY)
     hard = {
-        "requests.cpu": cpu,
-        "limits.cpu": cpu,
-        "requests.memory": memory,
-        "limits.memory": memory,
+        **_sums(context, "requests", pooler_requests(context)),
+        **_sums(context, "limits", pooler_limits(context.project)),
         **_volumes(context),
         "pods": str(PODS),
         "services.nodeports": "0",
         "services.loadbalancers": "0",
     }
     return context.object("v1", "ResourceQuota", "project", spec={"hard": hard})
+
+
+def _sums(context: Context, what: str, pooler: tuple[int, int]) -> dict[str, str]:
+    cpu, memory = pooler
+    return {
+        f"{what}.cpu": format_cpu(context.project.cpu + POOLERS_AT_ONCE * cpu + SPARE_CPU),
+        f"{what}.memory": format_bytes(context.project.memory + POOLERS_AT_ONCE * memory + SPARE_MEMORY),
+    }
 
 
 def _volumes(context: Context) -> dict[str, str]:

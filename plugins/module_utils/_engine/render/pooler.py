@@ -8,7 +8,7 @@ from ..project.model import Project
 from ..project.names import cluster_namespace_of
 from ..project.placement import POOLERS_AT_ONCE
 from ..project.quantities import MIB, format_bytes, format_cpu
-from .context import CONTAINER_SECURITY, Context, empty_dir, guaranteed
+from .context import CONTAINER_SECURITY, Context, empty_dir
 from .files import Value, write_connection, write_ini, write_pg_hba
 
 CONFIG_DIRECTORY = "/etc/pgbouncer"
@@ -26,15 +26,28 @@ CONSOLE = "pgbouncer"
 CPU_MILLICORES = 100
 BASE_MEMORY = 64 * MIB
 CLIENTS_PER_MIB = 64
+# What one takes that nobody uses, with its probes.
+IDLE_CPU_MILLICORES = 10
+IDLE_MEMORY = 32 * MIB
 PREPARED_STATEMENTS = 200
 # The Service forgets the pod first; then running transactions may end; then the kubelet kills.
 DRAIN_SECONDS = 5
 SHUTDOWN_SECONDS = 60
 
 
-def pooler_memory(project: Project) -> int:
-    """Bytes of one pooler: its clients have buffers."""
-    return BASE_MEMORY + -(-project.clients // CLIENTS_PER_MIB) * MIB
+def pooler_limits(project: Project) -> tuple[int, int]:
+    """Millicores and bytes of one pooler: its clients have buffers."""
+    return CPU_MILLICORES, BASE_MEMORY + -(-project.clients // CLIENTS_PER_MIB) * MIB
+
+
+def pooler_requests(context: Context) -> tuple[int, int]:
+    """What is kept free for one, in millicores and bytes: all of it beside a dedicated database.
+
+    Of shared projects there are many on a node, and few of them are busy at once.
+    """
+    if context.placement.cluster is None:
+        return pooler_limits(context.project)
+    return IDLE_CPU_MILLICORES, IDLE_MEMORY
 
 
 def render_pooler(context: Context) -> tuple[Desired, ...]:
@@ -135,7 +148,6 @@ def _container(context: Context) -> Body:
 
     So it keeps holding its clients while the database restarts, instead of leaving the Service and refusing them.
     """
-    memory = format_bytes(pooler_memory(context.project))
     sql = [PROBE, "sql", context.names.probe, context.DATABASE_ALIAS]
     return {
         "name": context.POOLER,
@@ -143,7 +155,10 @@ def _container(context: Context) -> Body:
         "imagePullPolicy": "IfNotPresent",
         "args": [f"{CONFIG_DIRECTORY}/pgbouncer.ini"],
         "ports": [{"name": "pooler", "containerPort": context.POOLER_PORT, "protocol": "TCP"}],
-        "resources": guaranteed(cpu=format_cpu(CPU_MILLICORES), memory=memory),
+        "resources": {
+            "requests": _as_resources(pooler_requests(context)),
+            "limits": _as_resources(pooler_limits(context.project)),
+        },
         "securityContext": dict(CONTAINER_SECURITY),
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         "startupProbe": {
@@ -164,6 +179,11 @@ def _container(context: Context) -> Body:
             {"name": "run", "mountPath": SOCKET_DIRECTORY},
         ],
     }
+
+
+def _as_resources(amounts: tuple[int, int]) -> Body:
+    cpu, memory = amounts
+    return {"cpu": format_cpu(cpu), "memory": format_bytes(memory)}
 
 
 def _userlist(context: Context) -> Body:
