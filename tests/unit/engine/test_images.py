@@ -38,5 +38,5 @@ def test_the_entrypoint_of_the_database_reads_what_is_mounted_and_waits_as_long_
 
 def test_the_probe_of_the_pooler_is_in_its_image():
     (container,) = one("Deployment", "pooler")["spec"]["template"]["spec"]["containers"]
-    program = container["readinessProbe"]["exec"]["command"][0]
+    program = container["startupProbe"]["exec"]["command"][0]
     assert (ROOT / "pgbouncer" / "root" / program.lstrip("/")).is_file()

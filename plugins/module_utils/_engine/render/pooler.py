@@ -144,11 +144,12 @@ def _deployment(context: Context, files: dict[str, str]) -> Desired:
 
 
 def _container(context: Context) -> Body:
-    """Starting ends with a SELECT through the pool; from then on the pooler only answers for itself.
+    """Starting ends with a SELECT through the pool; from then on it is enough that the pooler lets clients in.
 
-    So it keeps holding its clients while the database restarts, instead of leaving the Service and refusing them.
+    So it keeps holding them while the database restarts, instead of leaving the Service and refusing them. And a
+    program that is run in the container to ask costs its node 50 ms of processor each time, a connection nothing.
     """
-    sql = [PROBE, "sql", context.names.probe, context.DATABASE_ALIAS]
+    sql = [PROBE, context.names.probe, context.DATABASE_ALIAS]
     return {
         "name": context.POOLER,
         "image": context.platform.images["pgbouncer"],
@@ -168,8 +169,8 @@ def _container(context: Context) -> Body:
             "failureThreshold": context.START_SECONDS // 2,
         },
         "readinessProbe": {
-            "exec": {"command": [PROBE, "self"]},
-            "periodSeconds": 15,
+            "tcpSocket": {"port": "pooler"},
+            "periodSeconds": 10,
             "timeoutSeconds": 5,
             "failureThreshold": 2,
         },
