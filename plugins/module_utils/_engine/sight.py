@@ -108,18 +108,13 @@ class Sight:
         return self.record is not None and self.record.uid is not None
 
     @property
-    def is_unborn(self) -> bool:
-        """True for a project that is to be stopped and never was: there is nothing to do for it."""
-        return self.record is None and self.project.is_stopped
-
-    @property
     def goal(self) -> str:
         """The phase in which the project rests when all is as wanted."""
         return goal_of(self.project)
 
     def is_settled(self, *, wait: bool) -> bool:
         """True if nothing is to be done, written down or, if `wait`, waited for."""
-        if self.is_unborn:
+        if _is_unborn(self.project, self.record):
             return True
         status = self.record.status if self.record else None
         phases = (self.goal,) if wait else (self.goal, WAITING)
@@ -204,7 +199,7 @@ def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], 
     A project that is to be stopped and never was takes none.
     """
     listed = {project.ref: project for project in (*run.inventory.projects, *projects)}
-    born = [project for project in listed.values() if not _is_unborn(project, known)]
+    born = [project for project in listed.values() if not _is_unborn(project, known.get(project.ref))]
     places = place(born, placed_of(known), run.platform)
     used = {places[project.ref].cluster for project in projects if project.ref in places}
     answers = run.access.databases.observe(sorted(name for name in used if name is not None), deadline=run.deadline)
@@ -223,8 +218,9 @@ def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], 
     )
 
 
-def _is_unborn(project: Project, known: Mapping[Ref, Record]) -> bool:
-    return project.is_stopped and project.ref not in known
+def _is_unborn(project: Project, record: Record | None) -> bool:
+    """True for a project that is to be stopped and never was: there is nothing to do for it."""
+    return project.is_stopped and record is None
 
 
 def placed_of(known: Mapping[Ref, Record]) -> dict[Ref, Placed]:
