@@ -74,7 +74,7 @@ test-long: venv ## What takes longer than CI should
 bench: venv ## The engine at scale against a floor and others; an hour. ARGS='--help' lists the choices
 	@.ci/venv '$(BENCH_VENV)' requirements/bench.txt
 	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" SUPALOVE_BENCH_VENV='$(BENCH_VENV)' \
-	  PYTHONPATH='$(SUPALOVE_COLLECTIONS)' python -m benchmarks $(ARGS)
+	  PYTHONPATH='$(SUPALOVE_COLLECTIONS):tests/integration' python -m benchmarks $(ARGS)
 
 .PHONY: format reference lint sanity build
 format: venv ## Let ruff put Python in form

@@ -14,23 +14,30 @@ from typing import Any
 
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import PROJECT_LABEL
 
-from . import rivals, workload
+from . import pods, postgresql, rivals, workload
 from .cluster import Cluster, Figures, fresh
 
 # The reads of one client at a time, and all kinds at once, with something between.
 LISTS_IN_FLIGHT = (1, 2, 4, 11)
 REPEATS = 3
+# Of case 6: what one shared cluster takes.
+DATABASES = 200
+LAST = "pods"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Sizes of a run. `controllers`: create the state of cases 2 and 3 with all controllers and kwok at work."""
+    """Sizes of a run. `rounds`: of case 5, and the most of case 6.
+
+    `controllers`: create the state of cases 2 and 3 with all controllers and kwok at work.
+    """
 
     projects: int
     in_flight: tuple[int, ...]
     growth: tuple[int, ...]
     list_projects: int
     loop_objects: int
+    rounds: int
     controllers: bool
     rivals: bool
 
@@ -45,9 +52,9 @@ def create(options: Options) -> Figures:
     floor: dict[str, Figures] = {}
     with _sends(projects) as file:
         for in_flight in options.in_flight:
-            with fresh(projects) as cluster:
+            with fresh(workload.platform(len(projects))) as cluster:
                 engine.append(_told("engine creates", cluster.engine(projects, wait=False)))
-            with fresh(projects) as cluster:
+            with fresh(workload.platform(len(projects))) as cluster:
                 made = _told(f"floor creates, {in_flight} in flight", cluster.floor("sends", file, in_flight))
                 again = _told("floor applies unchanged", cluster.floor("sends", file, in_flight))
                 floor[str(in_flight)] = {"create": made, "unchanged": again}
@@ -57,7 +64,7 @@ def create(options: Options) -> Figures:
 def unchanged(options: Options) -> Figures:
     """Cases 2 and 3 on one datastore: created until ready with controllers, which then stop; reading, then a change."""
     projects = workload.projects(options.projects)
-    with fresh(projects) as cluster:
+    with fresh(workload.platform(len(projects))) as cluster:
         if options.controllers:
             with cluster.controllers(projects):
                 created = _told("engine creates and waits for all ready", cluster.engine(projects, wait=True))
@@ -92,7 +99,7 @@ def _change(cluster: Cluster, projects: dict[str, Any]) -> Figures:
 def others(options: Options) -> Figures:
     """What people use instead, on the floor's objects, which are there and unchanged."""
     projects = workload.projects(options.projects)
-    with _sends(projects) as file, fresh(projects) as cluster:
+    with _sends(projects) as file, fresh(workload.platform(len(projects))) as cluster:
         _told("floor creates", cluster.floor("sends", file, max(options.in_flight)))
         bodies = list(workload.bodies_of(file))
         figures: Figures = {"kubectl": _told("kubectl", {"seconds": rivals.kubectl_apply(cluster, bodies)})}
@@ -119,7 +126,7 @@ def growth(options: Options) -> Figures:
     figures: Figures = {}
     for count in options.growth:
         projects = workload.projects(count)
-        with fresh(projects) as cluster:
+        with fresh(workload.platform(len(projects))) as cluster:
             made = _told(f"engine creates {count}", cluster.engine(projects, wait=False))
             # What is not known to be ready is worked out and looked at again by every run.
             cluster.make_ready(projects)
@@ -128,11 +135,46 @@ def growth(options: Options) -> Figures:
     return figures
 
 
+def databases(options: Options) -> Figures:
+    """Case 6: Free projects on one shared cluster that is real; engine and plain SQL take turns, each on a new one.
+
+    Without controllers, as in case 1.
+    """
+    count = min(DATABASES, options.projects)
+    projects = workload.free_projects(count)
+    figures: Figures = {"count": count, "engine": [], **{key: [] for key in postgresql.SCRIPTS}}
+    for _ in range(min(REPEATS, options.rounds)):
+        with fresh(workload.ONE_CLUSTER, is_real=True) as cluster, postgresql.started() as server:
+            figures["postgresql"] = server.sql("SHOW server_version").split()[0]
+            with postgresql.pod_of(cluster, server), postgresql.making(server, count):
+                figures["engine"].append(_told(f"engine creates {count} Free", cluster.engine(projects, wait=False)))
+        for key in postgresql.SCRIPTS:
+            with postgresql.started() as server, postgresql.making(server, count):
+                figures[key].append(
+                    _told(f"psql creates {count}, {key}", {"seconds": postgresql.run(server, key, count)})
+                )
+    return figures
+
+
+def real_pods(options: Options) -> Figures:
+    """Case 5: tiers take turns, so that what else the machine does meets both."""
+    figures: Figures = {tier: [] for tier in pods.TIERS}
+    with pods.demo() as lab:
+        for number in range(options.rounds):
+            for tier, runs in figures.items():
+                found = pods.first_sql(lab, f"bench-{tier}-{number}", tier)
+                runs.append(_told(f"main() to the first SQL, {tier}", found))
+    return figures
+
+
 CASES: Mapping[str, Callable[[Options], Figures]] = {
     "create": create,
     "unchanged": unchanged,
     "others": others,
     "growth": growth,
+    "databases": databases,
+    # The last: the lab's hosts would take the others' processor.
+    LAST: real_pods,
 }
 
 

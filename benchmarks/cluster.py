@@ -31,8 +31,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.objects 
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import PROJECT_LABEL
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.context import DATA_PLANE
-
-from tests.integration.fix_apiserver import ApiServer, free_port, lab_kube, program, running
+from fix_apiserver import ApiServer, free_port, lab_kube, program, running
 
 from . import workload
 from .processes import cpu_seconds
@@ -53,12 +52,14 @@ Figures = dict[str, Any]
 class Cluster:
     """One API server, prepared for projects. `root` is a folder for whatever a measurement writes.
 
-    `platform`: the shared clusters, as an inventory has them, whose stand-in is in the folder `databases`.
+    `platform`: the shared clusters, as an inventory has them. Unless they are real, their stand-in is in the folder
+    `databases`.
     """
 
     server: ApiServer
     root: Path
     platform: dict[str, Any]
+    is_real: bool = False
 
     @property
     def databases(self) -> Path:
@@ -69,15 +70,13 @@ class Cluster:
         token = yaml.safe_load(self.server.kubeconfig.read_text())["users"][0]["user"]["token"]
         address = self.server.url.removeprefix("https://")
         where = {"FLOOR_SERVER": address, "FLOOR_CA": str(self.server.authority), "FLOOR_TOKEN": token}
-        return self._measured([sys.executable, str(HERE / "floor.py"), verb, str(file), str(in_flight)], env=where)
+        before = cpu_seconds(self.root)
+        found = measured([sys.executable, str(HERE / "floor.py"), verb, str(file), str(in_flight)], env=where)
+        return {**found, "server_cpu_seconds": cpu_seconds(self.root) - before}
 
     def engine(self, projects: dict[str, Any], **settings: Any) -> Figures:
         """One run of the engine; fails if a project does."""
-        order = {"projects": projects, "settings": {"timeout_seconds": LONGEST_SECONDS, **settings}}
-        found = self._engine(order)
-        if found.get("failed"):
-            raise RuntimeError(found["msg"])
-        return found
+        return self._engine({"projects": projects, "settings": {"timeout_seconds": LONGEST_SECONDS, **settings}})
 
     def prepare(self) -> None:
         """What all projects stand on, and the nodes whose room the engine counts."""
@@ -106,14 +105,9 @@ class Cluster:
         self.server.merge(f"{object_path(id)}/status", {"status": status})
 
     def _engine(self, order: Figures) -> Figures:
-        file = self.root / "order.json"
-        where = {"kubeconfig": str(self.server.kubeconfig), "databases": str(self.databases)}
-        file.write_text(json.dumps({**where, "tiers": workload.TIERS, "platform": self.platform, **order}))
-        return self._measured([sys.executable, "-m", "benchmarks.engine", str(file)])
-
-    def _measured(self, argv: list[str], **rest: Any) -> Figures:
+        where = {"kubeconfig": str(self.server.kubeconfig), "databases": None if self.is_real else str(self.databases)}
         before = cpu_seconds(self.root)
-        found = measured(argv, **rest)
+        found = engine({**where, "tiers": workload.TIERS, "platform": self.platform, **order}, self.root)
         return {**found, "server_cpu_seconds": cpu_seconds(self.root) - before}
 
     @contextlib.contextmanager
@@ -162,12 +156,22 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def fresh(projects: dict[str, Any]) -> Iterator[Cluster]:
-    """A cluster that nobody has used, large enough for the projects, gone with the context."""
+def fresh(platform: dict[str, Any], *, is_real: bool = False) -> Iterator[Cluster]:
+    """A cluster that nobody has used, prepared for projects on this platform, gone with the context."""
     with tempfile.TemporaryDirectory(prefix="supalove-bench-") as folder, running(Path(folder), lab_kube()) as server:
-        cluster = Cluster(server=server, root=Path(folder), platform=workload.platform(len(projects)))
+        cluster = Cluster(server=server, root=Path(folder), platform=platform, is_real=is_real)
         cluster.prepare()
         yield cluster
+
+
+def engine(order: Figures, folder: Path) -> Figures:
+    """One run of the engine in a process of its own; raises RuntimeError if a project fails."""
+    file = folder / "order.json"
+    file.write_text(json.dumps(order))
+    found = measured([sys.executable, "-m", "benchmarks.engine", str(file)])
+    if found.get("failed"):
+        raise RuntimeError(found["msg"])
+    return found
 
 
 def measured(argv: list[str], *, env: dict[str, str] | None = None) -> Figures:

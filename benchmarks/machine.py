@@ -11,7 +11,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from tests.integration.fix_apiserver import lab_kube
+from fix_apiserver import lab_kube
+
 from tests.lab import binaries
 
 from . import rivals
@@ -29,7 +30,7 @@ def describe() -> dict[str, str]:
         "datastore": f"etcd {_etcd()}, one member, without fsync (--unsafe-no-fsync), new for each measurement",
         "kwok": binaries.target("kwok").version,
         "Python": sys.version.split()[0],
-        **{name: metadata.version(name) for name in ("ansible-core", "kubernetes", "urllib3")},
+        **{name: metadata.version(name) for name in ("ansible-core", "kubernetes", "psycopg", "urllib3")},
         **rivals.versions(),
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from . import workload
+from . import real, workload
 from .cases import Options
 
 Run = dict[str, Any]
@@ -17,13 +17,14 @@ BOOKKEEPING = 4
 MIB = 2**20
 
 PREFACE = """\
-{projects} projects, {pro} in tier pro, each with a PostgreSQL of its own, the others in tier free, on {clusters} shared
-clusters that take {databases} databases each; with all their real objects, on a real API server. Client, API server
-and etcd share the machine described below. The client is a ServiceAccount with bounded RBAC, so its requests queue
-under API priority and fairness. Load is the machine's one-minute average at the end of a measurement; work that is not
-the measurement's own makes its figures worse and ratios noisy.
+Cases 1 to 4: {projects} projects, {pro} in tier pro, each with a PostgreSQL of its own, the others in tier free, on
+{clusters} shared clusters that take {databases} databases each; with all their real objects, on a real API server.
+Client, API server and etcd share the machine described below. The client is a ServiceAccount with bounded RBAC, so its
+requests queue under API priority and fairness. Load is the machine's one-minute average at the end of a measurement;
+work that is not the measurement's own makes its figures worse and ratios noisy. Cases 5 and 6 have real PostgreSQL
+servers; their sections say what else differs.
 
-SQL is switched off, and no Job runs, as there are no real pods: in place of the shared clusters' PostgreSQL stands
+In cases 1 to 4 SQL is switched off, and no Job runs, as there are no real pods: in place of PostgreSQL stands
 `tests/integration/standin_files.py`, a file for each role and database. The engine plans and applies them as ever. The
 whole playbooks run `benchmarks/library/projects_standin.py`, which is the module with that stand-in; for the engine
 alone the stand-in is loaded before the clock starts and kept after it stops, in the playbooks its files are read on the
@@ -87,6 +88,8 @@ def document(run: Run) -> str:
         *_create_table(figures, options),
         *_rerun_table(figures, options),
         *_growth_table(figures),
+        *real.pods_section(figures),
+        *real.databases_section(figures),
         *_machine_table(run),
     ]
     return "\n".join(lines) + "\n"

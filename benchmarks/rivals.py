@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import FIELD_MANAGER
-
-from tests.integration.fix_apiserver import lab_kube
+from fix_apiserver import lab_kube
 
 from . import workload
 from .cluster import HERE, STANDINS, Cluster, Figures

@@ -36,6 +36,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.project.
     Inventory,
     Platform,
     Project,
+    SharedCluster,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import (
     FIELD_MANAGER,
@@ -66,6 +67,8 @@ ONE_PRO_OF = 5
 CLUSTER = {"cpu": 4, "memory": "16Gi", "storage": "200Gi", "max_databases": 200}
 # Five clusters for every 1,000 projects, the least that is asked for.
 CLUSTERS_PER_THOUSAND = 5
+# What case 6 fills.
+ONE_CLUSTER: dict[str, Any] = {"shared_clusters": {"free-00": CLUSTER}}
 
 
 def projects(count: int) -> dict[str, Any]:
@@ -75,6 +78,17 @@ def projects(count: int) -> dict[str, Any]:
     {'t0000': {'tier': 'pro'}, 't0001': {'tier': 'free'}}
     """
     return {f"t{number:04}": {"tier": "free" if number % ONE_PRO_OF else "pro"} for number in range(count)}
+
+
+def free_projects(count: int) -> dict[str, Any]:
+    """Projects that share a PostgreSQL, as an inventory has them."""
+    return {f"t{number:04}": {"tier": "free"} for number in range(count)}
+
+
+def the_cluster() -> SharedCluster:
+    """The shared cluster of ONE_CLUSTER, with all that follows from its declaration."""
+    (one,) = parse(projects={}, tiers=TIERS, platform=ONE_CLUSTER).platform.shared_clusters
+    return one
 
 
 def platform(count: int) -> dict[str, Any]:

@@ -76,31 +76,44 @@ class Kubelet:
 
 
 @pytest.fixture(scope="session")
-def kubelet(api_server: ApiServer, postgresql: Server, tmp_path_factory) -> Iterator[Kubelet]:
+def kubelet(api_server: ApiServer, postgresql: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubelet]:
     """A node, and on it the pod of the shared cluster with its Secret."""
+    with running_kubelet(api_server, postgresql.connect_inside, tmp_path_factory.mktemp("kubelet")) as made:
+        _add_cluster(api_server, postgresql.secret)
+        yield made
+
+
+@contextlib.contextmanager
+def running_kubelet(server: ApiServer, connect: Callable[[int], socket.socket], directory: Path) -> Iterator[Kubelet]:
+    """A node that the API server knows, on which any pod may be put; its certificate is written into `directory`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(_certificate(tmp_path_factory.mktemp("kubelet")))
+    context.load_cert_chain(_certificate(directory))
     listener = context.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True)
-    made = Kubelet(listener=listener, connect=postgresql.connect_inside)
-    _tell_api_server(api_server, listener.getsockname()[1], postgresql.secret)
+    made = Kubelet(listener=listener, connect=connect)
+    _add_node(server, listener.getsockname()[1])
     thread = threading.Thread(target=made.serve, name="kubelet")
     thread.start()
-    yield made
-    with contextlib.suppress(OSError):
-        socket.socket.shutdown(listener, socket.SHUT_RDWR)
-    listener.close()
-    made.cut()
-    for one in (thread, *made.threads):
-        one.join()
+    try:
+        yield made
+    finally:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(listener, socket.SHUT_RDWR)
+        listener.close()
+        made.cut()
+        for one in (thread, *made.threads):
+            one.join()
 
 
-def _tell_api_server(server: ApiServer, port: int, secret: dict[str, str]) -> None:
+def _add_node(server: ApiServer, port: int) -> None:
     server.request("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})
     status = {
         "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
     }
     server.merge(f"/api/v1/nodes/{NODE}/status", {"status": status})
+
+
+def _add_cluster(server: ApiServer, secret: dict[str, str]) -> None:
     namespace = f"s-{CLUSTER.name}"
     server.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
     spec = {"nodeName": NODE, "containers": [{"name": "postgresql", "image": "none"}]}
@@ -143,6 +156,7 @@ def _pass_on(stream: ssl.SSLSocket, target: socket.socket) -> None:
             if frame.opcode == ABNF.OPCODE_CLOSE:
                 return
             if frame.opcode == ABNF.OPCODE_BINARY:
+                assert isinstance(frame.data, bytes)
                 target.sendall(frame.data[1:])
         if target in ready:
             data = target.recv(65536)

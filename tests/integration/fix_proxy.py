@@ -8,6 +8,7 @@ import dataclasses
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -84,7 +85,7 @@ def _pass_on(source: socket.socket, sink: socket.socket) -> None:
 
 
 @pytest.fixture
-def proxied(engine: Engine, api_server: ApiServer, tmp_path) -> Iterator[tuple[Engine, Proxy]]:
+def proxied(engine: Engine, api_server: ApiServer, tmp_path: Path) -> Iterator[tuple[Engine, Proxy]]:
     """The engine behind a proxy; the test itself talks to the server directly."""
     port = urlsplit(api_server.url).port
     proxy = Proxy(lambda: socket.create_connection(("127.0.0.1", port)))

@@ -14,6 +14,7 @@ from . import binaries, layout
 from .shell import run
 
 CLIENT = "lab-client"
+CLIENT_CPU = "50m"
 CLIENT_IMAGE = "registry.supalove.cloud/lab/client:17-1"
 POD_SECONDS = 60
 
@@ -39,15 +40,16 @@ class Cluster:
         data = json.loads(self.kubectl("get", "secret", "-n", namespace, name, "-o", "json"))["data"]
         return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
-    def start_client(self, namespace: str, name: str = CLIENT, node: str = "", project: str = "") -> None:
+    def start_client(
+        self, namespace: str, name: str = CLIENT, node: str = "", project: str = "", cpu: str = CLIENT_CPU
+    ) -> None:
         """A pod that sleeps, as an application would run: restricted, small; ready on return.
 
         In its environment psql finds the database of `project`, or of the project that the namespace belongs to.
         """
         environment = self._connection(namespace, project)
-        self.kubectl(
-            "apply", "--server-side", "-f", "-", stdin=json.dumps(client_pod(namespace, name, node, environment))
-        )
+        pod = client_pod(namespace, name, node, environment, cpu)
+        self.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(pod))
         self.kubectl("wait", "-n", namespace, f"pod/{name}", "--for=condition=Ready", f"--timeout={POD_SECONDS}s")
 
     def _connection(self, namespace: str, project: str) -> list[dict[str, Any]]:
@@ -78,7 +80,9 @@ def of_lab() -> Cluster:
     return Cluster(kubeconfig=layout.KUBECONFIG)
 
 
-def client_pod(namespace: str, name: str, node: str, environment: list[dict[str, Any]]) -> dict[str, Any]:
+def client_pod(
+    namespace: str, name: str, node: str, environment: list[dict[str, Any]], cpu: str = CLIENT_CPU
+) -> dict[str, Any]:
     """The Pod object; `node` pins it, else any node of the data plane will do."""
     container = {
         "name": "client",
@@ -86,7 +90,7 @@ def client_pod(namespace: str, name: str, node: str, environment: list[dict[str,
         "imagePullPolicy": "Never",
         "command": ["sleep", "infinity"],
         "env": environment,
-        "resources": {"limits": {"cpu": "50m", "memory": "32Mi"}, "requests": {"cpu": "10m", "memory": "32Mi"}},
+        "resources": {"limits": {"cpu": cpu, "memory": "32Mi"}, "requests": {"cpu": "10m", "memory": "32Mi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     spec: dict[str, Any] = {

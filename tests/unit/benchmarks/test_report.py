@@ -20,7 +20,7 @@ def one(seconds, **rest):
 
 def a_run(**figures):
     options = {"projects": 10, "in_flight": [8], "growth": [], "list_projects": 2, "loop_objects": 2}
-    options |= {"controllers": True, "rivals": True}
+    options |= {"rounds": 3, "controllers": True, "rivals": True}
     machine = {"date": "today"}
     return {"machine": machine, "options": options, "figures": figures, "minutes": 1.0, "load_after": [0.1, 0.2, 0.3]}
 
@@ -88,6 +88,38 @@ def test_growth_is_judged_by_time_and_memory(seconds, memory, met):
 def test_a_case_that_did_not_run_has_no_goal_and_no_table():
     assert verdicts(a_run()) == {}
     assert "## 4." not in report.document(a_run(create=creation(11.0)))
+
+
+def a_round(seconds, client_asks, **more):
+    moments = {"client asks": client_asks, "pooler ready": 4.0, "first SQL": seconds, **more}
+    return {"seconds": seconds, "moments": moments, "import_seconds": 0.5, "sql_seconds": 0.3}
+
+
+def table(run, section, head):
+    """The rows of one table by their first cell."""
+    text = report.document(run).partition(f"## {section}.")[2].partition("\n## ")[0].partition(head)[2]
+    rows = [line.strip("| ").split(" | ") for line in text.partition("\n\n")[0].splitlines()[2:]]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_real_pods_have_a_median_for_each_tier_and_each_moment_that_they_know():
+    free = [a_round(seconds, 3.0) for seconds in (5.0, 4.5, 9.0)]
+    pro = [a_round(seconds, 4.5, **{"database ready": seconds / 2}) for seconds in (8.0, 12.0, 10.0)]
+    run = a_run(pods={"free": free, "pro": pro})
+    assert table(run, 5, "| tier ") == {"free": ["5.0", "4.5", "9.0"], "pro": ["10.0", "8.0", "12.0"]}
+    moments = table(run, 5, "| moment ")
+    assert moments["**client: first SQL answered**"] == ["5.00", "10.00"]
+    assert moments["database's pod: ready"] == ["", "5.00"]
+    assert "In\n3 of 6 rounds it asked before the pooler was ready" in report.document(run)
+
+
+def test_databases_are_counted_by_the_second_of_the_best_run():
+    engine = [one(seconds, sql_seconds=seconds / 2, statements={"reads": 30, "writes": 70}) for seconds in (8.0, 4.0)]
+    plain = [{"seconds": seconds, "load": 0.5} for seconds in (2.0, 3.0)]
+    found = {"count": 10, "postgresql": "17.1", "engine": engine, "loop": plain, "session": [{"seconds": 1.0}]}
+    rows = table(a_run(databases=found), 6, "| what ")
+    assert [cells[0] for cells in rows.values()] == ["2.5", "5.0", "5.0", "10.0"]
+    assert "of that, its steps on PostgreSQL, 10 statements each" in rows
 
 
 def test_one_of_five_projects_is_in_tier_pro():
