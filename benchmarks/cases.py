@@ -131,7 +131,9 @@ def growth(options: Options) -> Figures:
             # What is not known to be ready is worked out and looked at again by every run.
             cluster.make_ready(projects)
             again = [_told("engine, metadata", cluster.engine(projects, wait=True)) for _ in range(2)]
-        figures[str(count)] = {"create": made, "unchanged": min(again, key=lambda one: float(one["seconds"]))}
+            weight = cluster.weight()
+        best = min(again, key=lambda one: float(one["seconds"]))
+        figures[str(count)] = {"create": made, "unchanged": best, "weight": weight}
     return figures
 
 

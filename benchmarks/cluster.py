@@ -34,7 +34,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.c
 from fix_apiserver import ApiServer, free_port, lab_kube, program, running
 
 from . import workload
-from .processes import cpu_seconds
+from .processes import cpu_seconds, peak_memory
 
 HERE = Path(__file__).parent
 STANDINS = HERE.parent / "tests/integration"
@@ -103,6 +103,14 @@ class Cluster:
             status |= {"currentRevision": "a", "updateRevision": "a"}
         id = ObjectId(kind=kind, namespace=meta["namespace"], name=meta["name"])
         self.server.merge(f"{object_path(id)}/status", {"status": status})
+
+    def weight(self) -> Figures:
+        """Bytes: the API server's peak of memory so far, and etcd's file."""
+        database = self.root / "data/member/snap/db"
+        return {
+            "api_server_bytes": peak_memory(f"{self.root}/kube-apiserver"),
+            "etcd_bytes": database.stat().st_size,
+        }
 
     def _engine(self, order: Figures) -> Figures:
         where = {"kubeconfig": str(self.server.kubeconfig), "databases": None if self.is_real else str(self.databases)}

@@ -119,6 +119,27 @@ def tenants(platform: Cluster) -> Iterator[Cluster]:
 SHARED = ("notes", "shop")
 
 
+def test_a_pooler_reaches_its_database_again_while_nobody_answers_dns(clients: Cluster) -> None:
+    """A lookup whose answer is lost hangs in PgBouncer for good (pgbouncer/pgbouncer#1583), so it must make none."""
+    address = clients.kubectl("get", "service", "pooler", "-n", DEMO, "-o", "jsonpath={.spec.clusterIP}").strip()
+    coredns = ("deployment/coredns", "-n", "kube-system")
+
+    def ask(sql: str) -> subprocess.CompletedProcess[str]:
+        return clients.execute(DEMO, f"{CLIENT}-data-1", "psql", "-qAtX", "-h", address, "-c", sql)
+
+    clients.kubectl("scale", *coredns, "--replicas=0")
+    try:
+        clients.kubectl("wait", "pod", "-n", "kube-system", "-l", "k8s-app=kube-dns", "--for=delete", "--timeout=60s")
+        before = ask("SELECT pg_backend_pid()").stdout
+        ask("SELECT pg_terminate_backend(pg_backend_pid())")
+        after = ask("SELECT pg_backend_pid()")
+        assert after.returncode == 0, after.stderr
+        assert after.stdout != before
+    finally:
+        clients.kubectl("scale", *coredns, "--replicas=1")
+        clients.kubectl("rollout", "status", *coredns, "--timeout=60s")
+
+
 @pytest.mark.parametrize("project", SHARED)
 def test_a_shared_project_makes_a_table_and_rows_through_its_own_pooler(tenants: Cluster, project: str) -> None:
     asked = tenants.psql(f"p-{project}", NOTES)

@@ -14,7 +14,8 @@ from . import binaries, layout
 from .shell import run
 
 CLIENT = "lab-client"
-CLIENT_CPU = "50m"
+# Enough for psql to start and log in within its timeout; two fit into what a quota leaves beside a pause.
+CLIENT_CPU = "150m"
 CLIENT_IMAGE = "registry.supalove.cloud/lab/client:17-1"
 POD_SECONDS = 60
 

@@ -81,7 +81,8 @@ def test_a_goal_is_met_up_to_its_bound_and_not_beyond(figures, goal, met):
 @pytest.mark.parametrize(("seconds", "memory", "met"), [(33.0, 400, True), (33.1, 400, False), (33.0, 401, False)])
 def test_growth_is_judged_by_time_and_memory(seconds, memory, met):
     small = {"create": one(10.0), "unchanged": one(1.0, memory_bytes=memory * MIB)}
-    run = a_run(growth={"1000": small, "3000": {"create": one(seconds), "unchanged": one(3.0)}})
+    small |= {"weight": {"api_server_bytes": MIB, "etcd_bytes": MIB}}
+    run = a_run(growth={"1000": small, "3000": {**small, "create": one(seconds), "unchanged": one(3.0)}})
     assert all(verdicts(run).values()) is met
 
 

@@ -88,6 +88,17 @@ def test_a_pooler_that_shares_its_postgresql_reserves_what_an_idle_one_takes_and
         assert parse_bytes(hard[f"{what}.memory"]) == (2 * memory + 512) * 1024**2
 
 
+def test_a_pooler_whose_lookup_hangs_is_started_anew_and_looks_up_no_more_once_it_has_an_answer():
+    (container,) = one("Deployment", "pooler")["spec"]["template"]["spec"]["containers"]
+    probe = container["startupProbe"]
+    assert probe["failureThreshold"] * probe["periodSeconds"] == 120
+    # What is remembered for years must be an address that stays.
+    assert one("Service", "postgresql")["spec"]["type"] == "ClusterIP"
+    seconds = re.search(r"^dns_max_ttl = (\d+)$", one("ConfigMap", "pooler")["data"]["pgbouncer.ini"], re.MULTILINE)
+    assert seconds
+    assert int(seconds[1]) > 3 * 365 * 86400
+
+
 def test_pods_run_on_the_data_plane_only_and_without_a_token():
     for pod in pods():
         assert pod["nodeSelector"] == {"node.supalove.cloud/data-plane": "true"}

@@ -30,6 +30,8 @@ CLIENTS_PER_MIB = 64
 IDLE_CPU_MILLICORES = 10
 IDLE_MEMORY = 32 * MIB
 PREPARED_STATEMENTS = 200
+# Then the pod's container starts anew, because its one lookup may hang (see dns_max_ttl).
+FIRST_SELECT_SECONDS = 120
 # The Service forgets the pod first; then running transactions may end; then the kubelet kills.
 DRAIN_SECONDS = 5
 SHUTDOWN_SECONDS = 60
@@ -96,8 +98,9 @@ def _settings(project: Project) -> dict[str, Value]:
         # The tenant can set PostgreSQL's own timeouts as it likes.
         "transaction_timeout": project.transaction_seconds,
         "server_login_retry": 1,
-        # The database's address changes when its pod does.
-        "dns_max_ttl": 5,
+        # Seconds: never again. A lookup whose answer is lost blocks PgBouncer's resolver for good
+        # (pgbouncer/pgbouncer#1583), and the address of the Service does not change.
+        "dns_max_ttl": 100_000_000,
         "dns_nxdomain_ttl": 1,
         "server_tls_sslmode": "disable",
         "ignore_startup_parameters": "extra_float_digits,options,search_path",
@@ -166,7 +169,7 @@ def _container(context: Context) -> Body:
             "exec": {"command": sql},
             "periodSeconds": 2,
             "timeoutSeconds": 5,
-            "failureThreshold": context.START_SECONDS // 2,
+            "failureThreshold": FIRST_SELECT_SECONDS // 2,
         },
         "readinessProbe": {
             "tcpSocket": {"port": "pooler"},

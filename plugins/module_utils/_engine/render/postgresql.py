@@ -73,10 +73,13 @@ def temporary_files(storage: int, *, share: int) -> str:
 
 
 def service_spec(selector: Mapping[str, str]) -> Body:
-    """Headless. Its name resolves while the database starts, so that the pooler's first try after that succeeds."""
+    """An address that outlives the pod, so that poolers need no DNS to find its successor.
+
+    It leads to the pod while that still starts, so that the pooler's first try after that succeeds.
+    """
     port = {"name": "postgresql", "port": Context.POSTGRESQL_PORT, "protocol": "TCP"}
     return {
-        "clusterIP": "None",
+        "type": "ClusterIP",
         "publishNotReadyAddresses": True,
         "selector": dict(selector),
         "ports": [{**port, "targetPort": Context.POSTGRESQL_PORT}],
