@@ -52,6 +52,8 @@ def plan_object(desired: Desired, live: Live | None) -> Step | None:
     if desired.is_create_only or live.body is None:
         return None
     found = remaining(desired, live)
+    if not found and live.fingerprint == desired.fingerprint:
+        return None
     before = _as_body(comparable(live.body, desired.body, KINDS[desired.id.kind].exact))
     refusal = next((why for one in found if (why := _cannot_be(desired, one))), None)
     if refusal is not None:
@@ -59,9 +61,7 @@ def plan_object(desired: Desired, live: Live | None) -> Step | None:
     if found:
         by_others = live.fingerprint == desired.fingerprint
         return _step(Action.UPDATE, desired, sentence(found) + (" (changed by others)" if by_others else ""), before)
-    if live.fingerprint != desired.fingerprint:
-        return _step(Action.UPDATE, desired, "its fingerprint is not the one of this version", before)
-    return None
+    return _step(Action.UPDATE, desired, "its fingerprint is not the one of this version", before)
 
 
 def remaining(desired: Desired, live: Live) -> tuple[Difference, ...]:
