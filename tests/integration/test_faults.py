@@ -7,7 +7,8 @@ import threading
 import time
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import EngineError, Unreachable
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import Client
+from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Denied, EngineError, Unreachable
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Result
 
 
@@ -79,3 +80,21 @@ def test_a_server_that_cannot_be_reached_ends_the_run_with_its_address(proxied, 
     proxy.stop()
     with pytest.raises(Unreachable, match=r"GET SupaloveProject/supalove-system"):
         engine.reconcile({ref: {"tier": "free"}}, timeout_seconds=2.0)
+
+
+class WithoutStatus(Client):
+    """A client that may not write the status of anything."""
+
+    def send(self, verb, path, **rest):
+        if path.endswith("/status"):
+            raise Denied(subject=rest["subject"], verb=verb, reason="forbidden", status=403)
+        return super().send(verb, path, **rest)
+
+
+def test_a_mark_that_is_refused_does_not_hide_that_the_record_was_changed(engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    report = engine.reconcile({ref: {"tier": "free", "memory": "512Mi"}}, client=WithoutStatus)
+    (outcome,) = report.outcomes
+    assert outcome.failure.step == "mark"
+    assert ([step.id.kind for step in outcome.steps], report.changed) == (["SupaloveProject"], True)
+    assert engine.settle({ref: {"tier": "free", "memory": "512Mi"}}).succeeded

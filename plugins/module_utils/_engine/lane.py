@@ -76,8 +76,6 @@ def _apply_one(run: Run, sight: Sight, lease: Lease) -> Lane:
                 rest = _after_the_secret(run, lane, rest)
     except _LaneFailed as failed:
         return replace(failed.lane, failure=failed.failure)
-    except LANE_ERRORS as error:
-        return replace(lane, failure=Failure.of("mark", str(sight.record_wanted.id), error))
     return lane
 
 
@@ -90,7 +88,10 @@ def _begin(run: Run, lane: Lane, steps: deque[Step], lease: Lease) -> tuple[Lane
     # A record without a status is a mark already.
     if steps and sight.record is not None and sight.record.status is not None:
         begun = _status(run, lane, APPLYING, "work has begun")
-        records.write_status(run.client, record_id, begun, deadline=lease.bound(run.deadline))
+        try:
+            records.write_status(run.client, record_id, begun, deadline=lease.bound(run.deadline))
+        except LANE_ERRORS as error:
+            raise _LaneFailed(lane, Failure.of("mark", str(record_id), error)) from error
     return lane, steps
 
 
