@@ -71,7 +71,7 @@ test-long: venv ## What takes longer than CI should
 	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) -m long tests/integration tests/e2e
 
 .PHONY: bench
-bench: venv ## The engine at scale against a floor and others; an hour. ARGS='--help' lists the choices
+bench: venv ## The engine at scale against a floor and others; 24 minutes. ARGS='--help' lists the choices
 	@.ci/venv '$(BENCH_VENV)' requirements/bench.txt
 	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" SUPALOVE_BENCH_VENV='$(BENCH_VENV)' \
 	  PYTHONPATH='$(SUPALOVE_COLLECTIONS):tests/integration' python -m benchmarks $(ARGS)
