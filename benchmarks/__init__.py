@@ -1,2 +1,4 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine at scale, measured against a floor and against what people use instead; `make bench` runs it."""
+"""The engine, measured: at scale against a floor and what people use instead, on a real PostgreSQL against plain SQL,
+on the lab until a new project answers. `make bench` runs it.
+"""

@@ -27,7 +27,7 @@ def describe() -> dict[str, str]:
         "kernel": platform.release(),
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "Kubernetes": binaries.target("kube").version,
-        "datastore": f"etcd {_etcd()}, one member, without fsync (--unsafe-no-fsync), new for each measurement",
+        "datastore": f"etcd {_etcd()}, one member, without fsync (--unsafe-no-fsync), new but for the lab's in case 5",
         "kwok": binaries.target("kwok").version,
         "Python": sys.version.split()[0],
         **{name: metadata.version(name) for name in ("ansible-core", "kubernetes", "psycopg", "urllib3")},

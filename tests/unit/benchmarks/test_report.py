@@ -120,7 +120,7 @@ def test_databases_are_counted_by_the_second_of_the_best_run():
     found = {"count": 10, "postgresql": "17.1", "engine": engine, "loop": plain, "session": [{"seconds": 1.0}]}
     rows = table(a_run(databases=found), 6, "| what ")
     assert [cells[0] for cells in rows.values()] == ["2.5", "5.0", "5.0", "10.0"]
-    assert "of that, its steps on PostgreSQL, 10 statements each" in rows
+    assert "its steps on PostgreSQL, 10 statements each" in rows
 
 
 def test_one_of_five_projects_is_in_tier_pro():
