@@ -140,7 +140,7 @@ class Client:
                     return found
                 wanted["continue"] = following
 
-        for _ in range(LIST_TRIES - 1):
+        for _more in range(LIST_TRIES - 1):
             with contextlib.suppress(Expired):
                 return pages()
         return pages()

@@ -136,12 +136,12 @@ class _Answer(http.client.HTTPResponse):
     def _head(self) -> tuple[int, dict[str, str]]:
         """Status and header fields, whose names are in lower case."""
         first, *lines = self._lines()
-        version, _, rest = first.partition(" ")
+        version, _space, rest = first.partition(" ")
         if version not in _VERSIONS or not rest[:3].isdecimal():
             raise http.client.BadStatusLine(first)
         self.version = _VERSIONS[version]
         pairs = (line.partition(":") for line in lines)
-        return int(rest[:3]), {name.strip().lower(): value.strip() for name, _, value in pairs}
+        return int(rest[:3]), {name.strip().lower(): value.strip() for name, _colon, value in pairs}
 
     def _lines(self) -> list[str]:
         lines: list[str] = []
