@@ -109,10 +109,14 @@ def prepare_platform(order: dict[str, Any]) -> None:
     """What all projects stand on. Nobody runs the shared clusters' pods here, so nobody waits for them."""
     settings = Settings(wait=False)
     inventory = parse(projects={}, tiers=order["tiers"], platform=order["platform"])
-    with connect(
-        kubeconfig=order["kubeconfig"], context=None, workers=settings.workers, backoff=settings.backoff
-    ) as client:
-        report = prepare(client, inventory, settings=settings, progress=Lines(_say))
+    with (
+        connect(
+            kubeconfig=order["kubeconfig"], context=None, workers=settings.workers, backoff=settings.backoff
+        ) as client,
+        through_api_server(client) as databases,
+    ):
+        access = Access(client=client, databases=databases)
+        report = prepare(access, inventory, settings=settings, progress=Lines(_say))
     if not report.succeeded:
         raise SystemExit(f"the platform could not be prepared: {report.outcomes}")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.apply import (
-    generated_data,
+    data_of,
     with_fingerprint,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import (
@@ -30,6 +30,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
     WAITING,
     Status,
 )
+from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import new_texts
 from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Body, Desired, ObjectId
 from ansible_collections.supalove.platform.plugins.module_utils._engine.observed import Stamp
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import (
@@ -179,7 +180,8 @@ def _sends(wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _whole(desired: Desired) -> Body:
     written = with_fingerprint(desired)
-    return {**written, "data": generated_data(desired, secrets.token_bytes)} if desired.generates else written
+    texts = new_texts(desired.generates, secrets.token_bytes)
+    return {**written, "data": data_of(texts)} if texts else written
 
 
 def _named(record: Body) -> Body:

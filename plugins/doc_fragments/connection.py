@@ -33,3 +33,22 @@ options:
 requirements:
   - kubernetes >= 31, < 37 (Python package)
 """
+
+    # For modules that read or make secrets.
+    VAULT = r"""
+options:
+  vault_ca_file:
+    description:
+      - File with the certificates by which the Vault of O(platform) is verified, on the host that runs the module.
+      - Without it those that the host trusts are used.
+    type: path
+  vault_credentials_file:
+    description:
+      - File of JSON with C(role_id) and C(secret_id), by which the module logs in to the Vault of O(platform) with
+        AppRole. The role C(vault) of this collection leaves such a file.
+      - Required where the platform has a Vault. The module logs in once and revokes its token at the end.
+      - In check mode a file that does not exist yet stands for an empty Vault.
+    type: path
+requirements:
+  - hvac >= 2 (Python package), where the platform has a Vault
+"""

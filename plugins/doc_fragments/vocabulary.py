@@ -31,6 +31,9 @@ options:
       - 'C(storage_provisioner) - Provisioner of that StorageClass.'
       - 'C(storage_expandable) - Whether that provisioner can make a volume larger while it is used. The one of K3s
         cannot.'
+      - 'C(vault_address) - Address of the Vault or OpenBao that keeps the platform''s secrets. Without it they are
+        kept in Kubernetes alone; with it, the next run takes over those that are there.'
+      - 'C(vault_mount) - Mount of the version 2 key-value store in it.'
     type: dict
     default: {}
 """

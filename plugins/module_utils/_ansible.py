@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import glob
+import json
 import os
 import typing as t
 
@@ -16,8 +17,13 @@ from ansible.module_utils.common.yaml import yaml_load
 from ._engine.access import Access
 from ._engine.backends.kubernetes.client import Client, connect
 from ._engine.backends.postgresql.clusters import through_api_server
+from ._engine.backends.vault.client import Target, VaultClient
+from ._engine.backends.vault.store import Store
+from ._engine.credentials import Secret
 from ._engine.errors import EngineError, InvalidSpec, MissingLibrary, Problem, code_of
 from ._engine.progress import Lines, Progress, Silent
+from ._engine.project.model import Platform
+from ._engine.project.vocabulary import PLATFORM_VARIABLE
 from ._engine.settings import Drift, Settings
 from ._engine.steps import Outcome, Plan, Report, Result, Step
 
@@ -31,6 +37,11 @@ LEAST = {"timeout": 1, "workers": 1, "prune_limit": 0, "wave_size": 1, "wave_fai
 
 Spec = dict[str, dict[str, t.Any]]
 Work = t.Callable[["Client | None", Settings, Progress], dict[str, t.Any]]
+
+
+def vault_spec() -> Spec:
+    """The options of the fragment connection.vault."""
+    return {"vault_ca_file": {"type": "path"}, "vault_credentials_file": {"type": "path"}}
 
 
 def connection_spec() -> Spec:
@@ -47,6 +58,7 @@ def projects_spec() -> Spec:
     """The options of the module projects."""
     return {
         **connection_spec(),
+        **vault_spec(),
         "projects": {"type": "dict", "default": {}},
         "directory": {"type": "path"},
         "tiers": {"type": "dict", "required": True},
@@ -68,6 +80,7 @@ def platform_spec() -> Spec:
     """The options of the module platform."""
     return {
         **connection_spec(),
+        **vault_spec(),
         "tiers": {"type": "dict", "required": True},
         "platform": {"type": "dict", "default": {}},
         "wait": {"type": "bool", "default": Settings().wait},
@@ -145,13 +158,51 @@ def settings_from(module: AnsibleModule) -> Settings:
 
 
 @contextlib.contextmanager
-def access_of(client: Client | None) -> t.Iterator[Access | None]:
-    """The ways into the platform; None where there is no cluster yet."""
+def access_of(
+    module: AnsibleModule, client: Client | None, platform: Platform, settings: Settings
+) -> t.Iterator[Access | None]:
+    """The ways into the platform; None where there is no cluster yet. Raises InvalidSpec if one is not described."""
     if client is None:
         yield None
         return
-    with through_api_server(client) as databases:
-        yield Access(client=client, databases=databases)
+    with contextlib.ExitStack() as stack:
+        store = _store(module, platform, settings)
+        vault = None if store is None else stack.enter_context(store)
+        databases = stack.enter_context(through_api_server(client))
+        yield Access(client=client, databases=databases, vault=vault)
+
+
+def _store(module: AnsibleModule, platform: Platform, settings: Settings) -> Store | None:
+    """The platform's Vault; None if it has none, and in check mode where its credentials have yet to be written."""
+    if platform.vault_address is None:
+        return None
+    option = "vault_credentials_file"
+    path = module.params[option]
+    if settings.check and path and not os.path.exists(path):
+        module.warn(f"There is no login to Vault yet ({path} does not exist): the plan is that of an empty one.")
+        return None
+    found = _credentials_from(path)
+    if found is None:
+        allowed = f"a file of JSON with role_id and secret_id, as {PLATFORM_VARIABLE}.vault_address is set"
+        raise InvalidSpec((Problem(path=option, value=path, allowed=allowed),))
+    target = Target(
+        address=platform.vault_address,
+        mount=platform.vault_mount,
+        ca_file=module.params["vault_ca_file"],
+        role_id=found["role_id"],
+        secret_id=found["secret_id"],
+    )
+    return Store(VaultClient(target, workers=settings.workers, backoff=settings.backoff))
+
+
+def _credentials_from(path: str | None) -> dict[str, Secret] | None:
+    """None if there is no such file, or it does not say both."""
+    try:
+        with open(path or "", encoding="utf-8") as file:
+            found = json.load(file)
+        return {key: Secret(str(found[key])) for key in ("role_id", "secret_id")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def progress_for(module: AnsibleModule) -> Progress:

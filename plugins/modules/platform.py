@@ -20,6 +20,7 @@ extends_documentation_fragment:
   - supalove.platform.attributes
   - supalove.platform.attributes.actiongroup_platform
   - supalove.platform.connection
+  - supalove.platform.connection.vault
   - supalove.platform.vocabulary
   - supalove.platform.vocabulary.tiers
 options:
@@ -65,17 +66,24 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._ansible import Work, platform_spec, result_of, run_module
+from ..module_utils._ansible import Work, access_of, platform_spec, result_of, run_module
+from ..module_utils._engine.backends.kubernetes.client import Client
 from ..module_utils._engine.prepare import prepare
+from ..module_utils._engine.progress import Progress
 from ..module_utils._engine.project.parse import parse
+from ..module_utils._engine.settings import Settings
 
 
 def _work(module: AnsibleModule) -> Work:
     params: dict[str, t.Any] = module.params
     inventory = parse(projects={}, tiers=params["tiers"], platform=params["platform"])
-    return lambda client, settings, progress: result_of(
-        prepare(client, inventory, settings=settings, progress=progress), show_diff=module._diff
-    )
+
+    def work(client: Client | None, settings: Settings, progress: Progress) -> dict[str, t.Any]:
+        with access_of(module, client, inventory.platform, settings) as access:
+            report = prepare(access, inventory, settings=settings, progress=progress)
+        return result_of(report, show_diff=module._diff)
+
+    return work
 
 
 def main() -> None:

@@ -116,7 +116,6 @@ projects:
         host: pooler.p-acme.svc.cluster.local
         port: "6432"
         database: postgres
-        user: p_abcdefgh2345_owner
         secret: p-acme/credentials
 """
 

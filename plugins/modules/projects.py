@@ -22,6 +22,7 @@ extends_documentation_fragment:
   - supalove.platform.attributes
   - supalove.platform.attributes.actiongroup_platform
   - supalove.platform.connection
+  - supalove.platform.connection.vault
   - supalove.platform.vocabulary
   - supalove.platform.vocabulary.tiers
   - supalove.platform.vocabulary.projects
@@ -149,7 +150,6 @@ outcomes:
         host: pooler.p-acme.svc.cluster.local
         port: "6432"
         database: postgres
-        user: p_abcdefgh2345_owner
         secret: p-acme/credentials
 outcomes_left_out:
   description: How many outcomes did not fit into RV(outcomes).
@@ -196,7 +196,7 @@ def _work(module: AnsibleModule) -> Work:
     inventory = parse(projects=projects, tiers=params["tiers"], platform=params["platform"])
 
     def work(client: Client | None, settings: Settings, progress: Progress) -> dict[str, t.Any]:
-        with access_of(client) as access:
+        with access_of(module, client, inventory.platform, settings) as access:
             report = reconcile(access, inventory, settings=settings, progress=progress)
         return result_of(report, show_diff=module._diff)
 

@@ -12,6 +12,7 @@ from fix_engine import engine, own_engine, prepared, ref  # noqa: F401
 from fix_fifty import undisturbed  # noqa: F401
 from fix_postgresql import postgresql, shared  # noqa: F401
 from fix_proxy import proxied  # noqa: F401
+from fix_vault import vault, vault_server  # noqa: F401
 
 
 def pytest_collection_modifyitems(items):

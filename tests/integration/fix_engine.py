@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.access import Access
+from ansible_collections.supalove.platform.plugins.module_utils._engine.access import Access, Vault
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import (
     Client,
     connect,
@@ -92,11 +92,17 @@ class Engine:
             yield client
 
     def prepare(
-        self, *, tiers: dict[str, Any] = TIERS, platform: dict[str, Any] | None = None, **settings: Any
+        self,
+        *,
+        tiers: dict[str, Any] = TIERS,
+        platform: dict[str, Any] | None = None,
+        vault: Vault | None = None,
+        **settings: Any,
     ) -> Report:
         inventory = parse(projects={}, tiers=tiers, platform=platform or {})
         with self.client() as client:
-            return prepare(client, inventory, settings=Settings(**settings), progress=Lines(self.lines.append))
+            access = Access(client=client, databases=self.databases, vault=vault)
+            return prepare(access, inventory, settings=Settings(**settings), progress=Lines(self.lines.append))
 
     def reconcile(
         self,
@@ -106,6 +112,7 @@ class Engine:
         tiers: dict[str, Any] = TIERS,
         platform: dict[str, Any] | None = None,
         client: Callable[..., Client] = Client,
+        vault: Vault | None = None,
         **settings: Any,
     ) -> Report:
         """One run; without controllers it does not wait unless told to."""
@@ -114,13 +121,13 @@ class Engine:
         with self.client(client if dies_after is None else DyingClient) as made:
             if isinstance(made, DyingClient):
                 made.may_write = dies_after or 0
-            access = Access(client=made, databases=self.databases)
+            access = Access(client=made, databases=self.databases, vault=vault)
             return reconcile(access, inventory, settings=wanted, progress=Lines(self.lines.append))
 
-    def settle(self, projects: dict[str, Any]) -> Report:
+    def settle(self, projects: dict[str, Any], **rest: Any) -> Report:
         """A run that waits, while workloads get ready by themselves."""
         with self.ready_workloads(*projects):
-            return self.reconcile(projects, wait=True)
+            return self.reconcile(projects, wait=True, **rest)
 
     def add_node(self, **allocatable: str) -> None:
         """A node of the data plane that is there by name only."""

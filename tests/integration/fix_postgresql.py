@@ -7,7 +7,6 @@ a port-forward are.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import ctypes
 import dataclasses
@@ -26,7 +25,6 @@ from typing import Any, TypeVar
 
 import psycopg
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.apply import generated_data
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.postgresql.client import (
     Session,
     Target,
@@ -42,6 +40,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.credenti
     SALT_BYTES,
     Secret,
     generate_password,
+    new_texts,
     scram_verifier,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.databases import TENANT
@@ -334,8 +333,7 @@ def image_of(name: str) -> str:
 
 def _write_mounts(directory: Path, cluster: SharedCluster) -> dict[str, str]:
     (desired,) = [one for one in render_cluster(cluster, Platform()) if one.generates]
-    data = generated_data(desired, secrets.token_bytes)
-    secret = {key: base64.b64decode(text).decode() for key, text in data.items()}
+    secret = new_texts(desired.generates, secrets.token_bytes)
     verifiers = {key: text for key, text in secret.items() if key.endswith(".verifier")}
     for folder, files in {"config": cluster_files(cluster), "credentials": verifiers, "run": {}, "data": {}}.items():
         place = directory / folder

@@ -39,7 +39,6 @@ def test_a_new_project_is_created_awaited_and_recorded(engine, ref):
     assert record["spec"] == {"tier": "free", "managedBy": "inventory"}
     assert record["status"]["phase"] == "Ready"
     assert re.fullmatch(UID_PATTERN, record["status"]["uid"])
-    assert record["status"]["endpoints"]["user"] == f"p_{record['status']['uid']}_owner"
 
 
 def test_a_second_run_writes_nothing_at_all(engine, ref):

@@ -55,16 +55,16 @@ class Cluster:
 
     def _connection(self, namespace: str, project: str) -> list[dict[str, Any]]:
         owner = f"p-{project}" if project else namespace
-        uid = self.kubectl("get", "namespace", owner, "-o", r"jsonpath={.metadata.labels.supalove\.cloud/uid}")
         plain = {
             "PGHOST": f"pooler.{owner}",
             "PGPORT": "6432",
             "PGDATABASE": "postgres",
-            "PGUSER": f"p_{uid}_owner",
             "PGCONNECT_TIMEOUT": "3",
         }
-        key = {"secretKeyRef": {"name": "credentials", "key": "owner.password", "optional": True}}
-        return [{"name": k, "value": v} for k, v in plain.items()] + [{"name": "PGPASSWORD", "valueFrom": key}]
+        return [{"name": k, "value": v} for k, v in plain.items()] + [
+            {"name": name, "valueFrom": {"secretKeyRef": {"name": "credentials", "key": key, "optional": True}}}
+            for name, key in (("PGUSER", "owner.user"), ("PGPASSWORD", "owner.password"))
+        ]
 
     def psql(self, namespace: str, sql: str, pod: str = CLIENT) -> subprocess.CompletedProcess[str]:
         """Run SQL from a client pod; the answer is unaligned, without heads."""

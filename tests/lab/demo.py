@@ -34,7 +34,7 @@ def _projects(found: cluster.Cluster) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("project", "tier", "placement", "phase", "a row through the pooler", "endpoint")]
     for record in found.objects("supaloveprojects", "-A"):
         name, status = record["metadata"]["name"], record.get("status", {})
-        endpoint = "{user}@{host}:{port}/{database}".format_map(status["endpoints"]) if "endpoints" in status else ""
+        endpoint = "{host}:{port}/{database}".format_map(status["endpoints"]) if "endpoints" in status else ""
         row = _row(found, name) if status.get("phase") == "Ready" else ""
         rows.append((name, record["spec"]["tier"], status.get("placement", ""), status.get("phase", ""), row, endpoint))
     return rows

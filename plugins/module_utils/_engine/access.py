@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The systems that a run works with. Of the shared clusters it asks so little that several can answer."""
+"""The systems that a run works with. Of those beside Kubernetes it asks so little that several can answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from .backends.kubernetes.apply import apply
 from .backends.kubernetes.client import Client
+from .backends.kubernetes.kinds import KINDS
+from .backends.kubernetes.secrets import read_texts
 from .deadline import Deadline
-from .errors import EngineError
-from .observed import Applied, Observed
+from .errors import EngineError, NotFound
+from .objects import ObjectId
+from .observed import Applied, Live, Observed
 from .steps import Step
+from .vault import VAULT_KIND
+
+Texts = Mapping[str, str]
 
 
 class Databases(Protocol):
@@ -32,9 +39,60 @@ class Databases(Protocol):
         """Do one step; steps on one cluster take turns. Raises BackendError, DeadlineExceeded."""
 
 
+class Vault(Protocol):
+    """Where secrets are kept; may be used by several threads. All raise BackendError, DeadlineExceeded."""
+
+    @property
+    def reads(self) -> int:
+        """Requests sent that read."""
+
+    @property
+    def writes(self) -> int:
+        """Requests sent that write."""
+
+    def observe(self, *, deadline: Deadline) -> Observed:
+        """Every secret of ours by its name."""
+
+    def texts(self, id: ObjectId, *, deadline: Deadline) -> Texts | None:
+        """The values of one secret; None if it has none."""
+
+    def apply(self, step: Step, *, adopt: Callable[[], Texts | None], deadline: Deadline) -> Applied:
+        """Do one step; `adopt` gives the values that a new secret takes over, if there are any."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """The ways into a platform."""
+    """The ways into a platform. `vault`: None where the platform has none."""
 
     client: Client
     databases: Databases
+    vault: Vault | None = None
+
+    @property
+    def reads(self) -> int:
+        """Requests and statements sent that read."""
+        return sum(one.reads for one in (self.client, self.databases, self.vault) if one is not None)
+
+    @property
+    def writes(self) -> int:
+        """Requests and statements sent that write."""
+        return sum(one.writes for one in (self.client, self.databases, self.vault) if one is not None)
+
+    def apply(self, step: Step, *, before: Live | None, deadline: Deadline) -> Applied:
+        """Do one step in the system where its object is. Raises BackendError, DeadlineExceeded."""
+        source = step.desired.values_from
+        if step.id.kind in KINDS:
+            texts = None if source is None else self._kept(source, deadline)
+            return apply(self.client, step, before=before, deadline=deadline, texts=texts)
+        if step.id.kind == VAULT_KIND and self.vault is not None:
+            adopt = (lambda: None) if source is None else (lambda: read_texts(self.client, source, deadline=deadline))
+            return self.vault.apply(step, adopt=adopt, deadline=deadline)
+        return self.databases.apply(step, deadline=deadline)
+
+    def _kept(self, id: ObjectId, deadline: Deadline) -> Texts:
+        """The values of a secret in Vault. New ones would be others than those that are in use."""
+        texts = self.vault.texts(id, deadline=deadline) if self.vault is not None else None
+        if texts is None:
+            reason = "its values are not there; restore its last version, or delete the secret with all its versions"
+            raise NotFound(subject=str(id), verb="GET", reason=reason)
+        return texts

@@ -19,3 +19,4 @@ TEMPLATE: Final = "supalove_template"
 # Kinds of the objects inside of a cluster. Their namespace is the cluster's name.
 ROLE_KIND: Final = "DatabaseRole"
 DATABASE_KIND: Final = "Database"
+DATABASE_KINDS: Final = (ROLE_KIND, DATABASE_KIND)

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from .backends.kubernetes import records
-from .backends.kubernetes.apply import apply
-from .backends.kubernetes.kinds import KINDS
 from .backends.kubernetes.lease import Lease
 from .backends.kubernetes.readiness import WAITED_KINDS, Readiness, State
 from .backends.kubernetes.records import APPLYING, FAILED, WAITING, Status
@@ -21,10 +19,11 @@ from .objects import ObjectId
 from .observed import Applied, Live, Stamp
 from .parallel import in_parallel
 from .pause import needs_pause, paused
+from .planning import plan_all
 from .progress import Progress
 from .project.placement import sessions_at
 from .render import credentials_of, endpoints_of
-from .sight import Run, Sight, plan_all
+from .sight import Run, Sight
 from .steps import Failure, Step
 
 # What ends one lane and leaves the others alone. A lost lease is among them, so that the report is not lost with it.
@@ -125,17 +124,11 @@ def _apply_step(run: Run, lane: Lane, step: Step, before: Live | None, lease: Le
 def _apply_gently(run: Run, lane: Lane, step: Step, before: Live | None, deadline: Deadline) -> Applied:
     """A restart of a database that serves is done behind its pooler."""
     if not needs_pause(lane.sight.project, step):
-        return _apply(run, step, before, deadline)
+        return run.access.apply(step, before=before, deadline=deadline)
     with paused(run, lane.sight, deadline) as await_back:
-        applied = _apply(run, step, before, deadline)
+        applied = run.access.apply(step, before=before, deadline=deadline)
         await_back(step.id)
     return applied
-
-
-def _apply(run: Run, step: Step, before: Live | None, deadline: Deadline) -> Applied:
-    if step.id.kind in KINDS:
-        return apply(run.client, step, before=before, deadline=deadline)
-    return run.access.databases.apply(step, deadline=deadline)
 
 
 def await_all(run: Run, lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final
 
@@ -38,17 +39,26 @@ class ObjectId:
         return cls(kind=body["kind"], namespace=meta.get("namespace", ""), name=meta["name"])
 
 
+class Known(StrEnum):
+    """What the pooler knows of a login: nothing, how to check its password, or the password."""
+
+    NOTHING = "nothing"
+    VERIFIER = "verifier"
+    PASSWORD = "password"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratedLogin:
     """A login whose password is made when its Secret is first written.
 
-    The Secret then holds `<key>.password` and `<key>.verifier`, and every login has a line in `userlist.txt`, by which
-    the pooler knows it: the verifier, or the password where the pooler itself has to log in without a client's.
+    The Secret then holds `<key>.user` and `<key>.password`, with `in_postgresql` the `<key>.verifier` of the role, and
+    in `userlist.txt`, the pooler's file, a line for each login that the pooler knows.
     """
 
     key: str
     role: str
-    pooler_needs_password: bool = False
+    in_postgresql: bool = False
+    pooler: Known = Known.NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +78,13 @@ class SecretKey:
 class Desired:
     """One object as it should be. With `generates` it is written once, and its values are never compared.
 
+    `values_from`: the object whose values are taken over if it is there, instead of new ones.
     `fixed`: places that cannot change where this object lives, each with the reason.
     """
 
     body: Body
     generates: tuple[GeneratedLogin, ...] = ()
+    values_from: ObjectId | None = None
     fixed: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @cached_property

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from .access import Access
 from .backends.kubernetes import records
-from .backends.kubernetes.apply import apply
 from .backends.kubernetes.client import Client
 from .backends.kubernetes.kinds import PLATFORM_KINDS, PROJECT_KINDS
 from .backends.kubernetes.observe import observe, read_object
@@ -20,6 +20,7 @@ from .errors import BackendError, DeadlineExceeded, NotFound
 from .objects import Desired, ObjectId
 from .observed import NOTHING, Live, Observed
 from .parallel import in_parallel
+from .planning import of_kubernetes, plan_all
 from .progress import Progress
 from .project.model import Inventory, Platform
 from .project.names import PLATFORM_LABEL
@@ -32,8 +33,8 @@ POLL_SECONDS = 0.2
 DEFINITION = "CustomResourceDefinition"
 
 
-def prepare(client: Client | None, inventory: Inventory, *, settings: Settings, progress: Progress) -> Report:
-    """Bring the platform's objects into place; the report has one outcome. `client` is None where no cluster is yet.
+def prepare(access: Access | None, inventory: Inventory, *, settings: Settings, progress: Progress) -> Report:
+    """Bring the platform's objects into place; the report has one outcome. `access` is None where no cluster is yet.
 
     1. What pods need comes first, the passwords of shared clusters among it: pods say whose they are.
     2. Then the pods of shared clusters, for which it waits, for those of an earlier run, too. What serves already is
@@ -43,25 +44,25 @@ def prepare(client: Client | None, inventory: Inventory, *, settings: Settings, 
     """
     deadline = Deadline(limit_seconds=settings.timeout_seconds)
     platform = inventory.platform
-    observed = NOTHING if client is None else _look(client, inventory, settings, deadline)
-    plan = plan_objects(_wanted(inventory, observed), observed)
+    observed = NOTHING if access is None else _look(access, inventory, settings, deadline)
+    plan = plan_all(_wanted(inventory, observed), observed)
     refusal = next((Failure(step="plan", object=str(step.id), reason=step.reason) for step in plan.refusals), None)
-    if client is None or settings.check or refusal is not None:
+    if access is None or settings.check or refusal is not None:
         steps = () if refusal else plan.steps
-        return _report(platform, client, steps=steps, failure=refusal)
+        return _report(platform, access, steps=steps, failure=refusal)
     progress.note(f"preparing the platform: {len(plan.steps)} changes")
-    work = _Work(client=client, observed=observed, deadline=deadline)
+    work = _Work(access=access, observed=observed, deadline=deadline)
     work.do(step for step in plan.steps if step.id.kind not in WAITED_KINDS)
     if work.failure is None and any(step.id.kind == DEFINITION for step in plan.steps):
-        work.failure = _await_definition(client, platform, plan, deadline)
+        work.failure = _await_definition(access.client, platform, plan, deadline)
     wanted = _wanted(inventory, work.observed)
-    pods = [step for step in plan_objects(wanted, work.observed).steps if step.id.kind in WAITED_KINDS]
+    pods = [step for step in plan_all(wanted, work.observed).steps if step.id.kind in WAITED_KINDS]
     work.do(step for step in pods if step.action is Action.CREATE)
     _restart(work, [step for step in pods if step.action is Action.UPDATE], platform, progress)
     if work.failure is None and settings.wait:
         ids = [one.id for one in wanted if one.id.kind in WAITED_KINDS and not _is_ready(work.observed.find(one.id))]
         work.failure = _await_clusters(work, ids, platform, progress)
-    return _report(platform, client, steps=tuple(work.done), failure=work.failure)
+    return _report(platform, access, steps=tuple(work.done), failure=work.failure)
 
 
 def _wanted(inventory: Inventory, observed: Observed) -> tuple[Desired, ...]:
@@ -78,7 +79,7 @@ def _wanted(inventory: Inventory, observed: Observed) -> tuple[Desired, ...]:
 class _Work:
     """What was found, what has been done to it, and the failure that ended it."""
 
-    client: Client
+    access: Access
     observed: Observed
     deadline: Deadline
     done: list[Step] = field(default_factory=list)
@@ -92,7 +93,7 @@ class _Work:
 
     def _do(self, step: Step) -> Failure | None:
         try:
-            applied = apply(self.client, step, before=self.observed.find(step.id), deadline=self.deadline)
+            applied = self.access.apply(step, before=self.observed.find(step.id), deadline=self.deadline)
         except (BackendError, DeadlineExceeded) as error:
             return Failure.of(step.action, str(step.id), error)
         self.observed = self.observed.with_bodies([(step.id, applied.live)])
@@ -115,7 +116,7 @@ def _await_clusters(work: _Work, ids: list[ObjectId], platform: Platform, progre
         return None
     progress.note(f"waiting for {len(ids)} shared clusters to get ready")
     answers = await_ready(
-        work.client,
+        work.access.client,
         ids,
         deadline=work.deadline,
         progress=lambda done, total: progress.count("shared clusters ready", done, total),
@@ -129,11 +130,12 @@ def _is_ready(live: Live | None) -> bool:
     return live is not None and live.body is not None and readiness_of(live.body).state is State.READY
 
 
-def _look(client: Client, inventory: Inventory, settings: Settings, deadline: Deadline) -> Observed:
+def _look(access: Access, inventory: Inventory, settings: Settings, deadline: Deadline) -> Observed:
     """Whole objects, as there are but a few and no record certifies them.
 
     What seems to be missing is looked for by name: it may be there and somebody else's.
     """
+    client = access.client
     kinds = PLATFORM_KINDS.keys() | (PROJECT_KINDS.keys() if inventory.platform.shared_clusters else set())
     observed = observe(
         client,
@@ -143,11 +145,12 @@ def _look(client: Client, inventory: Inventory, settings: Settings, deadline: De
         workers=settings.workers,
         deadline=deadline,
     )
-    missing = [
-        step.id for step in plan_objects(_wanted(inventory, observed), observed).steps if step.action is Action.CREATE
-    ]
+    wanted = of_kubernetes(_wanted(inventory, observed))
+    missing = [step.id for step in plan_objects(wanted, observed).steps if step.action is Action.CREATE]
     found = in_parallel(lambda id: read_object(client, id, deadline=deadline), missing, workers=settings.workers)
-    return observed.and_also(Observed(objects={live.id: live for live in found if live is not None}))
+    observed = observed.and_also(Observed(objects={live.id: live for live in found if live is not None}))
+    vault = access.vault if inventory.platform.shared_clusters else None
+    return observed if vault is None else observed.and_also(vault.observe(deadline=deadline))
 
 
 def _await_definition(client: Client, platform: Platform, plan: Plan, deadline: Deadline) -> Failure | None:
@@ -181,11 +184,11 @@ def _unserved(id: ObjectId, reason: str) -> Failure:
     return Failure(step="wait", object=str(id), reason=reason)
 
 
-def _report(platform: Platform, client: Client | None, *, steps: tuple[Step, ...], failure: Failure | None) -> Report:
+def _report(platform: Platform, access: Access | None, *, steps: tuple[Step, ...], failure: Failure | None) -> Report:
     result = Result.FAILED if failure else Result.CHANGED if steps else Result.UNCHANGED
     outcome = Outcome(ref=platform.namespace, uid="", result=result, steps=steps, failure=failure)
     return Report(
         outcomes=(outcome,),
-        reads=client.reads if client else 0,
-        writes=client.writes if client else 0,
+        reads=access.reads if access else 0,
+        writes=access.writes if access else 0,
     )

@@ -10,28 +10,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from .backends.kubernetes.delete import await_gone, delete
+from .backends.kubernetes.kinds import KINDS
 from .backends.kubernetes.lease import Lease
 from .backends.kubernetes.records import STOPPED, Record
-from .databases import DATABASE_KIND, ROLE_KIND
+from .databases import DATABASE_KIND, DATABASE_KINDS, ROLE_KIND
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, SafetyStop
 from .objects import Desired, ObjectId
+from .project.model import Platform
 from .project.names import Ref, names_of, namespace_of
 from .project.placement import Placement
 from .render.shared import POSTGRESQL_API
 from .sight import Run, read_known
 from .steps import Action, Failure, Outcome, Result, Step
+from .vault import DATABASE_FOLDER, VAULT_KIND
 
 REASON = "its purge is confirmed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purge:
-    """One project to be destroyed, and what of it is in PostgreSQL, in the order of its removal."""
+    """One project to be destroyed, and what of it is in PostgreSQL and Vault, in the order of its removal."""
 
     record: Record
     uid: str
     databases: tuple[ObjectId, ...]
+    secrets: tuple[ObjectId, ...]
 
     @property
     def namespace(self) -> ObjectId:
@@ -41,16 +45,16 @@ class Purge:
     @property
     def steps(self) -> tuple[Step, ...]:
         """What is done, the record last, as it says how to go on after a kill."""
-        return tuple(_step(id) for id in (*self.databases, self.namespace, self.record.live.id))
+        return tuple(_step(id) for id in (*self.databases, self.namespace, *self.secrets, self.record.live.id))
 
 
 def purges_of(run: Run, known: Mapping[Ref, Record]) -> tuple[Purge, ...]:
     """Confirmed purges of projects that still have a record."""
     found = (known.get(Ref(ref)) for ref in sorted(run.settings.purge))
-    return tuple(_purge(record) for record in found if record is not None)
+    return tuple(_purge(record, run.platform) for record in found if record is not None)
 
 
-def _purge(record: Record) -> Purge:
+def _purge(record: Record, platform: Platform) -> Purge:
     status = record.status
     placement = Placement.from_text(status.placement) if status else None
     databases: tuple[ObjectId, ...] = ()
@@ -58,7 +62,10 @@ def _purge(record: Record) -> Purge:
         names, cluster = names_of(record.ref, status.uid), placement.cluster
         roles = (ObjectId(kind=ROLE_KIND, namespace=cluster, name=name) for name in (names.owner, names.probe))
         databases = (ObjectId(kind=DATABASE_KIND, namespace=cluster, name=names.database), *roles)
-    return Purge(record=record, uid=status.uid if status else "", databases=databases)
+    secrets: tuple[ObjectId, ...] = ()
+    if status is not None and platform.vault_address is not None:
+        secrets = (ObjectId(kind=VAULT_KIND, namespace=DATABASE_FOLDER, name=status.uid),)
+    return Purge(record=record, uid=status.uid if status else "", databases=databases, secrets=secrets)
 
 
 def planned(purges: tuple[Purge, ...]) -> tuple[Outcome, ...]:
@@ -94,8 +101,8 @@ def _purge_one(run: Run, purge: Purge, lease: Lease) -> Outcome:
 
 
 def _do(run: Run, purge: Purge, step: Step, deadline: Deadline) -> bool:
-    if step.id in purge.databases:
-        return run.access.databases.apply(step, deadline=deadline).changed
+    if step.id.kind not in KINDS:
+        return run.access.apply(step, before=None, deadline=deadline).changed
     changed = delete(run.client, step.id, uid_label=purge.uid, deadline=deadline)
     if step.id == purge.namespace:
         await_gone(run.client, step.id, deadline=deadline, progress=_told(run, step.id))
@@ -107,7 +114,7 @@ def _told(run: Run, id: ObjectId) -> Callable[[str], None]:
 
 
 def _step(id: ObjectId) -> Step:
-    api = POSTGRESQL_API if id.kind in (DATABASE_KIND, ROLE_KIND) else ""
+    api = POSTGRESQL_API if id.kind in DATABASE_KINDS else ""
     meta = {"name": id.name, **({"namespace": id.namespace} if id.namespace else {})}
     desired = Desired(body={"apiVersion": api, "kind": id.kind, "metadata": meta})
     return Step(action=Action.DELETE, id=id, reason=REASON, desired=desired, before=desired.body)

@@ -167,5 +167,4 @@ def _merged(report: Report, more: tuple[Outcome, ...]) -> Report:
 
 
 def _costs(report: Report, run: Run) -> Report:
-    reads = run.client.reads + run.access.databases.reads
-    return replace(report, reads=reads, writes=run.client.writes + run.access.databases.writes)
+    return replace(report, reads=run.access.reads, writes=run.access.writes)

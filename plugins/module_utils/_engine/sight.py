@@ -3,22 +3,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from .access import Access
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
-from .backends.kubernetes.kinds import KINDS, PROJECT_KINDS
+from .backends.kubernetes.kinds import PROJECT_KINDS
 from .backends.kubernetes.observe import observe, read_bodies
-from .backends.kubernetes.plan import doubtful, plan_object, plan_objects
+from .backends.kubernetes.plan import doubtful, plan_object
 from .backends.kubernetes.records import READY, STOPPED, WAITING, Record
-from .backends.postgresql.plan import plan_databases
 from .deadline import Deadline
 from .errors import BackendError, EngineError, NotFound, SafetyStop
 from .objects import Desired, ObjectId
 from .observed import NOTHING, Observed, Stamp, Stamps
+from .planning import of_kubernetes, plan_all
 from .progress import Progress
 from .project.model import Inventory, Platform, Project
 from .project.names import PROJECT_LABEL, Ref, Uid
@@ -141,12 +141,14 @@ def goal_of(project: Project) -> str:
 
 
 def read_all(run: Run) -> tuple[dict[Ref, Record], Observed]:
-    """Every record, and what is there in the API server, in one read per kind, all at once.
+    """Every record, and what is there in the API server and in Vault, in one read per kind, all at once.
 
-    Raises SafetyStop if the platform does not know the kind of records, BackendError if the cluster cannot be read.
+    Raises SafetyStop if the platform does not know the kind of records, BackendError if the cluster or Vault cannot be
+    read.
     """
     run.progress.note(f"reading the state of {len(run.inventory.projects)} projects")
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="observe") as pool:
+    vault = run.access.vault
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="observe") as pool:
         observing = pool.submit(
             observe,
             run.client,
@@ -156,8 +158,10 @@ def read_all(run: Run) -> tuple[dict[Ref, Record], Observed]:
             workers=run.settings.workers,
             deadline=run.deadline,
         )
+        kept = None if vault is None else pool.submit(vault.observe, deadline=run.deadline)
         known = read_known(run)
-    return known, observing.result()
+    observed = observing.result()
+    return known, observed if kept is None else observed.and_also(kept.result())
 
 
 def read_known(run: Run) -> dict[Ref, Record]:
@@ -240,7 +244,7 @@ def unseen(inventory: Inventory) -> View:
 
 
 def _doubts(sight: Sight, drift: Drift) -> tuple[ObjectId, ...]:
-    return doubtful(_of_kubernetes(sight.desired), sight.observed, sight.certified, drift)
+    return doubtful(of_kubernetes(sight.desired), sight.observed, sight.certified, drift)
 
 
 def sights_of(view: View, projects: tuple[Project, ...], platform: Platform) -> tuple[Sight, ...]:
@@ -295,19 +299,6 @@ def _plan(record_wanted: Desired, record: Record | None, desired: tuple[Desired,
     step = plan_object(record_wanted, record.live if record else None)
     rest = plan_all(desired, view.observed)
     return Plan(steps=((step,) if step else ()) + rest.steps, unchanged=rest.unchanged + (0 if step else 1))
-
-
-def plan_all(desired: tuple[Desired, ...], observed: Observed) -> Plan:
-    """The steps of every backend in the order of `desired`."""
-    here = plan_objects(_of_kubernetes(desired), observed)
-    there = plan_databases((one for one in desired if one.id.kind not in KINDS), observed)
-    order = {one.id: number for number, one in enumerate(desired)}
-    steps = sorted((*here.steps, *there.steps), key=lambda step: order[step.id])
-    return Plan(steps=tuple(steps), unchanged=here.unchanged + there.unchanged)
-
-
-def _of_kubernetes(desired: Iterable[Desired]) -> tuple[Desired, ...]:
-    return tuple(one for one in desired if one.id.kind in KINDS)
 
 
 def _refusal(record: Record | None, plan: Plan, unreadable: EngineError | None) -> Failure | None:

@@ -7,13 +7,14 @@ import json
 import pickle
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.apply import generated_data
 from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import (
     Secret,
     generate_password,
+    new_texts,
     scram_verifier,
     userlist_line,
 )
+from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import GeneratedLogin
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Action, Step
 from builders import objects_of
 
@@ -53,21 +54,26 @@ def test_quotes_in_a_userlist_are_doubled():
     assert userlist_line('a"b', Secret('c"d')) == '"a""b" "c""d"'
 
 
-def test_the_pooler_gets_the_tenants_verifier_and_never_its_password():
+def test_each_side_gets_of_a_password_only_what_it_needs():
+    """The tenant's: the pooler has how to check it, PostgreSQL nothing. The role's: PostgreSQL has how to check it."""
     (desired,) = [each for each in objects_of() if each.id.kind == "Secret"]
-    data = {
-        key: base64.b64decode(text).decode()
-        for key, text in generated_data(desired, lambda count: b"r" * count).items()
-    }
-    assert sorted(data) == [
-        *("owner.password", "owner.user", "owner.verifier"),
-        *("pauser.password", "pauser.user", "pauser.verifier"),
-        *("probe.password", "probe.user", "probe.verifier", "userlist.txt"),
+    texts = new_texts(desired.generates, lambda count: b"r" * count)
+    assert sorted(texts) == [
+        *("owner.password", "owner.user", "pauser.password", "pauser.user"),
+        *("probe.password", "probe.user", "probe.verifier", "server.password", "server.user", "server.verifier"),
+        "userlist.txt",
     ]
-    owner, probe, pauser = data["userlist.txt"].splitlines()
-    assert owner == f'"{data["owner.user"]}" "{data["owner.verifier"]}"'
-    assert probe == f'"{data["probe.user"]}" "{data["probe.password"]}"'
-    assert pauser == f'"supalove_pauser" "{data["pauser.verifier"]}"'
+    owner, server, probe, pauser = texts["userlist.txt"].splitlines()
+    verifier = scram_verifier(Secret(texts["owner.password"]), salt=b"r" * 16)
+    assert owner == f'"owner_a" "{verifier}"'
+    assert server == f'"p_abcdefgh2345_owner" "{texts["server.password"]}"'
+    assert probe == f'"p_abcdefgh2345_probe" "{texts["probe.password"]}"'
+    assert pauser == f'"supalove_pauser" "{texts["pauser.password"]}"'
+
+
+def test_a_login_that_no_pooler_knows_has_no_line_for_one():
+    login = GeneratedLogin(key="admin", role="supalove", in_postgresql=True)
+    assert sorted(new_texts([login], lambda count: b"r" * count)) == ["admin.password", "admin.user", "admin.verifier"]
 
 
 def test_a_step_that_creates_credentials_shows_none():

@@ -256,7 +256,9 @@ def test_no_name_of_a_project_stands_unquoted_in_any_file(given_, chosen):
         read.read_string(text)
         cluster = places[project.ref].cluster
         host = f"postgresql.{f'p-{project.ref}' if cluster is None else f's-{cluster}'}.svc.cluster.local"
-        assert read["databases"]["postgres"] == f"host='{host}' port='5432' dbname='p_{uid}'"
+        for alias, role in (("postgres", "owner"), ("probe", "probe")):
+            wanted = f"host='{host}' port='5432' dbname='p_{uid}' user='p_{uid}_{role}'"
+            assert read["databases"][alias] == wanted
         assert int(read["pgbouncer"]["default_pool_size"]) == project.connections
 
 

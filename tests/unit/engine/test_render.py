@@ -201,6 +201,5 @@ def test_endpoints_name_the_secret_and_not_what_is_in_it():
         "host": "pooler.p-acme.svc.cluster.local",
         "port": "6432",
         "database": "postgres",
-        "user": "p_abcdefgh2345_owner",
         "secret": "p-acme/credentials",
     }

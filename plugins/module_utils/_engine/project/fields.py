@@ -18,6 +18,7 @@ TEXT: Schema = {"type": "string"}
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9.:/_-]*[a-z0-9](?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64})?")
 _DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _PROVISIONER = re.compile(r"[a-z0-9]([-a-z0-9./]*[a-z0-9])?")
+_HTTPS_ADDRESS = re.compile(r"https://([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?|\[[0-9a-f:]{2,39}\])(:[0-9]{1,5})?")
 _CPU_PATTERN = r"^([0-9]{1,4}(\.[0-9]{1,3})?|[0-9]{1,7}m)$"
 _BYTES_PATTERN = r"^[0-9]{1,6}(Mi|Gi|Ti)$"
 
@@ -151,6 +152,10 @@ OWN_NAMESPACE = matching(
 DNS_NAME = matching(lambda text: _DNS_NAME.fullmatch(text) is not None, "a DNS name such as example.org")
 PROVISIONER = matching(
     lambda text: _PROVISIONER.fullmatch(text) is not None, "a provisioner's name such as rancher.io/local-path"
+)
+HTTPS_ADDRESS = matching(
+    lambda text: _HTTPS_ADDRESS.fullmatch(text) is not None,
+    "an address such as https://vault.example.org:8200, without a path",
 )
 IMAGE = matching(_is_pinned_image, "an image with a tag other than latest, or a digest")
 

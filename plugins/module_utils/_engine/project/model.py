@@ -83,7 +83,10 @@ class SharedCluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
-    """What all projects share. `domain` is None as long as projects have no public host names."""
+    """What all projects share. `domain` is None as long as projects have no public host names.
+
+    `vault_address`: None as long as secrets are kept in Kubernetes alone.
+    """
 
     namespace: str = "supalove-system"
     domain: str | None = None
@@ -91,6 +94,8 @@ class Platform:
     storage_class: str = "supalove-retain"
     storage_provisioner: str = "rancher.io/local-path"
     storage_expandable: bool = False
+    vault_address: str | None = None
+    vault_mount: str = "supalove"
     images: Mapping[str, str] = field(default_factory=lambda: IMAGES, hash=False)
     # In the order of their names.
     shared_clusters: tuple[SharedCluster, ...] = ()

@@ -133,4 +133,15 @@ PLATFORM = (
         kind=fields.flag(),
         about="Whether that provisioner can make a volume larger while it is used. The one of K3s cannot.",
     ),
+    Field(
+        name="vault_address",
+        kind=fields.HTTPS_ADDRESS,
+        about="Address of the Vault or OpenBao that keeps the platform's secrets. Without it they are kept in "
+        "Kubernetes alone; with it, the next run takes over those that are there.",
+    ),
+    Field(
+        name="vault_mount",
+        kind=fields.label(),
+        about="Mount of the version 2 key-value store in it.",
+    ),
 )

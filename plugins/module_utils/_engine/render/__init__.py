@@ -39,13 +39,12 @@ def credentials_of(ref: Ref) -> ObjectId:
 
 
 def endpoints_of(project: Project, platform: Platform, uid: Uid) -> dict[str, str]:
-    """Where clients inside the cluster find the project, and as whom; no secrets."""
+    """Where clients inside the cluster find the project; as whom they log in says the Secret, and it changes."""
     context = context_of(project, platform, Placement(), uid)
     return {
         "host": f"pooler.{context.names.namespace}.svc.{platform.cluster_domain}",
         "port": str(context.POOLER_PORT),
         "database": context.DATABASE_ALIAS,
-        "user": context.names.owner,
         "secret": f"{context.names.namespace}/{context.CREDENTIALS}",
     }
 

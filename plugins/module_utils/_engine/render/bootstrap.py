@@ -8,6 +8,7 @@ name is qualified or looked up in pg_catalog alone: the session's search_path is
 from __future__ import annotations
 
 from ..project.names import Names
+from .context import Context
 from .files import identifier, literal
 from .postgresql import CREDENTIALS_DIRECTORY
 
@@ -26,8 +27,8 @@ def bootstrap_sql(names: Names, *, connections: int, probe_connections: int) -> 
     owner, probe, database = (identifier(name) for name in (names.owner, names.probe, names.database))
     return "\n".join(
         (
-            *login_role(names.owner, key="owner", connections=connections),
-            *login_role(names.probe, key="probe", connections=probe_connections),
+            *login_role(names.owner, key=Context.SERVER_KEY, connections=connections),
+            *login_role(names.probe, key=Context.PROBE_KEY, connections=probe_connections),
             *unless_exists(f"CREATE DATABASE {database}", f"pg_database WHERE datname = {literal(names.database)}"),
             *(
                 f"REVOKE ALL ON DATABASE {identifier(name)} FROM PUBLIC;"

@@ -20,6 +20,7 @@ from ..project.names import (
     cluster_namespace_of,
 )
 from ..project.quantities import MIB, format_bytes, format_cpu
+from ..vault import CLUSTERS_FOLDER
 from .cluster_sql import ADMIN_CONNECTIONS, DATABASES, LOGINS, cluster_bootstrap_sql, reaper_sql
 from .context import CONTAINER_SECURITY, RESTRICTED, Context, digest_of, guaranteed, pod_template
 from .files import Value, write_pg_hba, write_postgresql_conf
@@ -40,6 +41,7 @@ from .postgresql import (
     stateful_set_spec,
     temporary_files,
 )
+from .secrets import render_secret
 
 REAPER = "reaper"
 REAPER_PROGRAM = "/usr/local/bin/supalove-reaper"
@@ -89,7 +91,7 @@ def render_cluster(cluster: SharedCluster, platform: Platform, secret_uid: str =
         _namespace(context),
         _network_policy(context),
         context.object("v1", "ServiceAccount", SERVICE_ACCOUNT, automountServiceAccountToken=False),
-        _credentials(context),
+        *_credentials(context),
         context.object("v1", "ConfigMap", name, component=name, data=files),
         context.object("v1", "Service", name, component=name, spec=service_spec(context.pod_labels)),
         _claim(context),
@@ -225,9 +227,10 @@ def _network_policy(context: _Cluster) -> Desired:
     return context.object("networking.k8s.io/v1", "NetworkPolicy", "cluster", spec=spec)
 
 
-def _credentials(context: _Cluster) -> Desired:
-    login = GeneratedLogin(key=ADMIN_KEY, role=ADMIN)
-    return replace(context.object("v1", "Secret", Context.CREDENTIALS, type="Opaque"), generates=(login,))
+def _credentials(context: _Cluster) -> tuple[Desired, ...]:
+    login = GeneratedLogin(key=ADMIN_KEY, role=ADMIN, in_postgresql=True)
+    secret = replace(context.object("v1", "Secret", Context.CREDENTIALS, type="Opaque"), generates=(login,))
+    return render_secret(secret, context.platform, folder=CLUSTERS_FOLDER, name=context.cluster.name)
 
 
 def _claim(context: _Cluster) -> Desired:

@@ -39,6 +39,10 @@ class Context:
     START_SECONDS: ClassVar[int] = 3600
     # What clients call their database; the real name contains the uid and stays hidden.
     DATABASE_ALIAS: ClassVar[str] = "postgres"
+    # Keys in the Secret: the login that clients use, and the role of PostgreSQL that the pooler uses for them.
+    CLIENT_KEY: ClassVar[str] = "owner"
+    SERVER_KEY: ClassVar[str] = "server"
+    PROBE_KEY: ClassVar[str] = "probe"
 
     project: Project
     platform: Platform

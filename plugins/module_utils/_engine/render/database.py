@@ -92,7 +92,7 @@ def _stateful_set(context: Context, files: dict[str, str]) -> Desired:
         memory=project.memory,
         database=context.names.database,
     )
-    pod = pod_spec(containers=[container], verifiers=("owner", "probe"), memory=project.memory)
+    pod = pod_spec(containers=[container], verifiers=(context.SERVER_KEY, context.PROBE_KEY), memory=project.memory)
     spec = stateful_set_spec(
         replicas=context.replicas,
         selector=labels,

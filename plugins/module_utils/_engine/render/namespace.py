@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..objects import Desired, GeneratedLogin
+from ..objects import Desired, GeneratedLogin, Known
 from ..project.names import PROJECT_LABEL, UID_LABEL
 from ..project.placement import POOLERS_AT_ONCE
 from ..project.quantities import MIB, format_bytes, format_cpu
+from ..vault import DATABASE_FOLDER
 from .context import RESTRICTED, Context
-from .pooler import PAUSER, PAUSER_KEY, pooler_limits, pooler_requests
+from .pooler import CLIENT_LOGINS, PAUSER, PAUSER_KEY, pooler_limits, pooler_requests
+from .secrets import render_secret
 
 # For short-lived Jobs of the platform and for clients that run beside the database.
 SPARE_CPU = 500
@@ -21,7 +23,8 @@ PODS = 8
 
 def render_namespace(context: Context) -> tuple[Desired, ...]:
     """Namespace first: everything else lives in it."""
-    return (_namespace(context), _quota(context), _limits(context), _service_account(context), _credentials(context))
+    bounds = (_namespace(context), _quota(context), _limits(context), _service_account(context))
+    return (*bounds, *_credentials(context))
 
 
 def _namespace(context: Context) -> Desired:
@@ -70,10 +73,12 @@ def _service_account(context: Context) -> Desired:
     return context.object("v1", "ServiceAccount", context.SERVICE_ACCOUNT, automountServiceAccountToken=False)
 
 
-def _credentials(context: Context) -> Desired:
+def _credentials(context: Context) -> tuple[Desired, ...]:
     logins = (
-        GeneratedLogin(key="owner", role=context.names.owner),
-        GeneratedLogin(key="probe", role=context.names.probe, pooler_needs_password=True),
-        GeneratedLogin(key=PAUSER_KEY, role=PAUSER),
+        GeneratedLogin(key=context.CLIENT_KEY, role=CLIENT_LOGINS[0], pooler=Known.VERIFIER),
+        GeneratedLogin(key=context.SERVER_KEY, role=context.names.owner, in_postgresql=True, pooler=Known.PASSWORD),
+        GeneratedLogin(key=context.PROBE_KEY, role=context.names.probe, in_postgresql=True, pooler=Known.PASSWORD),
+        GeneratedLogin(key=PAUSER_KEY, role=PAUSER, pooler=Known.PASSWORD),
     )
-    return replace(context.object("v1", "Secret", context.CREDENTIALS, type="Opaque"), generates=logins)
+    secret = replace(context.object("v1", "Secret", context.CREDENTIALS, type="Opaque"), generates=logins)
+    return render_secret(secret, context.platform, folder=DATABASE_FOLDER, name=context.uid)

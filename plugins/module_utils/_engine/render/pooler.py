@@ -18,6 +18,12 @@ PROBE = "/usr/local/bin/supalove-pooler-probe"
 # uid and gid of pgbouncer in the image.
 USER = 998
 
+# Clients log in to the pooler as one of these, and by turns: the other can get a new password while nobody uses it.
+# PostgreSQL knows neither of them. There is one role behind both, so that all that they make has one owner.
+CLIENT_LOGINS = ("owner_a", "owner_b")
+# The database under the name by which the pooler's own probe reaches it, as a role of its own.
+PROBE_ALIAS = "probe"
+
 # Administrator of the pooler's console, and of nothing else: PostgreSQL does not know it.
 PAUSER = "supalove_pauser"
 PAUSER_KEY = "pauser"
@@ -75,7 +81,8 @@ def _databases(context: Context) -> dict[str, Value]:
     namespace = context.names.namespace if cluster is None else cluster_namespace_of(cluster)
     host = f"{context.POSTGRESQL}.{namespace}.svc.{context.platform.cluster_domain}"
     target: dict[str, Value] = {"host": host, "port": context.POSTGRESQL_PORT, "dbname": context.names.database}
-    return {context.DATABASE_ALIAS: write_connection(target)}
+    roles = {context.DATABASE_ALIAS: context.names.owner, PROBE_ALIAS: context.names.probe}
+    return {alias: write_connection({**target, "user": role}) for alias, role in roles.items()}
 
 
 def _settings(project: Project) -> dict[str, Value]:
@@ -111,10 +118,9 @@ def _settings(project: Project) -> dict[str, Value]:
 
 def _hba_rules(context: Context) -> tuple[tuple[str, ...], ...]:
     """The probe has no right but to connect, and comes only through the container's own socket."""
-    alias, names = context.DATABASE_ALIAS, context.names
-    logins = ((alias, names.owner), (CONSOLE, PAUSER))
+    logins = (*((context.DATABASE_ALIAS, login) for login in CLIENT_LOGINS), (CONSOLE, PAUSER))
     remote = tuple(("host", *login, address, "scram-sha-256") for login in logins for address in ("0.0.0.0/0", "::/0"))
-    return (("local", alias, names.probe, "trust"), *remote)
+    return (("local", PROBE_ALIAS, context.names.probe, "trust"), *remote)
 
 
 def _service(context: Context) -> Desired:
@@ -152,7 +158,7 @@ def _container(context: Context) -> Body:
     So it keeps holding them while the database restarts, instead of leaving the Service and refusing them. And a
     program that is run in the container to ask costs its node 50 ms of processor each time, a connection nothing.
     """
-    sql = [PROBE, context.names.probe, context.DATABASE_ALIAS]
+    sql = [PROBE, context.names.probe, PROBE_ALIAS]
     return {
         "name": context.POOLER,
         "image": context.platform.images["pgbouncer"],

@@ -22,8 +22,8 @@ def render_shared_database(context: Context) -> tuple[Desired, ...]:
     names, project = context.names, context.project
     grants = {names.owner: list(OWNER_RIGHTS), names.probe: list(PROBE_RIGHTS)}
     return (
-        _role(context, names.owner, key="owner", sessions=login_sessions(project), groups=[TENANT]),
-        _role(context, names.probe, key="probe", sessions=PROBE_SESSIONS, groups=[]),
+        _role(context, names.owner, key=context.SERVER_KEY, sessions=login_sessions(project), groups=[TENANT]),
+        _role(context, names.probe, key=context.PROBE_KEY, sessions=PROBE_SESSIONS, groups=[]),
         _object(
             context,
             DATABASE_KIND,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from ...credentials import SALT_BYTES, Secret, generate_password, scram_verifier, userlist_line
+from ...credentials import new_texts
 from ...deadline import Deadline
 from ...errors import Conflict
 from ...objects import Body, Desired, sentence
@@ -38,12 +38,16 @@ def apply(
     *,
     before: Live | None,
     deadline: Deadline,
+    texts: Mapping[str, str] | None = None,
     random_bytes: RandomBytes = secrets.token_bytes,
 ) -> Applied:
-    """Do one step. Raises Conflict if it would take over an object that has become somebody else's since the plan."""
+    """Do one step. `texts`: the values of a Secret that are kept elsewhere; without them they are made.
+
+    Raises Conflict if it would take over an object that has become somebody else's since the plan.
+    """
     desired = step.desired
     if desired.is_create_only:
-        return _create(client, desired, deadline, random_bytes)
+        return _create(client, desired, texts or new_texts(desired.generates, random_bytes), deadline, random_bytes)
     if step.action is Action.CREATE and owner_labels(desired):
         _refuse_foreign(client, desired, deadline)
     answer = _server_side_apply(client, desired, deadline)
@@ -92,8 +96,10 @@ def _replace(client: Client, desired: Desired, found: Body, deadline: Deadline) 
     return live
 
 
-def _create(client: Client, desired: Desired, deadline: Deadline, random_bytes: RandomBytes) -> Applied:
-    """Create with generated values. If it is there already, it stays as it is: its values may be in use.
+def _create(
+    client: Client, desired: Desired, texts: Mapping[str, str], deadline: Deadline, random_bytes: RandomBytes
+) -> Applied:
+    """Create a Secret. If it is there already, it stays as it is: its values may be in use.
 
     If what is there bears our own mark, the answer to an earlier try was lost, and it is we who made it.
     """
@@ -106,7 +112,7 @@ def _create(client: Client, desired: Desired, deadline: Deadline, random_bytes: 
             subject=str(desired.id),
             deadline=deadline,
             query={"fieldManager": FIELD_MANAGER},
-            body={**body, "data": generated_data(desired, random_bytes)},
+            body={**body, "data": data_of(texts)},
             accept=METADATA,
         )
     except Conflict:
@@ -116,6 +122,11 @@ def _create(client: Client, desired: Desired, deadline: Deadline, random_bytes: 
         made_by_us = (meta.get("annotations") or {}).get(MARK_ANNOTATION) == mark
         return Applied(changed=made_by_us, live=live_of(desired.id, {"metadata": meta}, with_body=False))
     return Applied(changed=True, live=live_of(desired.id, answer.body, with_body=False))
+
+
+def data_of(texts: Mapping[str, str]) -> dict[str, str]:
+    """The data of a Secret, in base64 as the API wants it."""
+    return {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
 
 
 def create(client: Client, desired: Desired, *, deadline: Deadline) -> None:
@@ -129,21 +140,6 @@ def create(client: Client, desired: Desired, *, deadline: Deadline) -> None:
         body=desired.body,
         accept=METADATA,
     )
-
-
-def generated_data(desired: Desired, random_bytes: RandomBytes) -> dict[str, str]:
-    """The data of a Secret of logins, in base64 as the API wants it."""
-    texts: dict[str, str] = {}
-    lines: list[str] = []
-    for login in desired.generates:
-        password = generate_password(random_bytes)
-        verifier = scram_verifier(password, salt=random_bytes(SALT_BYTES))
-        texts[f"{login.key}.user"] = login.role
-        texts[f"{login.key}.password"] = password.reveal()
-        texts[f"{login.key}.verifier"] = verifier
-        lines.append(userlist_line(login.role, password if login.pooler_needs_password else Secret(verifier)))
-    texts["userlist.txt"] = "\n".join(lines) + "\n"
-    return {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
 
 
 def _refuse_foreign(client: Client, desired: Desired, deadline: Deadline) -> None:

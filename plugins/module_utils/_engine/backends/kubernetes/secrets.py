@@ -17,10 +17,23 @@ from .kinds import object_path
 def read_secret(client: Client, key: SecretKey, *, deadline: Deadline) -> Secret:
     """One value. Raises NotFound if there is no such Secret or key, Rejected if it is no text."""
     id = ObjectId(kind="Secret", namespace=key.namespace, name=key.secret)
-    data = client.get(object_path(id), subject=str(id), deadline=deadline).get("data") or {}
-    if key.key not in data:
-        raise NotFound(subject=str(id), verb="GET", reason=f"it has no key {key.key}")
+    texts = read_texts(client, id, deadline=deadline)
+    if texts is None or key.key not in texts:
+        raise NotFound(subject=str(id), verb="GET", reason=f"it has no key {key.key}" if texts else "there is none")
+    return Secret(texts[key.key])
+
+
+def read_texts(client: Client, id: ObjectId, *, deadline: Deadline) -> dict[str, str] | None:
+    """All values of a Secret; None if there is none. Raises Rejected if one is no text."""
     try:
-        return Secret(base64.b64decode(data[key.key], validate=True).decode())
+        body = client.get(object_path(id), subject=str(id), deadline=deadline)
+    except NotFound:
+        return None
+    return {key: _text(id, key, value) for key, value in (body.get("data") or {}).items()}
+
+
+def _text(id: ObjectId, key: str, value: str) -> str:
+    try:
+        return base64.b64decode(value, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise Rejected(subject=str(id), verb="GET", reason=f"its key {key.key} is no text") from error
+        raise Rejected(subject=str(id), verb="GET", reason=f"its key {key} is no text") from error

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""One plan out of those of all backends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .backends.kubernetes.kinds import KINDS
+from .backends.kubernetes.plan import plan_objects
+from .backends.postgresql.plan import plan_databases
+from .backends.vault.plan import plan_secrets
+from .databases import DATABASE_KINDS
+from .objects import Desired
+from .observed import Observed
+from .steps import Plan
+from .vault import VAULT_KIND
+
+
+def plan_all(desired: tuple[Desired, ...], observed: Observed) -> Plan:
+    """The steps of every backend in the order of `desired`."""
+    plans = (
+        plan_objects(of_kubernetes(desired), observed),
+        plan_databases((one for one in desired if one.id.kind in DATABASE_KINDS), observed),
+        plan_secrets((one for one in desired if one.id.kind == VAULT_KIND), observed),
+    )
+    order = {one.id: number for number, one in enumerate(desired)}
+    steps = sorted((step for plan in plans for step in plan.steps), key=lambda step: order[step.id])
+    return Plan(steps=tuple(steps), unchanged=sum(plan.unchanged for plan in plans))
+
+
+def of_kubernetes(desired: Iterable[Desired]) -> tuple[Desired, ...]:
+    """What is an object of the API server."""
+    return tuple(one for one in desired if one.id.kind in KINDS)
