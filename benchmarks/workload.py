@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.apply import (
-    data_of,
     with_fingerprint,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import (
@@ -30,6 +29,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
     WAITING,
     Status,
 )
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.secrets import data_of
 from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import new_texts
 from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Body, Desired, ObjectId
 from ansible_collections.supalove.platform.plugins.module_utils._engine.observed import Stamp

@@ -87,6 +87,20 @@ def platform_spec() -> Spec:
     }
 
 
+def rotate_spec() -> Spec:
+    """The options of the module rotate."""
+    return {
+        **connection_spec(),
+        **vault_spec(),
+        "refs": {"type": "list", "elements": "str"},
+        "platform": {"type": "dict", "default": {}},
+        "end_previous": {"type": "bool", "default": False},
+        "wave_size": {"type": "int", "default": Settings().wave_size},
+        "wave_failures": {"type": "int", "default": Settings().wave_failures},
+        "workers": {"type": "int", "default": Settings().workers},
+    }
+
+
 def project_info_spec() -> Spec:
     """The options of the module project_info."""
     return {

@@ -57,7 +57,7 @@ def test_from_nothing_to_a_project_and_again_without_a_change(engine, ref, play)
     assert first["outcomes"][0]["endpoints"]["secret"] == f"p-{ref}/credentials"
     assert "workloads ready: 2 of 2" in printed
     for word in engine.secret(ref).values():
-        assert word not in printed or word.endswith(("_owner", "_probe", "_pauser"))
+        assert word not in printed or word.endswith(("owner_a", "_owner", "_probe", "_pauser"))
     again, _printed = play("projects", projects=projects, tiers=TIERS)
     assert (again["changed"], again["outcomes"], again["requests"]["writes"]) == (False, [], 0)
     assert "invocation" not in again

@@ -16,7 +16,7 @@ from .errors import EngineError, NotFound
 from .objects import ObjectId
 from .observed import Applied, Live, Observed
 from .steps import Step
-from .vault import VAULT_KIND
+from .vault import VAULT_KIND, Kept
 
 Texts = Mapping[str, str]
 
@@ -53,8 +53,11 @@ class Vault(Protocol):
     def observe(self, *, deadline: Deadline) -> Observed:
         """Every secret of ours by its name."""
 
-    def texts(self, id: ObjectId, *, deadline: Deadline) -> Texts | None:
-        """The values of one secret; None if it has none."""
+    def read(self, id: ObjectId, *, deadline: Deadline) -> Kept | None:
+        """One secret; None if it has no values."""
+
+    def replace(self, id: ObjectId, kept: Kept, *, deadline: Deadline) -> None:
+        """Give a secret other values. Raises Conflict if it has a version other than that of `kept` by now."""
 
     def apply(self, step: Step, *, adopt: Callable[[], Texts | None], deadline: Deadline) -> Applied:
         """Do one step; `adopt` gives the values that a new secret takes over, if there are any."""
@@ -91,8 +94,8 @@ class Access:
 
     def _kept(self, id: ObjectId, deadline: Deadline) -> Texts:
         """The values of a secret in Vault. New ones would be others than those that are in use."""
-        texts = self.vault.texts(id, deadline=deadline) if self.vault is not None else None
-        if texts is None:
+        kept = self.vault.read(id, deadline=deadline) if self.vault is not None else None
+        if kept is None:
             reason = "its values are not there; restore its last version, or delete the secret with all its versions"
             raise NotFound(subject=str(id), verb="GET", reason=reason)
-        return texts
+        return kept.texts

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 # Kind of the secrets in Vault. Their namespace is the folder below the mount, which is one version 2 key-value store.
@@ -12,3 +14,11 @@ VAULT_API: Final = "vault"
 DATABASE_FOLDER: Final = "database"
 CLUSTERS_FOLDER: Final = "clusters"
 FOLDERS: Final = (DATABASE_FOLDER, CLUSTERS_FOLDER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """The values of a secret as Vault has them; `version` counts their changes."""
+
+    texts: Mapping[str, str] = field(repr=False)
+    version: int

@@ -7,7 +7,6 @@ where some is left, the object is replaced.
 
 from __future__ import annotations
 
-import base64
 import secrets
 from collections.abc import Callable, Mapping
 
@@ -22,6 +21,7 @@ from .client import APPLY_PATCH, METADATA, Answer, Client
 from .kinds import collection_path, object_path
 from .observe import live_of, read_metadata
 from .plan import foreign, owner_labels, remaining
+from .secrets import data_of
 
 RandomBytes = Callable[[int], bytes]
 MARK_BYTES = 8
@@ -122,11 +122,6 @@ def _create(
         made_by_us = (meta.get("annotations") or {}).get(MARK_ANNOTATION) == mark
         return Applied(changed=made_by_us, live=live_of(desired.id, {"metadata": meta}, with_body=False))
     return Applied(changed=True, live=live_of(desired.id, answer.body, with_body=False))
-
-
-def data_of(texts: Mapping[str, str]) -> dict[str, str]:
-    """The data of a Secret, in base64 as the API wants it."""
-    return {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
 
 
 def create(client: Client, desired: Desired, *, deadline: Deadline) -> None:

@@ -17,7 +17,8 @@ class Kind:
 
     `immutable` lists the fields that no update can change, `exact` those to which nobody may add anything.
     `counted`: the place in managedFields below which a write by others counts as a change; everywhere if empty. A
-    controller that binds a volume writes into its claim. `growing`: quantities that can only grow.
+    controller that binds a volume writes into its claim. `growing`: quantities that can only grow. `generated`: its
+    values are made once and change by rotation only, so no more is certified of it than which one it is.
     """
 
     api_version: str
@@ -27,6 +28,7 @@ class Kind:
     exact: Exact = field(default=NOWHERE)
     counted: tuple[str, ...] = ()
     growing: tuple[str, ...] = ()
+    generated: bool = False
 
 
 _SPEC = Exact(paths=("spec",))
@@ -95,7 +97,7 @@ PROJECT_KINDS: Mapping[str, Kind] = MappingProxyType(
         "ResourceQuota": _namespaced("v1", "resourcequotas", exact=_SPEC),
         "LimitRange": _namespaced("v1", "limitranges", exact=_SPEC),
         "ServiceAccount": _namespaced("v1", "serviceaccounts"),
-        "Secret": _namespaced("v1", "secrets", "type"),
+        "Secret": Kind(api_version="v1", plural="secrets", immutable=("type",), generated=True),
         "NetworkPolicy": _namespaced("networking.k8s.io/v1", "networkpolicies", exact=_SPEC),
         "ConfigMap": _namespaced("v1", "configmaps", exact=Exact(paths=("data",))),
         "PersistentVolumeClaim": Kind(

@@ -84,7 +84,7 @@ def live_of(id: ObjectId, item: Body, *, with_body: bool) -> Live:
     return Live(
         id=id,
         uid=meta["uid"],
-        version=_version(meta, KINDS[id.kind].counted),
+        version="" if KINDS[id.kind].generated else _version(meta, KINDS[id.kind].counted),
         fingerprint=(meta.get("annotations") or {}).get(FINGERPRINT_ANNOTATION, ""),
         labels=meta.get("labels") or {},
         body=item if with_body else None,

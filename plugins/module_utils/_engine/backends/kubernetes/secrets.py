@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 
 from ...credentials import Secret
 from ...deadline import Deadline
 from ...errors import NotFound, Rejected
 from ...objects import ObjectId, SecretKey
-from .client import Client
+from ...project.names import FIELD_MANAGER
+from .client import METADATA, Client
 from .kinds import object_path
 
 
@@ -30,6 +32,32 @@ def read_texts(client: Client, id: ObjectId, *, deadline: Deadline) -> dict[str,
     except NotFound:
         return None
     return {key: _text(id, key, value) for key, value in (body.get("data") or {}).items()}
+
+
+def replace_texts(client: Client, id: ObjectId, texts: Mapping[str, str], *, deadline: Deadline) -> bool:
+    """Give a Secret other values; the object stays the same one, so pods that mount it are not restarted.
+
+    False if it had them already. Raises NotFound, and Conflict if somebody else changes it at the same time.
+    """
+    body = client.get(object_path(id), subject=str(id), deadline=deadline)
+    data = data_of(texts)
+    if body.get("data") == data:
+        return False
+    client.send(
+        "PUT",
+        object_path(id),
+        subject=str(id),
+        deadline=deadline,
+        query={"fieldManager": FIELD_MANAGER},
+        body={**body, "data": data},
+        accept=METADATA,
+    )
+    return True
+
+
+def data_of(texts: Mapping[str, str]) -> dict[str, str]:
+    """The data of a Secret, in base64 as the API wants it."""
+    return {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
 
 
 def _text(id: ObjectId, key: str, value: str) -> str:

@@ -25,6 +25,7 @@ from ...errors import (
     Throttled,
     Unreachable,
 )
+from ...vault import Kept
 
 try:
     import hvac
@@ -101,8 +102,8 @@ class VaultClient:
             return ()
         return tuple(name for name in answer["data"]["keys"] if not name.endswith("/"))
 
-    def read(self, path: str, *, deadline: Deadline) -> tuple[dict[str, str], int] | None:
-        """The values of a secret with their version; None if there is none, or its last version is deleted."""
+    def read(self, path: str, *, deadline: Deadline) -> Kept | None:
+        """One secret; None if there is none, or its last version is deleted."""
         try:
             answer = self._run(
                 lambda kv, **at: kv.read_secret_version(path=path, raise_on_deleted_version=True, **at),
@@ -114,7 +115,8 @@ class VaultClient:
         except NotFound:
             return None
         data = answer["data"]
-        return {str(key): str(value) for key, value in data["data"].items()}, int(data["metadata"]["version"])
+        texts = {str(key): str(value) for key, value in data["data"].items()}
+        return Kept(texts=texts, version=int(data["metadata"]["version"]))
 
     def write(self, path: str, texts: Mapping[str, str], *, version: int, deadline: Deadline) -> None:
         """Write values on top of a version, 0 for none. Raises Conflict if there is another one by now.

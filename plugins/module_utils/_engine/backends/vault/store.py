@@ -11,6 +11,7 @@ from ...deadline import Deadline
 from ...objects import ObjectId
 from ...observed import Applied, Observed
 from ...steps import Step
+from ...vault import Kept
 from .apply import apply
 from .client import VaultClient
 from .observe import observe, path_of
@@ -44,10 +45,13 @@ class Store:
         """Every secret of ours by its name."""
         return observe(self._client, deadline=deadline)
 
-    def texts(self, id: ObjectId, *, deadline: Deadline) -> Mapping[str, str] | None:
-        """The values of one secret; None if it has none."""
-        found = self._client.read(path_of(id), deadline=deadline)
-        return None if found is None else found[0]
+    def read(self, id: ObjectId, *, deadline: Deadline) -> Kept | None:
+        """One secret; None if it has no values."""
+        return self._client.read(path_of(id), deadline=deadline)
+
+    def replace(self, id: ObjectId, kept: Kept, *, deadline: Deadline) -> None:
+        """Give a secret other values. Raises Conflict if it has a version other than that of `kept` by now."""
+        self._client.write(path_of(id), kept.texts, version=kept.version, deadline=deadline)
 
     def apply(self, step: Step, *, adopt: Callable[[], Mapping[str, str] | None], deadline: Deadline) -> Applied:
         """Do one step; `adopt` gives the values that a new secret takes over, if there are any."""
