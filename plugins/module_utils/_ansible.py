@@ -33,7 +33,7 @@ SHOWN_STEPS = 50
 SHOWN_DIFFS = 200
 SHOWN_FAILURES = 5
 # The least value of options that are numbers.
-LEAST = {"timeout": 1, "workers": 1, "prune_limit": 0, "wave_size": 1, "wave_failures": 0}
+LEAST = {"timeout": 1, "settle_seconds": 0, "workers": 1, "prune_limit": 0, "wave_size": 1, "wave_failures": 0}
 
 Spec = dict[str, dict[str, t.Any]]
 Work = t.Callable[["Client | None", Settings, Progress], dict[str, t.Any]]
@@ -95,6 +95,7 @@ def rotate_spec() -> Spec:
         "refs": {"type": "list", "elements": "str"},
         "platform": {"type": "dict", "default": {}},
         "end_previous": {"type": "bool", "default": False},
+        "settle_seconds": {"type": "int", "default": 600},
         "wave_size": {"type": "int", "default": Settings().wave_size},
         "wave_failures": {"type": "int", "default": Settings().wave_failures},
         "workers": {"type": "int", "default": Settings().workers},

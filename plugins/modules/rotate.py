@@ -36,6 +36,13 @@ options:
         taken up the new one. Who still uses the old one gets in no more; connections that are open stay.
     type: bool
     default: false
+  settle_seconds:
+    description:
+      - How long clients have to take up a new login. A rotation within that time is refused, because it would replace
+        the login that they may still use, unless that was ended with O(end_previous).
+      - The kubelet brings a Secret that a pod mounts up to date within two minutes.
+    type: int
+    default: 600
   wave_size:
     description:
       - How many projects are rotated before it is looked whether any has failed.
@@ -134,6 +141,7 @@ def _work(module: AnsibleModule) -> Work:
                     platform,
                     refs=params["refs"],
                     end_previous=params["end_previous"],
+                    settle_seconds=params["settle_seconds"],
                     settings=settings,
                     progress=progress,
                 )

@@ -46,7 +46,8 @@ class Cluster:
     ) -> None:
         """A pod that sleeps, as an application would run: restricted, small; ready on return.
 
-        In its environment psql finds the database of `project`, or of the project that the namespace belongs to.
+        In its environment psql finds the database of `project`, or of the project that the namespace belongs to, whose
+        login is mounted at /credentials, too.
         """
         environment = self._connection(namespace, project)
         pod = client_pod(namespace, name, node, environment, cpu)
@@ -93,6 +94,7 @@ def client_pod(
         "env": environment,
         "resources": {"limits": {"cpu": cpu, "memory": "32Mi"}, "requests": {"cpu": "10m", "memory": "32Mi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "credentials", "mountPath": "/credentials", "readOnly": True}],
     }
     spec: dict[str, Any] = {
         "terminationGracePeriodSeconds": 0,
@@ -101,6 +103,7 @@ def client_pod(
         "nodeSelector": {"node.supalove.cloud/data-plane": "true"},
         "tolerations": [{"key": "node.supalove.cloud/data-plane", "operator": "Exists"}],
         "containers": [container],
+        "volumes": [{"name": "credentials", "secret": {"secretName": "credentials", "optional": True}}],
     }
     if node:
         spec["nodeSelector"]["kubernetes.io/hostname"] = node

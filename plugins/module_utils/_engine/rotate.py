@@ -24,7 +24,7 @@ from .project.model import Platform
 from .project.names import Ref, Uid, namespace_of
 from .render import Context, credentials_of
 from .render.pooler import CONSOLE, PAUSER, PAUSER_KEY
-from .rotation import NEXT_PASSWORD, NEXT_USER, begun, ended, idle_login, is_begun, published
+from .rotation import NEXT_PASSWORD, NEXT_USER, begun, ended, idle_login, is_begun, published, seconds_to_settle
 from .settings import Settings
 from .steps import Action, Failure, Outcome, Report, Result, Step
 from .vault import DATABASE_FOLDER, VAULT_KIND, Kept
@@ -40,6 +40,7 @@ def rotate(
     *,
     refs: Collection[str] | None,
     end_previous: bool,
+    settle_seconds: float,
     settings: Settings,
     progress: Progress,
 ) -> Report:
@@ -47,7 +48,8 @@ def rotate(
 
     1. The idle login gets a new password, in Vault first, then in the Secret of its namespace.
     2. Each pooler reads it, which is seen by logging in; only then it is published.
-    3. Whoever holds the login before it goes on working until that is ended, or replaced by the next rotation.
+    3. Whoever holds the login before it goes on working until that is ended, or replaced by the next rotation, which is
+       refused within `settle_seconds`.
     4. A run that was killed is finished by the next one, which then begins no other rotation of that project.
     5. Many projects go in waves; no wave begins after more failures than `settings.wave_failures`.
 
@@ -57,7 +59,14 @@ def rotate(
     deadline = Deadline(limit_seconds=settings.timeout_seconds)
     known = records.read_records(access.client, platform.namespace, deadline=deadline)
     chosen = _chosen(known, refs)
-    job = _Job(access=access, platform=platform, ends=end_previous, progress=progress, deadline=deadline)
+    job = _Job(
+        access=access,
+        platform=platform,
+        ends=end_previous,
+        settle_seconds=settle_seconds,
+        progress=progress,
+        deadline=deadline,
+    )
     if settings.check:
         return _report(access, [_planned(job, record) for record in chosen])
     seconds = settings.lease_seconds
@@ -72,6 +81,7 @@ class _Job:
     access: Access
     platform: Platform
     ends: bool
+    settle_seconds: float
     progress: Progress
     deadline: Deadline
 
@@ -142,13 +152,13 @@ class _Lane:
     def renew(self) -> None:
         """From the published login to a new one; or what an earlier run has left of that way."""
         kept = self._read()
-        if not is_begun(kept.texts) and not self._copy(kept.texts):
+        was_lagging = self._copy(kept.texts)
+        if not is_begun(kept.texts) and not was_lagging:
+            self._refuse_too_soon(kept.texts)
             kept = self._write(kept, begun(kept.texts))
-        elif is_begun(kept.texts):
-            self._copy(kept.texts)
         if is_begun(kept.texts):
             self._await_poolers(kept.texts[NEXT_USER], Secret(kept.texts[NEXT_PASSWORD]), kept.texts)
-            self._write(kept, published(kept.texts))
+            self._write(kept, published(kept.texts, now=time.time()))
 
     def end(self) -> None:
         """Give the idle login a password that is kept nowhere."""
@@ -158,6 +168,14 @@ class _Lane:
         password, texts = ended(kept.texts)
         self._write(kept, texts)
         self._await_poolers(idle_login(texts), password, texts)
+
+    def _refuse_too_soon(self, texts: Mapping[str, str]) -> None:
+        left = seconds_to_settle(texts, now=time.time(), settle_seconds=self.job.settle_seconds)
+        if left > 0:
+            raise SafetyStop(
+                f"clients may still use the login before the last one for {left:.0f} s, and this would replace it; "
+                "end it first with end_previous, or wait, or set settle_seconds"
+            )
 
     def _read(self) -> Kept:
         """What is kept of the project: in Vault, if the platform has one, else in the Secret itself."""

@@ -17,6 +17,8 @@ from .render.pooler import CLIENT_LOGINS
 
 USER, PASSWORD = f"{Context.CLIENT_KEY}.user", f"{Context.CLIENT_KEY}.password"
 NEXT_USER, NEXT_PASSWORD = "next.user", "next.password"
+# When the published login was published, in whole seconds since the epoch; gone once the one before it is ended.
+ROTATED = "rotated"
 
 Texts = Mapping[str, str]
 RandomBytes = Callable[[int], bytes]
@@ -33,16 +35,21 @@ def is_begun(texts: Texts) -> bool:
     return NEXT_USER in texts
 
 
+def seconds_to_settle(texts: Texts, *, now: float, settle_seconds: float) -> float:
+    """How long clients still have to take up the last login, before the one that they may still use is replaced."""
+    return max(0.0, float(texts.get(ROTATED, "0")) + settle_seconds - now)
+
+
 def begun(texts: Texts, random_bytes: RandomBytes = secrets.token_bytes) -> dict[str, str]:
     """With a new password for the idle login, which the pooler is to know before it is published."""
     password, renewed = _renewed(texts, random_bytes)
     return {**renewed, NEXT_USER: idle_login(texts), NEXT_PASSWORD: password.reveal()}
 
 
-def published(texts: Texts) -> dict[str, str]:
+def published(texts: Texts, *, now: float) -> dict[str, str]:
     """With the new login in the place where clients look; the one before it still works."""
     kept = {key: text for key, text in texts.items() if key not in (NEXT_USER, NEXT_PASSWORD)}
-    return {**kept, USER: texts[NEXT_USER], PASSWORD: texts[NEXT_PASSWORD]}
+    return {**kept, USER: texts[NEXT_USER], PASSWORD: texts[NEXT_PASSWORD], ROTATED: str(int(now))}
 
 
 def ended(texts: Texts, random_bytes: RandomBytes = secrets.token_bytes) -> tuple[Secret, dict[str, str]]:
@@ -50,7 +57,8 @@ def ended(texts: Texts, random_bytes: RandomBytes = secrets.token_bytes) -> tupl
 
     The password, too: by it can be seen whether the pooler has read the change.
     """
-    return _renewed(texts, random_bytes)
+    password, renewed = _renewed(texts, random_bytes)
+    return password, {key: text for key, text in renewed.items() if key != ROTATED}
 
 
 def _renewed(texts: Texts, random_bytes: RandomBytes) -> tuple[Secret, dict[str, str]]:
