@@ -21,7 +21,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.kinds import (
     KINDS,
-    PROJECT_KINDS,
+    LISTED_KINDS,
     collection_path,
     object_path,
 )
@@ -140,7 +140,7 @@ def bodies_of(file: Path) -> Iterator[Body]:
 def write_lists(file: Path) -> None:
     """The floor's reads: the kinds that the engine reads, its metadata or, of a record, all of it."""
     query = f"?labelSelector={PROJECT_LABEL}"
-    lists = [{"path": collection_path(kind) + query, "accept": METADATA_LIST} for kind in PROJECT_KINDS]
+    lists = [{"path": collection_path(kind) + query, "accept": METADATA_LIST} for kind in LISTED_KINDS]
     records = {"path": collection_path(RECORD_KIND, Platform().namespace), "accept": "application/json"}
     file.write_text("".join(json.dumps(one) + "\n" for one in [records, *lists]))
 

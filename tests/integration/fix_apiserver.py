@@ -21,30 +21,30 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.identities import (
+    WORKER_OWN_RULES,
+    WORKER_RULES,
+)
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 BINARY_VARIABLE = "SUPALOVE_LAB_KUBE"
 START_SECONDS = 90
-# What the engine may do. Not cluster-admin, so that a request nobody thought of fails a test.
-RULES = [
-    {"apiGroups": [""], "resources": ["namespaces", "resourcequotas", "limitranges", "serviceaccounts", "secrets"]},
-    {"apiGroups": [""], "resources": ["configmaps", "services", "pods", "persistentvolumeclaims", "pods/portforward"]},
-    {"apiGroups": ["apps"], "resources": ["statefulsets", "deployments"]},
-    {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"]},
+# What the platform's worker may do, and beyond that what making a platform takes. Not cluster-admin, so that a request
+# nobody thought of fails a test.
+PLATFORM_RULES = [
     {"apiGroups": ["storage.k8s.io"], "resources": ["storageclasses"]},
     {"apiGroups": ["scheduling.k8s.io"], "resources": ["priorityclasses"]},
     {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"]},
-    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]},
-    {"apiGroups": ["supalove.cloud"], "resources": ["supaloveprojects", "supaloveprojects/status"]},
-]
-RARE = [
-    {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["delete"]},
-    {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
-    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["get", "create", "delete"]},
-    {"apiGroups": ["supalove.cloud"], "resources": ["supaloveprojects"], "verbs": ["delete"]},
+    {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"]},
+    {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles", "clusterrolebindings"]},
+    {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["validatingadmissionpolicies"]},
+    {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["validatingadmissionpolicybindings"]},
 ]
 VERBS = ["get", "list", "watch", "create", "update", "patch"]
+GRANTING = [
+    {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "clusterroles"], "verbs": ["escalate", "bind"]}
+]
 
 
 ENGINE = "system:serviceaccount:kube-system:engine"
@@ -245,7 +245,8 @@ def _program(stack: contextlib.ExitStack, root: Path, binary: Path, name: str, a
 
 def _give_identity(server: ApiServer) -> None:
     """A ServiceAccount with the engine's rights and a token of its own, so that its requests queue as a user's do."""
-    rules = [*({**rule, "verbs": VERBS} for rule in RULES), *RARE]
+    platform = [{**rule, "verbs": VERBS} for rule in PLATFORM_RULES]
+    rules = [*map(dict, (*WORKER_RULES, *WORKER_OWN_RULES)), *platform, *GRANTING]
     role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "engine"}}
     server.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles", {**role, "rules": rules})
     binding = {

@@ -69,7 +69,7 @@ class Halves:
     def assert_all_get_in(self, letters):
         for letter in letters:
             ref = f"{self.ref}{letter}"
-            password = Secret(self.engine.secret(ref)["owner.password"])
+            password = Secret(self.engine.secret(ref)["server.password"])
             uid = self.engine.record(ref)["status"]["uid"]
             Tenant(shared=self.shared, uid=uid, passwords={"owner": password}).connect().close()
 

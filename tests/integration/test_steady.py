@@ -7,7 +7,7 @@ from collections import Counter
 
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.kinds import (
     KINDS,
-    PROJECT_KINDS,
+    LISTED_KINDS,
 )
 
 
@@ -15,7 +15,7 @@ def test_a_second_run_over_fifty_projects_is_one_list_of_each_kind_and_no_write(
     fifty, databases = undisturbed.fifty, undisturbed.fifty.databases()
     with fifty.engine.server.audited() as events:
         again = fifty.reconcile(databases=databases)
-    lists = {KINDS[kind].plural for kind in (*PROJECT_KINDS, "SupaloveProject")}
+    lists = {KINDS[kind].plural for kind in (*LISTED_KINDS, "SupaloveProject")}
     # A list may come in several pages.
     asked = [event for event in events if "continue=" not in event["requestURI"]]
     assert Counter(event["objectRef"]["resource"] for event in asked) == Counter(lists)

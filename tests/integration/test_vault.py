@@ -13,6 +13,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.errors i
     Unreachable,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Desired
+from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Action, Result, Step
 from fix_engine import Killed
 from test_life import namespaces_that_go
@@ -79,7 +80,7 @@ def test_a_secret_that_was_lost_comes_back_with_the_same_values(engine, vault, r
     before = engine.secret(ref)
     engine.server.answer("DELETE", f"/api/v1/namespaces/p-{ref}/secrets/credentials")
     with vault.store() as store:
-        report = engine.reconcile({ref: FREE}, platform=vault.platform(), vault=store)
+        report = engine.reconcile({ref: FREE}, platform=vault.platform(), vault=store, drift=Drift.FULL)
     assert report.succeeded, report
     assert engine.secret(ref) == before
 
@@ -104,7 +105,7 @@ def test_values_deleted_in_vault_are_not_replaced_by_others(engine, vault, ref):
     vault.root.secrets.kv.v2.delete_latest_version_of_secret(path_of(engine, ref), mount_point=vault.mount)
     engine.server.answer("DELETE", f"/api/v1/namespaces/p-{ref}/secrets/credentials")
     with vault.store() as store:
-        report = engine.reconcile({ref: FREE}, platform=vault.platform(), vault=store)
+        report = engine.reconcile({ref: FREE}, platform=vault.platform(), vault=store, drift=Drift.FULL)
     assert "restore its last version" in report.outcomes[0].failure.reason
 
 

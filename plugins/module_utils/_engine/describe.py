@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
-from .backends.kubernetes.kinds import PROJECT_KINDS
+from .backends.kubernetes.kinds import LISTED_KINDS
 from .backends.kubernetes.observe import observe
 from .backends.kubernetes.readiness import WAITED_KINDS, WORKLOAD, State, readiness_of
 from .backends.kubernetes.records import Record
@@ -63,7 +63,7 @@ def describe(
 
 def _observe(client: Client, settings: Settings, deadline: Deadline) -> Observed:
     """Whole what tells of readiness and sizes; of all else the metadata, which is enough to see drift."""
-    rest = PROJECT_KINDS.keys() - TELLING_KINDS
+    rest = {*LISTED_KINDS} - TELLING_KINDS
     found = NOTHING
     for kinds, full in ((TELLING_KINDS, True), (rest, False)):
         workers = settings.workers
@@ -126,11 +126,11 @@ def _sizes(live: Mapping[ObjectId, Live]) -> dict[str, str]:
 
 
 def _drift(record: Record, live: Mapping[ObjectId, Live]) -> list[str]:
-    """Objects that are not as the last run certified them. Those in PostgreSQL are looked at by a run only."""
+    """Objects that are not as the last run certified them, of those that can be listed. A run looks at all."""
     stamps = record.status.stamps if record.status else {}
     found: list[str] = []
     for id, stamp in sorted(stamps.items()):
-        if id.kind not in PROJECT_KINDS:
+        if id.kind not in LISTED_KINDS:
             continue
         one = live.get(id)
         if one is None:

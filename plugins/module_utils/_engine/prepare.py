@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from .access import Access
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
-from .backends.kubernetes.kinds import PLATFORM_KINDS, PROJECT_KINDS
+from .backends.kubernetes.kinds import LISTED_KINDS, PLATFORM_KINDS
 from .backends.kubernetes.observe import observe, read_object
 from .backends.kubernetes.plan import plan_objects
 from .backends.kubernetes.readiness import WAITED_KINDS, State, readiness_of
@@ -136,7 +136,7 @@ def _look(access: Access, inventory: Inventory, settings: Settings, deadline: De
     What seems to be missing is looked for by name: it may be there and somebody else's.
     """
     client = access.client
-    kinds = PLATFORM_KINDS.keys() | (PROJECT_KINDS.keys() if inventory.platform.shared_clusters else set())
+    kinds = {*PLATFORM_KINDS, *(LISTED_KINDS if inventory.platform.shared_clusters else ())}
     observed = observe(
         client,
         sorted(kinds),

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from .access import Access
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
-from .backends.kubernetes.kinds import PROJECT_KINDS
-from .backends.kubernetes.observe import observe, read_bodies
+from .backends.kubernetes.kinds import LISTED_KINDS
+from .backends.kubernetes.observe import observe, observe_each, read_bodies
 from .backends.kubernetes.plan import doubtful, plan_object
 from .backends.kubernetes.records import READY, STOPPED, WAITING, Record
 from .deadline import Deadline
 from .errors import BackendError, EngineError, NotFound, SafetyStop
 from .objects import Desired, ObjectId
-from .observed import NOTHING, Observed, Stamp, Stamps
+from .observed import NOTHING, Live, Observed, Stamp, Stamps
 from .planning import of_kubernetes, plan_all
 from .progress import Progress
 from .project.model import Inventory, Platform, Project
@@ -152,7 +152,7 @@ def read_all(run: Run) -> tuple[dict[Ref, Record], Observed]:
         observing = pool.submit(
             observe,
             run.client,
-            PROJECT_KINDS,
+            LISTED_KINDS,
             selector=PROJECT_LABEL,
             full=run.settings.drift is Drift.FULL,
             workers=run.settings.workers,
@@ -187,6 +187,7 @@ def look(
         # Those that are not ours do not have our label; one more read of the kind finds them for the plan to refuse.
         every = observe(run.client, ("Namespace",), selector="", full=False, workers=1, deadline=run.deadline)
         observed = observed.and_also(every)
+    observed = observed.and_also(_secrets(run, projects, known, observed))
     view = _view(run, projects, known, observed)
     sights = sights_of(view, projects, run.platform)
     doubts = tuple(id for sight in sights for id in _doubts(sight, run.settings.drift))
@@ -195,6 +196,29 @@ def look(
         sights = sights_of(replace(view, observed=read), projects, run.platform)
     wanted = {project.ref for project in (*run.inventory.projects, *projects)}
     return sights, tuple(sorted(ref for ref in known if ref not in wanted))
+
+
+def _secrets(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], observed: Observed) -> Observed:
+    """The Secrets of projects, which are not listed.
+
+    1. Of a project of which all is written, the record certifies which one it has; with drift full it is looked up.
+    2. Where a run began and did not end, or nothing is certified, it is looked up.
+    3. Where there is no namespace there is no Secret.
+    """
+    certified: dict[ObjectId, Live] = {}
+    doubted: list[ObjectId] = []
+    for project in projects:
+        id, record = credentials_of(project.ref), known.get(project.ref)
+        status = record.status if record else None
+        stamp = status.stamps.get(id) if status and status.phase in (goal_of(project), WAITING) else None
+        if observed.find(namespace_object_of(project.ref)) is None:
+            continue
+        if stamp is None or run.settings.drift is Drift.FULL:
+            doubted.append(id)
+        else:
+            certified[id] = Live(id=id, uid=stamp.uid, version=stamp.version, fingerprint="", labels={}, body=None)
+    found = observe_each(run.client, doubted, workers=run.settings.workers, deadline=run.deadline)
+    return found.and_also(Observed(objects=certified))
 
 
 def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], observed: Observed) -> View:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from ..objects import Desired
 from ..project.model import Inventory, Platform
 from ..project.names import PLATFORM_LABEL, priority_class_of
+from .identities import render_identities
 from .record import render_record_definition
 
 # No tier has such a name, as a tier's has no dot.
@@ -25,7 +26,13 @@ def render_platform(inventory: Inventory) -> tuple[Desired, ...]:
     ]
     if platform.shared_clusters:
         classes.append(_priority_class(platform, SHARED_PRIORITY_CLASS, SHARED_PRIORITY, "Shared PostgreSQL clusters."))
-    return (_namespace(platform), render_record_definition(platform), _storage_class(platform), *classes)
+    return (
+        _namespace(platform),
+        render_record_definition(platform),
+        _storage_class(platform),
+        *classes,
+        *render_identities(platform),
+    )
 
 
 def _namespace(platform: Platform) -> Desired:

@@ -32,6 +32,10 @@ class Kind:
 
 
 _SPEC = Exact(paths=("spec",))
+_RBAC = "rbac.authorization.k8s.io/v1"
+_ADMISSION = "admissionregistration.k8s.io/v1"
+_RULES = Exact(paths=("rules", "aggregationRule"))
+_SUBJECTS = Exact(paths=("subjects",))
 
 # Where the server chooses, or follows another field (types.go and defaults.go of core/v1).
 _SERVICE = Exact(
@@ -88,6 +92,22 @@ PLATFORM_KINDS: Mapping[str, Kind] = MappingProxyType(
             "storage.k8s.io/v1", "storageclasses", "provisioner", "reclaimPolicy", "volumeBindingMode"
         ),
         "PriorityClass": _cluster("scheduling.k8s.io/v1", "priorityclasses", "value"),
+        "Role": _namespaced(_RBAC, "roles", exact=_RULES),
+        "RoleBinding": _namespaced(_RBAC, "rolebindings", "roleRef", exact=_SUBJECTS),
+        "ClusterRole": Kind(api_version=_RBAC, plural="clusterroles", namespaced=False, exact=_RULES),
+        "ClusterRoleBinding": Kind(
+            api_version=_RBAC,
+            plural="clusterrolebindings",
+            namespaced=False,
+            immutable=("roleRef",),
+            exact=_SUBJECTS,
+        ),
+        "ValidatingAdmissionPolicy": Kind(
+            api_version=_ADMISSION, plural="validatingadmissionpolicies", namespaced=False, exact=_SPEC
+        ),
+        "ValidatingAdmissionPolicyBinding": Kind(
+            api_version=_ADMISSION, plural="validatingadmissionpolicybindings", namespaced=False, exact=_SPEC
+        ),
     }
 )
 
@@ -119,6 +139,9 @@ PROJECT_KINDS: Mapping[str, Kind] = MappingProxyType(
         "Deployment": _namespaced("apps/v1", "deployments", "spec.selector", exact=_WORKLOAD),
     }
 )
+
+# Who may list Secrets may read all of them, so they are looked up one by one, and only where there is doubt.
+LISTED_KINDS = tuple(kind for kind in PROJECT_KINDS if kind != "Secret")
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {

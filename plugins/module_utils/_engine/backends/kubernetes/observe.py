@@ -29,20 +29,27 @@ def observe(
     workers: int,
     deadline: Deadline,
 ) -> Observed:
-    """All objects of some kinds that carry a label (any, if empty); with `full` whole, else their metadata only.
-
-    Of a Secret never more than that: nobody here needs its values.
-    """
+    """All objects of some kinds that carry a label (any, if empty); with `full` whole, else their metadata only."""
 
     def read(kind: str) -> list[Live]:
-        whole = full and kind != "Secret"
-        accept = JSON if whole else METADATA_LIST
+        accept = JSON if full else METADATA_LIST
         path, query = collection_path(kind), {"labelSelector": selector}
         items = client.list(path, subject=kind, deadline=deadline, query=query, accept=accept)
-        return [live_of(_id_of(kind, item), _named(kind, item), with_body=whole) for item in items]
+        return [live_of(_id_of(kind, item), _named(kind, item), with_body=full) for item in items]
 
     lists = in_parallel(read, kinds, workers=workers)
     return Observed(objects={live.id: live for found in lists for live in found})
+
+
+def observe_each(client: Client, ids: Iterable[ObjectId], *, workers: int, deadline: Deadline) -> Observed:
+    """The metadata of those of some objects that are there, read one by one. Of a Secret nobody here needs more."""
+
+    def read(id: ObjectId) -> Live | None:
+        meta = read_metadata(client, id, deadline=deadline)
+        return None if meta is None else live_of(id, {"metadata": meta}, with_body=False)
+
+    found = in_parallel(read, ids, workers=workers)
+    return Observed(objects={live.id: live for live in found if live is not None})
 
 
 def read_bodies(
