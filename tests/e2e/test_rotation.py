@@ -20,8 +20,7 @@ PROJECTS = ("demo", "notes")
 LOOP = """
 touch /tmp/go; n=0
 while [ -e /tmp/go ]; do
-  PGUSER=$(cat /credentials/owner.user) PGPASSWORD=$(cat /credentials/owner.password) \\
-    psql -qAtX -v ON_ERROR_STOP=1 -c 'INSERT INTO worked DEFAULT VALUES' || exit 1
+  psql -qAtX -v ON_ERROR_STOP=1 -c 'INSERT INTO worked DEFAULT VALUES' || exit 1
   n=$((n + 1))
 done
 echo $n

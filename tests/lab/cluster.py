@@ -16,7 +16,7 @@ from .shell import run
 CLIENT = "lab-client"
 # Enough for psql to start and log in within its timeout; two fit into what a quota leaves beside a pause.
 CLIENT_CPU = "150m"
-CLIENT_IMAGE = "registry.supalove.cloud/lab/client:17-1"
+CLIENT_IMAGE = "registry.supalove.cloud/lab/client:17-2"
 POD_SECONDS = 60
 
 
@@ -46,26 +46,18 @@ class Cluster:
     ) -> None:
         """A pod that sleeps, as an application would run: restricted, small; ready on return.
 
-        In its environment psql finds the database of `project`, or of the project that the namespace belongs to, whose
-        login is mounted at /credentials, too.
+        psql finds the database of `project`, or of the project that the namespace belongs to, whose login is mounted.
         """
         environment = self._connection(namespace, project)
         pod = client_pod(namespace, name, node, environment, cpu)
         self.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(pod))
         self.kubectl("wait", "-n", namespace, f"pod/{name}", "--for=condition=Ready", f"--timeout={POD_SECONDS}s")
 
-    def _connection(self, namespace: str, project: str) -> list[dict[str, Any]]:
-        owner = f"p-{project}" if project else namespace
-        plain = {
-            "PGHOST": f"pooler.{owner}",
-            "PGPORT": "6432",
-            "PGDATABASE": "postgres",
-            "PGCONNECT_TIMEOUT": "3",
-        }
-        return [{"name": k, "value": v} for k, v in plain.items()] + [
-            {"name": name, "valueFrom": {"secretKeyRef": {"name": "credentials", "key": key, "optional": True}}}
-            for name, key in (("PGUSER", "owner.user"), ("PGPASSWORD", "owner.password"))
-        ]
+    @staticmethod
+    def _connection(namespace: str, project: str) -> dict[str, str]:
+        """Where, and not as whom: what is in a container's environment is also in its node's files."""
+        host = f"pooler.p-{project}" if project else f"pooler.{namespace}"
+        return {"PGHOST": host, "PGPORT": "6432", "PGDATABASE": "postgres", "PGCONNECT_TIMEOUT": "3"}
 
     def psql(self, namespace: str, sql: str, pod: str = CLIENT) -> subprocess.CompletedProcess[str]:
         """Run SQL from a client pod; the answer is unaligned, without heads."""
@@ -83,7 +75,7 @@ def of_lab() -> Cluster:
 
 
 def client_pod(
-    namespace: str, name: str, node: str, environment: list[dict[str, Any]], cpu: str = CLIENT_CPU
+    namespace: str, name: str, node: str, environment: dict[str, str], cpu: str = CLIENT_CPU
 ) -> dict[str, Any]:
     """The Pod object; `node` pins it, else any node of the data plane will do."""
     container = {
@@ -91,7 +83,7 @@ def client_pod(
         "image": CLIENT_IMAGE,
         "imagePullPolicy": "Never",
         "command": ["sleep", "infinity"],
-        "env": environment,
+        "env": [{"name": name, "value": value} for name, value in environment.items()],
         "resources": {"limits": {"cpu": cpu, "memory": "32Mi"}, "requests": {"cpu": "10m", "memory": "32Mi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [{"name": "credentials", "mountPath": "/credentials", "readOnly": True}],

@@ -32,7 +32,13 @@ def pause(tmp_path):
         note = f'for last; do :; done; echo "$last" >>{tmp_path}/log'
         psql.write_text(f'#!/bin/sh\n{note}\ncase "$last" in *{hangs}*) sleep 30 ;; esac\n')
         psql.chmod(0o755)
-        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path), "SETTLE_SECONDS": "1"}
+        (tmp_path / "password").write_text("secret")
+        environment = {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "TMPDIR": str(tmp_path),
+            "SETTLE_SECONDS": "1",
+            "SUPALOVE_PASSWORD_FILE": str(tmp_path / "password"),
+        }
         process = subprocess.Popen(
             ["/bin/sh", str(SCRIPT), *arguments], env=environment, start_new_session=True, text=True
         )
@@ -111,8 +117,15 @@ def test_the_job_passes_its_bound_and_no_secret_by_value():
     body = render_pause(context_of(a_project(), Platform(), DEDICATED, UID), 1234).body
     (container,) = body["spec"]["template"]["spec"]["containers"]
     assert container["command"][1:] == ["postgres", str(LONGEST_SECONDS), "1234"]
-    password = next(one for one in container["env"] if one["name"] == "PGPASSWORD")
-    assert password["valueFrom"] == {"secretKeyRef": {"name": "credentials", "key": "pauser.password"}}
+    assert all("valueFrom" not in one for one in container["env"])
+    (secret,) = (one["secret"] for one in body["spec"]["template"]["spec"]["volumes"] if "secret" in one)
+    assert (secret["secretName"], [one["key"] for one in secret["items"]]) == ("credentials", ["pauser.password"])
+
+
+def test_the_password_of_the_console_is_in_a_file_of_the_programs_own(pause, tmp_path):
+    assert pause("postgres", "60", until(-1)).wait(timeout=10) == 0
+    assert (tmp_path / "pgpass").read_text() == "*:*:*:*:secret\n"
+    assert (tmp_path / "pgpass").stat().st_mode & 0o777 == 0o600
 
 
 def test_clients_wait_longer_for_their_database_than_they_are_held():

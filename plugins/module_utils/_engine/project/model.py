@@ -13,7 +13,7 @@ from .names import Ref
 IMAGES: Mapping[str, str] = MappingProxyType(
     {
         "postgresql": "registry.supalove.cloud/platform/postgresql:17-2",
-        "pgbouncer": "registry.supalove.cloud/platform/pgbouncer:1.26-3",
+        "pgbouncer": "registry.supalove.cloud/platform/pgbouncer:1.26-4",
     }
 )
 

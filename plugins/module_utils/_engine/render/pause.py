@@ -11,6 +11,7 @@ from .pooler import USER as POOLER_USER
 
 PROGRAM = "/usr/local/bin/supalove-pooler-pause"
 COMPONENT = "pause"
+PASSWORD_DIRECTORY = "/etc/supalove/pause"
 # The longest that clients are held. A pooler lets them wait longer than this (query_wait_timeout).
 LONGEST_SECONDS = 60
 # Pods of a Job that were lost are replaced; one that comes too late only resumes.
@@ -22,11 +23,14 @@ MEMORY = 32 * MIB
 
 def render_pause(context: Context, until: int) -> Desired:
     """The Job; it pauses nothing after `until`, in seconds since the epoch, which gives it a name of its own."""
+    items = [{"key": f"{PAUSER_KEY}.password", "path": "password"}]
+    mounted = {"secretName": context.CREDENTIALS, "defaultMode": 0o440, "items": items}
+    secret = {"name": "password", "secret": mounted}
     pod = {
         "restartPolicy": "OnFailure",
         "terminationGracePeriodSeconds": 15,
         "containers": [_container(context, until)],
-        "volumes": [empty_dir("tmp", "1Mi")],
+        "volumes": [empty_dir("tmp", "1Mi"), secret],
     }
     spec = {
         "backoffLimit": TRIES,
@@ -37,7 +41,6 @@ def render_pause(context: Context, until: int) -> Desired:
 
 
 def _container(context: Context, until: int) -> Body:
-    password = {"secretKeyRef": {"name": context.CREDENTIALS, "key": f"{PAUSER_KEY}.password"}}
     host = f"{context.POOLER}.{context.names.namespace}.svc.{context.platform.cluster_domain}"
     return {
         "name": COMPONENT,
@@ -48,7 +51,7 @@ def _container(context: Context, until: int) -> Body:
             {"name": "PGHOST", "value": host},
             {"name": "PGPORT", "value": str(context.POOLER_PORT)},
             {"name": "PGUSER", "value": PAUSER},
-            {"name": "PGPASSWORD", "valueFrom": password},
+            {"name": "SUPALOVE_PASSWORD_FILE", "value": f"{PASSWORD_DIRECTORY}/password"},
         ],
         "resources": guaranteed(cpu=format_cpu(CPU), memory=format_bytes(MEMORY)),
         "securityContext": dict(CONTAINER_SECURITY),
@@ -57,5 +60,8 @@ def _container(context: Context, until: int) -> Body:
             "periodSeconds": 1,
             "timeoutSeconds": 2,
         },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "password", "mountPath": PASSWORD_DIRECTORY, "readOnly": True},
+        ],
     }
