@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Looking for secrets where they must not be, however they are written there."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+LOOK_SECONDS = 0.25
+
+
+def spellings(word: str) -> dict[str, str]:
+    """A secret in every form in which programs write texts, each with the name of the form."""
+    raw = word.encode()
+    found = {
+        "as it is": word,
+        "hex": raw.hex(),
+        "HEX": raw.hex().upper(),
+        "URL-encoded": urllib.parse.quote(word, safe=""),
+        "JSON-escaped": json.dumps(word)[1:-1],
+    }
+    for shift in range(3):
+        # Inside of a longer text that was encoded as a whole; what its neighbours take part in is cut off.
+        encoded = base64.b64encode(b"\0" * shift + raw)
+        inner = encoded[(shift * 8 + 5) // 6 : len(encoded) - 4 if (shift + len(raw)) % 3 else None]
+        found[f"base64, shifted by {shift}"] = inner.decode()
+        found[f"base64url, shifted by {shift}"] = inner.decode().replace("+", "-").replace("/", "_")
+    return found
+
+
+class Needles:
+    """Secrets by what they are, in all their spellings."""
+
+    def __init__(self, secrets: Mapping[str, str]) -> None:
+        self._told: dict[str, str] = {}
+        for name, word in secrets.items():
+            for form, text in spellings(word).items():
+                self._told.setdefault(text, f"{name} ({form})")
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """For a program that searches by itself."""
+        return tuple(self._told)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What they are."""
+        return tuple(self._told.values())
+
+    def found_in(self, text: str) -> list[str]:
+        """What of it is in a text, by name only."""
+        return sorted(name for needle, name in self._told.items() if needle in text)
+
+
+class ProcessListings:
+    """Every command line and environment that a process of this machine has had meanwhile, as ps shows them to root.
+
+    Containers of the lab are processes of this machine. Environments of processes that this test started with a secret
+    on purpose are not looked at, nor is its own.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="process listings")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def text(self) -> str:
+        """All of it."""
+        return "\n".join(self._seen)
+
+    def _watch(self) -> None:
+        own = str(os.getpid())
+        while not self._stop.wait(LOOK_SECONDS):
+            for entry in os.listdir("/proc"):
+                if entry.isdigit() and entry != own:
+                    self._seen.update(_read(Path("/proc", entry, name)) for name in ("cmdline", "environ"))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def generated(objects: Iterable[Mapping[str, object]]) -> dict[str, str]:
+    """Every password and verifier in Secrets of the platform, by where it is kept."""
+    found: dict[str, str] = {}
+    for one in objects:
+        meta, data = one["metadata"], one.get("data") or {}
+        assert isinstance(meta, dict)
+        assert isinstance(data, dict)
+        for key, value in data.items():
+            if key.endswith((".password", ".verifier")):
+                found[f"{meta['namespace']}/{meta['name']} {key}"] = base64.b64decode(value).decode()
+    return found
