@@ -45,12 +45,16 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-credentials:
-  description: By name of an AppRole, its C(role_id) and C(secret_id). Empty if a check would have made them.
+content:
+  description:
+    - Of the AppRoles whose credentials were made, by name, C(role_id) and C(secret_id), as JSON in base64. Ansible
+      blanks in a result whatever equals a secret that the module was given, and a new secret may be for an old role.
   returned: always
-  type: dict
+  type: str
 """
 
+import base64
+import json
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -80,22 +84,25 @@ def opens(vault: Vault, path: str, role_id: str, known: JSON) -> bool:
         raise
 
 
-def keep(vault: Vault, approle_path: str, roles: JSON, *, check_mode: bool) -> tuple[bool, JSON]:
-    """Give whether credentials were made, and all of them."""
-    changed = False
-    credentials: JSON = {}
+def keep(vault: Vault, approle_path: str, roles: JSON, *, check_mode: bool) -> JSON:
+    """Give the credentials that were made, or in a check an empty mapping for each that would be."""
+    made: JSON = {}
     for name, known in roles.items():
         path = f"auth/{approle_path}/role/{name}"
         answer = vault.get(f"{path}/role-id")
         role_id = answer["data"]["role_id"] if answer else ""
         if role_id and opens(vault, path, role_id, known or {}):
-            credentials[name] = {"role_id": role_id, "secret_id": known["secret_id"]}
             continue
-        changed = True
+        made[name] = {}
         if not check_mode:
             secret = vault.post(f"{path}/secret-id", {})["data"]["secret_id"]
-            credentials[name] = {"role_id": role_id, "secret_id": secret}
-    return changed, credentials
+            made[name] = {"role_id": role_id, "secret_id": secret}
+    return made
+
+
+def content_of(made: JSON) -> str:
+    """Give credentials as the result carries them."""
+    return base64.b64encode(json.dumps(made).encode()).decode()
 
 
 def main() -> None:
@@ -108,13 +115,13 @@ def main() -> None:
     if module.check_mode:
         status = status_of(vault_of(params))
         if status["sealed"] or not status["answers"]:
-            module.exit_json(changed=True, credentials={})
+            module.exit_json(changed=True, content=content_of({}))
     try:
         with logged_in(params) as vault:
-            changed, credentials = keep(vault, params["approle_path"], params["roles"], check_mode=module.check_mode)
+            made = keep(vault, params["approle_path"], params["roles"], check_mode=module.check_mode)
     except VaultError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=changed, credentials=credentials)
+    module.exit_json(changed=bool(made), content=content_of(made))
 
 
 if __name__ == "__main__":

@@ -133,10 +133,23 @@ class Settings:
     def write(self, path: str, body: JSON, before: t.Any) -> None:
         """Write, and note it."""
         if self.vault and not self.check_mode:
-            self.vault.post(path, body)
+            self.send(self.vault, path, body)
         if before:
             self.before[path] = before
         self.after[path] = body
+
+    @staticmethod
+    def send(vault: Vault, path: str, body: JSON) -> None:
+        """Write; to be denied is worded with what helps."""
+        try:
+            vault.post(path, body)
+        except VaultError as error:
+            if error.status != 403:
+                raise
+            raise VaultError(
+                f"{error}. This setting differs from what is wanted, and the login may not write it: "
+                "run once with the token of somebody who may"
+            ) from error
 
     def keep_mounted(self, place: str, wanted: JSON) -> None:
         """Mount what is missing; what is there must be of the wanted type, as it cannot be changed."""
