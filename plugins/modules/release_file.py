@@ -28,6 +28,12 @@ options:
       - Where the file is. Its last part is the name that is looked up in the release's checksum file.
     type: str
     required: true
+  member:
+    description:
+      - The file inside the archive at O(url), a tarball or a zip file, that is put in place instead of the archive. The
+        digests are the archive's.
+    type: str
+    default: ""
   dest:
     description:
       - The path of the file. Its directory is made if it is missing.
@@ -80,11 +86,12 @@ dest:
   returned: always
   type: str
 sha256:
-  description: The digest of the file that is, or would be, in place.
+  description: The digest of the file that is, or would be, in place, or of the archive that it is from.
   returned: always
   type: str
 """
 
+import contextlib
 import errno
 import hashlib
 import http.client
@@ -92,9 +99,11 @@ import json
 import os
 import re
 import shutil
+import tarfile
 import time
 import typing as t
 import urllib.error
+import zipfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
@@ -199,23 +208,36 @@ def record_path(record_dir: str, dest: str) -> str:
     return os.path.join(record_dir, dest.strip("/").replace("/", "__") + ".json")
 
 
-def recorded_digest(record_dir: str, dest: str, url: str) -> str:
+def recorded_digest(record_dir: str, dest: str, url: str, key: str = "sha256") -> str:
     """Give the digest remembered for ``dest`` if it came from ``url``; a damaged record counts as none."""
     try:
         with open(record_path(record_dir, dest), encoding="utf-8") as file:
             record = json.load(file)
-        return str(record["sha256"]) if record["url"] == url else ""
+        return str(record[key]) if record["url"] == url else ""
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 
+def digest_in_place(params: dict[str, t.Any]) -> str:
+    """Give the digest of what is in place: the file's, or that of the archive that it is known to be from."""
+    found = digest_of(params["dest"])
+    if not params["member"] or not found:
+        return found
+    place = (params["record_dir"], params["dest"], params["url"])
+    known = recorded_digest(*place, key="member_sha256")
+    return recorded_digest(*place) if known == found else "another"
+
+
 def write_record(module: AnsibleModule, dest: str, url: str, digest: str) -> None:
     """Remember the digest, after the file is in place."""
+    record = {"url": url, "sha256": digest}
+    if module.params["member"]:
+        record["member_sha256"] = digest_of(dest)
     path = record_path(module.params["record_dir"], dest)
     try:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         with open(path + ".part", "w", encoding="utf-8") as file:
-            json.dump({"url": url, "sha256": digest}, file)
+            json.dump(record, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(path + ".part", path)
@@ -243,6 +265,36 @@ def no_space(path: str, figures: str) -> str:
     return f"the disk of {os.path.dirname(path)} is full: {figures}. Free space or grow the disk, then run again"
 
 
+def extract(archive: str, member: str, url: str) -> None:
+    """Put a file of an archive in the archive's own place, flushed to the disk."""
+    inner = archive + ".member"
+    try:
+        with open_member(archive, member) as source, open(inner, "wb") as file:
+            shutil.copyfileobj(source, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(inner, archive)
+    except (KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise ReleaseError(f"{url} is no archive with {member} in it: {error}") from error
+    finally:
+        if os.path.exists(inner):
+            os.unlink(inner)
+
+
+@contextlib.contextmanager
+def open_member(archive: str, member: str) -> t.Iterator[t.IO[bytes]]:
+    """Open a file in a zip file or a tarball."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zipped, zipped.open(member) as file:
+            yield file
+        return
+    with tarfile.open(archive) as tarball:
+        found = tarball.extractfile(member)
+        if found is None:
+            raise KeyError(f"{member} is no file")
+        yield found
+
+
 def place(module: AnsibleModule, url: str, dest: str, wanted: str) -> None:
     """Download, verify, and move into place; a leftover of a killed run is overwritten."""
     part = dest + ".part"
@@ -254,6 +306,8 @@ def place(module: AnsibleModule, url: str, dest: str, wanted: str) -> None:
                 f"{url} is not the file that was released: found sha256 {found}, wanted {wanted}. "
                 "Nothing was installed. Repair the mirror's copy, or correct the checksum in the inventory"
             )
+        if module.params["member"]:
+            extract(part, module.params["member"], url)
         os.chmod(part, int(module.params["mode"], 8))
         os.replace(part, dest)
     except OSError as error:
@@ -277,13 +331,14 @@ def wanted_digest(params: dict[str, t.Any], in_place: str) -> str:
 def ensure(module: AnsibleModule) -> dict[str, t.Any]:
     """Bring the file into place and give the module's result."""
     url, dest = module.params["url"], module.params["dest"]
-    in_place = digest_of(dest)
+    in_place = digest_in_place(module.params)
     wanted = wanted_digest(module.params, in_place)
     changed = in_place != wanted
     if changed and not module.check_mode:
         place(module, url, dest, wanted)
     remembered = recorded_digest(module.params["record_dir"], dest, url)
-    if not module.params["sha256"] and remembered != wanted and not module.check_mode:
+    kept = not module.params["sha256"] or bool(module.params["member"])
+    if kept and remembered != wanted and not module.check_mode:
         write_record(module, dest, url, wanted)
     mode = {"path": dest, "mode": module.params["mode"], "owner": None, "group": None, "attributes": None}
     if os.path.exists(dest):
@@ -298,6 +353,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "url": {"type": "str", "required": True},
+            "member": {"type": "str", "default": ""},
             "dest": {"type": "path", "required": True},
             "sha256": {"type": "str", "default": ""},
             "checksums_url": {"type": "str", "default": "", "no_log": False},

