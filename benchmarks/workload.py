@@ -30,7 +30,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
     Status,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.secrets import data_of
-from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import new_texts
+from ansible_collections.supalove.platform.plugins.module_utils._engine.generation import new_texts
 from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Body, Desired, ObjectId
 from ansible_collections.supalove.platform.plugins.module_utils._engine.observed import Stamp
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import (

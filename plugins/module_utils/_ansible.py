@@ -24,6 +24,7 @@ from ._engine.errors import EngineError, InvalidSpec, MissingLibrary, Problem, c
 from ._engine.progress import Lines, Progress, Silent
 from ._engine.project.model import Platform
 from ._engine.project.vocabulary import PLATFORM_VARIABLE
+from ._engine.rotate import What
 from ._engine.settings import Drift, Settings
 from ._engine.steps import Outcome, Plan, Report, Result, Step
 
@@ -92,10 +93,11 @@ def rotate_spec() -> Spec:
     return {
         **connection_spec(),
         **vault_spec(),
+        "what": {"type": "str", "choices": [one.value for one in What], "default": What.LOGIN.value},
         "refs": {"type": "list", "elements": "str"},
         "platform": {"type": "dict", "default": {}},
         "end_previous": {"type": "bool", "default": False},
-        "settle_seconds": {"type": "int", "default": 600},
+        "settle_seconds": {"type": "int"},
         "wave_size": {"type": "int", "default": Settings().wave_size},
         "wave_failures": {"type": "int", "default": Settings().wave_failures},
         "workers": {"type": "int", "default": Settings().workers},
@@ -151,7 +153,7 @@ def settings_from(module: AnsibleModule) -> Settings:
     problems = tuple(
         Problem(path=name, value=params[name], allowed=f"a whole number from {least}")
         for name, least in LEAST.items()
-        if params.get(name, least) < least
+        if params.get(name) is not None and params[name] < least
     )
     if problems:
         raise InvalidSpec(problems)

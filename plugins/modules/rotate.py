@@ -1,18 +1,21 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Give the clients of projects new passwords."""
+"""Give projects new logins for their clients, or new keys for their tokens."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: rotate
-short_description: Give the clients of projects new passwords
+short_description: Give projects new logins for their clients, or new keys for their tokens
 description:
-  - Makes a new login for the clients of each chosen project, waits until every pooler of the project lets it in, and
-    then publishes it in the Secret that M(supalove.platform.project_info) names among the endpoints.
+  - V(login) makes a new login for the clients of each chosen project, waits until every pooler of the project lets it
+    in, and then publishes it in the Secret that M(supalove.platform.project_info) names among the endpoints.
   - Clients log in by turns as C(owner_a) and C(owner_b). The login that was published before goes on working until it
     is ended with O(end_previous), or until the next rotation. No connection is ended and no pod is restarted.
+  - V(signing_key) takes two runs. The first announces a key, which those who verify tokens learn from
+    C(verifying.jwks) in the Secret; the second lets it sign. Tokens of the key before are good until that is ended
+    with O(end_previous).
   - Where the platform has a Vault, the new values are written there first.
   - A run that was killed is finished by the next one.
   - This module is not idempotent. Every run rotates, as it says.
@@ -25,6 +28,12 @@ extends_documentation_fragment:
   - supalove.platform.connection.vault
   - supalove.platform.vocabulary
 options:
+  what:
+    description:
+      - What is rotated.
+    type: str
+    choices: [login, signing_key]
+    default: login
   refs:
     description:
       - Refs of the projects to rotate. Without it all of the platform are.
@@ -32,17 +41,21 @@ options:
     elements: str
   end_previous:
     description:
-      - Instead of rotating, ends the login that was published before the present one. To be run when all clients have
-        taken up the new one. Who still uses the old one gets in no more; connections that are open stay.
+      - Instead of rotating, ends the login or key that was there before the present one.
+      - A login is to be ended when all clients have taken up the new one. Who still uses the old one gets in no more;
+        connections that are open stay.
+      - Ending a key is refused as long as tokens that it has signed are good.
     type: bool
     default: false
   settle_seconds:
     description:
-      - How long clients have to take up a new login. A rotation within that time is refused, because it would replace
-        the login that they may still use, unless that was ended with O(end_previous).
+      - How long the last step has to reach everybody before the next one may be taken; a run within that time is
+        refused.
+      - Without it, clients have 600 seconds to take up a login before it may be replaced, and those who verify tokens
+        as long to read a key before it signs. A key that has signed can be ended 4200 seconds later, as tokens are
+        good for an hour.
       - The kubelet brings a Secret that a pod mounts up to date within two minutes.
     type: int
-    default: 600
   wave_size:
     description:
       - How many projects are rotated before it is looked whether any has failed.
@@ -75,6 +88,12 @@ EXAMPLES = r"""
     platform: "{{ supalove_platform }}"
     refs: [acme]
     end_previous: true
+
+- name: Announce another key for the tokens of all projects; run again to let it sign
+  supalove.platform.rotate:
+    kubeconfig: "{{ k3s_kubeconfig_path }}"
+    platform: "{{ supalove_platform }}"
+    what: signing_key
 """
 
 RETURN = r"""
@@ -122,7 +141,7 @@ from ..module_utils._ansible import Work, access_of, result_of, rotate_spec, run
 from ..module_utils._engine.backends.kubernetes.client import Client
 from ..module_utils._engine.progress import Progress
 from ..module_utils._engine.project.parse import parse
-from ..module_utils._engine.rotate import rotate
+from ..module_utils._engine.rotate import What, rotate
 from ..module_utils._engine.settings import Settings
 from ..module_utils._engine.steps import Report
 
@@ -139,6 +158,7 @@ def _work(module: AnsibleModule) -> Work:
                 report = rotate(
                     access,
                     platform,
+                    what=What(params["what"]),
                     refs=params["refs"],
                     end_previous=params["end_previous"],
                     settle_seconds=params["settle_seconds"],

@@ -86,7 +86,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._vault import (
     vault_of,
 )
 
-JSON = t.Dict[str, t.Any]
+JSON = dict[str, t.Any]
 # By kind, where it is listed and written.
 MOUNTED = {"mounts": "sys/mounts", "auths": "sys/auth", "audits": "sys/audit"}
 ACCESSOR = re.compile(r"\$\{accessor:([^}]+)\}")

@@ -40,11 +40,11 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.credenti
     SALT_BYTES,
     Secret,
     generate_password,
-    new_texts,
     scram_verifier,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.databases import TENANT
 from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Deadline
+from ansible_collections.supalove.platform.plugins.module_utils._engine.generation import new_texts
 from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Desired, SecretKey
 from ansible_collections.supalove.platform.plugins.module_utils._engine.observed import Observed
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform, SharedCluster

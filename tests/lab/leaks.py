@@ -101,13 +101,17 @@ def _read(path: Path) -> str:
 
 
 def generated(objects: Iterable[Mapping[str, object]]) -> dict[str, str]:
-    """Every password and verifier in Secrets of the platform, by where it is kept."""
+    """Every password, verifier and private key in Secrets of the platform, by where it is kept."""
     found: dict[str, str] = {}
     for one in objects:
         meta, data = one["metadata"], one.get("data") or {}
         assert isinstance(meta, dict)
         assert isinstance(data, dict)
         for key, value in data.items():
+            name, text = f"{meta['namespace']}/{meta['name']} {key}", base64.b64decode(value).decode()
             if key.endswith((".password", ".verifier")):
-                found[f"{meta['namespace']}/{meta['name']} {key}"] = base64.b64decode(value).decode()
+                found[name] = text
+            elif key.endswith(".jwk"):
+                # What is secret of a key.
+                found[name] = json.loads(text)["d"]
     return found

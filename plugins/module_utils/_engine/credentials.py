@@ -7,9 +7,7 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable, Iterable
-
-from .objects import GeneratedLogin, Known
+from collections.abc import Callable
 
 # PostgreSQL's own default (scram_iterations).
 SCRAM_ITERATIONS = 4096
@@ -62,24 +60,6 @@ def scram_verifier(password: Secret, *, salt: bytes, iterations: int = SCRAM_ITE
 
 def _b64(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
-
-
-def new_texts(logins: Iterable[GeneratedLogin], random_bytes: Callable[[int], bytes]) -> dict[str, str]:
-    """New values for logins, by the keys that `GeneratedLogin` tells."""
-    texts: dict[str, str] = {}
-    lines: list[str] = []
-    for login in logins:
-        password = generate_password(random_bytes)
-        texts[f"{login.key}.user"] = login.role
-        texts[f"{login.key}.password"] = password.reveal()
-        if login.in_postgresql:
-            texts[f"{login.key}.verifier"] = scram_verifier(password, salt=random_bytes(SALT_BYTES))
-        if login.pooler is Known.PASSWORD:
-            lines.append(userlist_line(login.role, password))
-        if login.pooler is Known.VERIFIER:
-            verifier = scram_verifier(password, salt=random_bytes(SALT_BYTES))
-            lines.append(userlist_line(login.role, Secret(verifier)))
-    return {**texts, USERLIST: "".join(f"{line}\n" for line in lines)} if lines else texts
 
 
 def userlist_line(role: str, word: Secret) -> str:

@@ -62,6 +62,17 @@ class GeneratedLogin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedKey:
+    """A key that signs tokens, made when its Secret is first written.
+
+    The Secret then holds the private key under the name `private`, and under `public` the set of keys that verify.
+    """
+
+    private: str
+    public: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SecretKey:
     """Where a secret value is kept, in place of the value: only who applies a step reads it."""
 
@@ -83,7 +94,7 @@ class Desired:
     """
 
     body: Body
-    generates: tuple[GeneratedLogin, ...] = ()
+    generates: tuple[GeneratedLogin | GeneratedKey, ...] = ()
     values_from: ObjectId | None = None
     fixed: Mapping[str, str] = field(default_factory=dict, hash=False)
 
@@ -113,7 +124,7 @@ def canonical_json(value: object) -> str:
 
 
 def fingerprint(body: Body) -> str:
-    """Digest of a desired object. Bare, not keyed: a desired object holds no secret (see `GeneratedLogin`)."""
+    """Digest of a desired object. Bare, not keyed: a desired object holds no secret (see `generates`)."""
     return hashlib.blake2b(canonical_json(body).encode(), digest_size=FINGERPRINT_BYTES).hexdigest()
 
 

@@ -1,57 +1,78 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""New passwords for the clients of running projects, and no request that fails for it."""
+"""New secrets for running projects, and no request that fails for it."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 
 from .access import Access
 from .backends.kubernetes import records
 from .backends.kubernetes.lease import Lease
-from .backends.kubernetes.pods import running_pods, touch
-from .backends.kubernetes.records import READY, STOPPED, Record
-from .backends.kubernetes.secrets import read_texts, replace_texts
-from .backends.pgbouncer.client import Pooler
-from .credentials import Secret
+from .backends.kubernetes.records import Record
 from .deadline import Deadline
-from .errors import BackendError, DeadlineExceeded, InvalidSpec, NotFound, Problem, SafetyStop
-from .objects import Desired, ObjectId
+from .errors import BackendError, DeadlineExceeded, InvalidSpec, Problem, SafetyStop
+from .keeper import Keeper, planned
 from .parallel import in_parallel
 from .progress import Progress
 from .project.model import Platform
-from .project.names import Ref, Uid, namespace_of
-from .render import Context, credentials_of
-from .render.pooler import CONSOLE, PAUSER, PAUSER_KEY
-from .rotation import NEXT_PASSWORD, NEXT_USER, begun, ended, idle_login, is_begun, published, seconds_to_settle
+from .project.names import Ref
+from .rotate_keys import end_key, renew_key
+from .rotate_logins import end_login, renew_login
 from .settings import Settings
-from .steps import Action, Failure, Outcome, Report, Result, Step
-from .vault import DATABASE_FOLDER, VAULT_KIND, Kept
+from .steps import Failure, Outcome, Report, Result
 
-POLL_SECONDS = 1.0
-# A kubelet that was told to look takes seconds; one that was not, more than a minute.
-LOAD_SECONDS = 180.0
+
+class What(StrEnum):
+    """What of a project is rotated: the login of its clients, or the key that signs its tokens."""
+
+    LOGIN = "login"
+    SIGNING_KEY = "signing_key"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Task:
+    """What is done to each project, and why its secret changes."""
+
+    run: Callable[[Keeper, float | None], None]
+    reason: str
+
+
+_RENEW = {
+    What.LOGIN: _Task(run=renew_login, reason="clients get a new login"),
+    What.SIGNING_KEY: _Task(run=renew_key, reason="tokens get a new key"),
+}
+_END = {
+    What.LOGIN: _Task(run=end_login, reason="the login before the published one is ended"),
+    What.SIGNING_KEY: _Task(run=end_key, reason="the key before the one that signs is ended"),
+}
 
 
 def rotate(
     access: Access,
     platform: Platform,
     *,
+    what: What,
     refs: Collection[str] | None,
     end_previous: bool,
-    settle_seconds: float,
+    settle_seconds: float | None,
     settings: Settings,
     progress: Progress,
 ) -> Report:
-    """Give projects (all, if `refs` is None) a new login for clients; with `end_previous` end the one before instead.
+    """Give projects (all, if `refs` is None) something new; with `end_previous` end the one before it instead.
 
+    A login of clients, in one run:
     1. The idle login gets a new password, in Vault first, then in the Secret of its namespace.
     2. Each pooler reads it, which is seen by logging in; only then it is published.
     3. Whoever holds the login before it goes on working until that is ended, or replaced by the next rotation, which is
        refused within `settle_seconds`.
-    4. A run that was killed is finished by the next one, which then begins no other rotation of that project.
-    5. Many projects go in waves; no wave begins after more failures than `settings.wave_failures`.
+
+    A key that signs tokens, in two runs with `settle_seconds` between them: it is announced, then it signs. Tokens of
+    the key before are good until that is ended.
+
+    A run that was killed is finished by the next one, which then begins no other rotation of that project. Many
+    projects go in waves; no wave begins after more failures than `settings.wave_failures`.
 
     Raises InvalidSpec for an unknown ref, SafetyStop if another run is at work, BackendError if the cluster cannot be
     read.
@@ -62,7 +83,7 @@ def rotate(
     job = _Job(
         access=access,
         platform=platform,
-        ends=end_previous,
+        task=(_END if end_previous else _RENEW)[what],
         settle_seconds=settle_seconds,
         progress=progress,
         deadline=deadline,
@@ -80,14 +101,10 @@ class _Job:
 
     access: Access
     platform: Platform
-    ends: bool
-    settle_seconds: float
+    task: _Task
+    settle_seconds: float | None
     progress: Progress
     deadline: Deadline
-
-    @property
-    def reason(self) -> str:
-        return "the login before the published one is ended" if self.ends else "clients get a new login"
 
 
 def _chosen(known: Mapping[Ref, Record], refs: Collection[str] | None) -> list[Record]:
@@ -113,144 +130,22 @@ def _in_waves(job: _Job, chosen: Sequence[Record], settings: Settings, lease: Le
 
 
 def _one(job: _Job, record: Record, lease: Lease) -> Outcome:
-    lane = _Lane(job=job, record=record, deadline=lease.bound(job.deadline))
+    deadline = lease.bound(job.deadline)
+    keeper = Keeper(access=job.access, record=record, deadline=deadline, reason=job.task.reason)
+    failure = None
     try:
-        lane.refuse_unsettled()
-        lane.end() if job.ends else lane.renew()
+        keeper.refuse_unsettled()
+        job.task.run(keeper, job.settle_seconds)
     except (BackendError, DeadlineExceeded, SafetyStop) as error:
-        failure = Failure.of("rotate", str(lane.secret), error)
-        return Outcome(
-            ref=record.ref, uid=record.uid or "", result=Result.FAILED, steps=tuple(lane.done), failure=failure
-        )
-    result = Result.CHANGED if lane.done else Result.UNCHANGED
-    return Outcome(ref=record.ref, uid=record.uid or "", result=result, steps=tuple(lane.done))
-
-
-@dataclass(slots=True, kw_only=True)
-class _Lane:
-    """One project, and what has been changed of it so far."""
-
-    job: _Job
-    record: Record
-    deadline: Deadline
-    done: list[Step] = field(default_factory=list)
-
-    @property
-    def secret(self) -> ObjectId:
-        return credentials_of(self.record.ref)
-
-    @property
-    def namespace(self) -> str:
-        return namespace_of(self.record.ref)
-
-    def refuse_unsettled(self) -> None:
-        """A project in the middle of a change has poolers that come and go."""
-        phase = self.record.status.phase if self.record.status else "new"
-        if phase not in (READY, STOPPED):
-            raise SafetyStop(f"the project is {phase}; run the module projects first, then rotate again")
-
-    def renew(self) -> None:
-        """From the published login to a new one; or what an earlier run has left of that way."""
-        kept = self._read()
-        was_lagging = self._copy(kept.texts)
-        if not is_begun(kept.texts) and not was_lagging:
-            self._refuse_too_soon(kept.texts)
-            kept = self._write(kept, begun(kept.texts))
-        if is_begun(kept.texts):
-            self._await_poolers(kept.texts[NEXT_USER], Secret(kept.texts[NEXT_PASSWORD]), kept.texts)
-            self._write(kept, published(kept.texts, now=time.time()))
-
-    def end(self) -> None:
-        """Give the idle login a password that is kept nowhere."""
-        kept = self._read()
-        if is_begun(kept.texts):
-            raise SafetyStop("a rotation of the project was begun and is not finished; rotate it first")
-        password, texts = ended(kept.texts)
-        self._write(kept, texts)
-        self._await_poolers(idle_login(texts), password, texts)
-
-    def _refuse_too_soon(self, texts: Mapping[str, str]) -> None:
-        left = seconds_to_settle(texts, now=time.time(), settle_seconds=self.job.settle_seconds)
-        if left > 0:
-            raise SafetyStop(
-                f"clients may still use the login before the last one for {left:.0f} s, and this would replace it; "
-                "end it first with end_previous, or wait, or set settle_seconds"
-            )
-
-    def _read(self) -> Kept:
-        """What is kept of the project: in Vault, if the platform has one, else in the Secret itself."""
-        vault = self.job.access.vault
-        if vault is None:
-            texts = read_texts(self.job.access.client, self.secret, deadline=self.deadline)
-            kept = None if texts is None else Kept(texts=texts, version=0)
-        else:
-            kept = vault.read(self._kept_id(), deadline=self.deadline)
-        if kept is None:
-            raise NotFound(subject=str(self.secret), verb="GET", reason="there is none; run the module projects first")
-        return kept
-
-    def _write(self, kept: Kept, texts: Mapping[str, str]) -> Kept:
-        """Vault first, then the copy: what is lost in between is made good out of Vault."""
-        vault = self.job.access.vault
-        if vault is not None:
-            vault.replace(self._kept_id(), Kept(texts=texts, version=kept.version), deadline=self.deadline)
-            self._note(self._kept_id())
-        self._copy(texts)
-        return Kept(texts=texts, version=kept.version + 1)
-
-    def _copy(self, texts: Mapping[str, str]) -> bool:
-        changed = replace_texts(self.job.access.client, self.secret, texts, deadline=self.deadline)
-        if changed:
-            self._note(self.secret)
-        return changed
-
-    def _note(self, id: ObjectId) -> None:
-        """Once for each object, however often it was written."""
-        if all(step.id != id for step in self.done):
-            self.done.append(_step(id, self.job.reason))
-
-    def _kept_id(self) -> ObjectId:
-        return _kept_id(self.record.uid)
-
-    def _await_poolers(self, login: str, password: Secret, texts: Mapping[str, str]) -> None:
-        """Until every pooler of the project lets the login in. A stopped project has none that could."""
-        client, end = self.job.access.client, Deadline(limit_seconds=min(LOAD_SECONDS, self.deadline.remaining()))
-        pods = running_pods(client, self.namespace, Context.POOLER, deadline=self.deadline)
-        is_stopped = self.record.status is not None and self.record.status.phase == STOPPED
-        if not pods and not is_stopped:
-            raise SafetyStop("no pooler of the project runs; mend that, then rotate again")
-        mark = str(round(time.time() * 1000))
-        for pod in pods:
-            touch(client, self.namespace, pod, mark=mark, deadline=self.deadline)
-        for pod in pods:
-            pooler = Pooler(client=client, namespace=self.namespace, pod=pod, port=Context.POOLER_PORT)
-            self._await_pooler(pooler, login, password, Secret(texts[f"{PAUSER_KEY}.password"]), end)
-
-    def _await_pooler(self, pooler: Pooler, login: str, password: Secret, console: Secret, end: Deadline) -> None:
-        while True:
-            pooler.reload(user=PAUSER, password=console, console=CONSOLE, deadline=end)
-            if pooler.lets_in(user=login, password=password, database=Context.DATABASE_ALIAS, deadline=end):
-                return
-            if end.remaining() <= POLL_SECONDS:
-                waited = f"within {end.limit_seconds:g} s"
-                raise DeadlineExceeded(f"{pooler.subject} did not get the new login {waited}; run again to go on")
-            time.sleep(POLL_SECONDS)
+        failure = Failure.of("rotate", str(keeper.secret), error)
+    result = Result.FAILED if failure else Result.CHANGED if keeper.done else Result.UNCHANGED
+    steps = tuple(keeper.done)
+    return Outcome(ref=record.ref, uid=record.uid or "", result=result, steps=steps, failure=failure)
 
 
 def _planned(job: _Job, record: Record) -> Outcome:
-    ids = (*((_kept_id(record.uid),) if job.platform.vault_address else ()), credentials_of(record.ref))
-    steps = tuple(_step(id, job.reason) for id in ids)
+    steps = planned(record, job.platform, job.task.reason)
     return Outcome(ref=record.ref, uid=record.uid or "", result=Result.CHANGED, steps=steps)
-
-
-def _kept_id(uid: Uid | None) -> ObjectId:
-    return ObjectId(kind=VAULT_KIND, namespace=DATABASE_FOLDER, name=uid or "")
-
-
-def _step(id: ObjectId, reason: str) -> Step:
-    meta = {"name": id.name, "namespace": id.namespace}
-    desired = Desired(body={"kind": id.kind, "metadata": meta})
-    return Step(action=Action.UPDATE, id=id, reason=reason, desired=desired, before=desired.body)
 
 
 def _report(access: Access, outcomes: Sequence[Outcome]) -> Report:

@@ -10,10 +10,10 @@ import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import (
     Secret,
     generate_password,
-    new_texts,
     scram_verifier,
     userlist_line,
 )
+from ansible_collections.supalove.platform.plugins.module_utils._engine.generation import new_texts
 from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import GeneratedLogin
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Action, Step
 from builders import objects_of
@@ -61,7 +61,7 @@ def test_each_side_gets_of_a_password_only_what_it_needs():
     assert sorted(texts) == [
         *("owner.password", "owner.user", "pauser.password", "pauser.user"),
         *("probe.password", "probe.user", "probe.verifier", "server.password", "server.user", "server.verifier"),
-        "userlist.txt",
+        *("signing.jwk", "userlist.txt", "verifying.jwks"),
     ]
     owner, server, probe, pauser = texts["userlist.txt"].splitlines()
     verifier = scram_verifier(Secret(texts["owner.password"]), salt=b"r" * 16)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..objects import Desired, GeneratedLogin, Known
+from ..key_rotation import SIGNING, VERIFYING
+from ..objects import Desired, GeneratedKey, GeneratedLogin, Known
 from ..project.names import PROJECT_LABEL, UID_LABEL
 from ..project.placement import POOLERS_AT_ONCE
 from ..project.quantities import MIB, format_bytes, format_cpu
@@ -74,11 +75,12 @@ def _service_account(context: Context) -> Desired:
 
 
 def _credentials(context: Context) -> tuple[Desired, ...]:
-    logins = (
+    generated = (
         GeneratedLogin(key=context.CLIENT_KEY, role=CLIENT_LOGINS[0], pooler=Known.VERIFIER),
         GeneratedLogin(key=context.SERVER_KEY, role=context.names.owner, in_postgresql=True, pooler=Known.PASSWORD),
         GeneratedLogin(key=context.PROBE_KEY, role=context.names.probe, in_postgresql=True, pooler=Known.PASSWORD),
         GeneratedLogin(key=PAUSER_KEY, role=PAUSER, pooler=Known.PASSWORD),
+        GeneratedKey(private=SIGNING, public=VERIFYING),
     )
-    secret = replace(context.object("v1", "Secret", context.CREDENTIALS, type="Opaque"), generates=logins)
+    secret = replace(context.object("v1", "Secret", context.CREDENTIALS, type="Opaque"), generates=generated)
     return render_secret(secret, context.platform, folder=DATABASE_FOLDER, name=context.uid)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 
-from ...credentials import new_texts
 from ...deadline import Deadline
 from ...errors import Conflict
+from ...generation import new_texts
 from ...objects import Body, Desired, sentence
 from ...observed import Applied, Live
 from ...project.names import FIELD_MANAGER, FINGERPRINT_ANNOTATION, MARK_ANNOTATION, RECORD_KIND

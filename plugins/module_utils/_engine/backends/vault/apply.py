@@ -6,9 +6,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 
-from ...credentials import new_texts
 from ...deadline import Deadline
 from ...errors import Conflict
+from ...generation import new_texts
 from ...observed import Applied
 from ...steps import Action, Step
 from .client import VaultClient

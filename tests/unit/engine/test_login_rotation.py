@@ -6,8 +6,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import new_texts
-from ansible_collections.supalove.platform.plugins.module_utils._engine.rotation import (
+from ansible_collections.supalove.platform.plugins.module_utils._engine.generation import new_texts
+from ansible_collections.supalove.platform.plugins.module_utils._engine.login_rotation import (
     begun,
     ended,
     idle_login,

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The secret of one project while it is rotated: read where it is kept, written there first, then to its copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .access import Access
+from .backends.kubernetes.records import READY, STOPPED, Record
+from .backends.kubernetes.secrets import read_texts, replace_texts
+from .deadline import Deadline
+from .errors import NotFound, SafetyStop
+from .objects import Desired, ObjectId
+from .project.model import Platform
+from .project.names import Uid, namespace_of
+from .render import credentials_of
+from .steps import Action, Step
+from .vault import DATABASE_FOLDER, VAULT_KIND, Kept
+
+
+@dataclass(slots=True, kw_only=True)
+class Keeper:
+    """One project, and what has been changed of its secret so far, each time for `reason`."""
+
+    access: Access
+    record: Record
+    deadline: Deadline
+    reason: str
+    done: list[Step] = field(default_factory=list)
+
+    @property
+    def secret(self) -> ObjectId:
+        """The Secret in the project's namespace."""
+        return credentials_of(self.record.ref)
+
+    @property
+    def namespace(self) -> str:
+        """The project's namespace."""
+        return namespace_of(self.record.ref)
+
+    @property
+    def is_stopped(self) -> bool:
+        """True if nothing of the project runs."""
+        return self.record.status is not None and self.record.status.phase == STOPPED
+
+    def refuse_unsettled(self) -> None:
+        """A project in the middle of a change has pods that come and go."""
+        phase = self.record.status.phase if self.record.status else "new"
+        if phase not in (READY, STOPPED):
+            raise SafetyStop(f"the project is {phase}; run the module projects first, then rotate again")
+
+    def read(self) -> Kept:
+        """What is kept of the project: in Vault, if the platform has one, else in the Secret itself."""
+        vault = self.access.vault
+        if vault is None:
+            texts = read_texts(self.access.client, self.secret, deadline=self.deadline)
+            kept = None if texts is None else Kept(texts=texts, version=0)
+        else:
+            kept = vault.read(_kept_id(self.record.uid), deadline=self.deadline)
+        if kept is None:
+            raise NotFound(subject=str(self.secret), verb="GET", reason="there is none; run the module projects first")
+        return kept
+
+    def write(self, kept: Kept, texts: Mapping[str, str]) -> Kept:
+        """Vault first, then the copy: what is lost in between is made good out of Vault."""
+        vault = self.access.vault
+        if vault is not None:
+            id = _kept_id(self.record.uid)
+            vault.replace(id, Kept(texts=texts, version=kept.version), deadline=self.deadline)
+            self._note(id)
+        self.copy(texts)
+        return Kept(texts=texts, version=kept.version + 1)
+
+    def copy(self, texts: Mapping[str, str]) -> bool:
+        """Bring the Secret up to date; False if it was."""
+        changed = replace_texts(self.access.client, self.secret, texts, deadline=self.deadline)
+        if changed:
+            self._note(self.secret)
+        return changed
+
+    def _note(self, id: ObjectId) -> None:
+        """Once for each object, however often it was written."""
+        if all(step.id != id for step in self.done):
+            self.done.append(_step(id, self.reason))
+
+
+def planned(record: Record, platform: Platform, reason: str) -> tuple[Step, ...]:
+    """What a rotation of the project would write."""
+    ids = (*((_kept_id(record.uid),) if platform.vault_address else ()), credentials_of(record.ref))
+    return tuple(_step(id, reason) for id in ids)
+
+
+def _kept_id(uid: Uid | None) -> ObjectId:
+    return ObjectId(kind=VAULT_KIND, namespace=DATABASE_FOLDER, name=uid or "")
+
+
+def _step(id: ObjectId, reason: str) -> Step:
+    meta = {"name": id.name, "namespace": id.namespace}
+    desired = Desired(body={"kind": id.kind, "metadata": meta})
+    return Step(action=Action.UPDATE, id=id, reason=reason, desired=desired, before=desired.body)
