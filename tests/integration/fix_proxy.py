@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A TCP proxy in front of a server that can cut its connections and refuse new ones."""
+"""A TCP proxy in front of a server that can cut its connections, refuse new ones, and be slow."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,8 +21,9 @@ from fix_engine import Engine
 class Proxy:
     """Passes bytes between its own port and the connections that `connect` makes."""
 
-    def __init__(self, connect: Callable[[], socket.socket]) -> None:
+    def __init__(self, connect: Callable[[], socket.socket], *, delay_seconds: float = 0.0) -> None:
         self._connect = connect
+        self._delay = delay_seconds
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
@@ -69,14 +71,15 @@ class Proxy:
                 continue
             self._open += [client, server]
             for source, sink in ((client, server), (server, client)):
-                thread = threading.Thread(target=_pass_on, args=(source, sink), name="proxy")
+                thread = threading.Thread(target=_pass_on, args=(source, sink, self._delay), name="proxy")
                 self._threads.append(thread)
                 thread.start()
 
 
-def _pass_on(source: socket.socket, sink: socket.socket) -> None:
+def _pass_on(source: socket.socket, sink: socket.socket, delay_seconds: float) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
+            time.sleep(delay_seconds)
             sink.sendall(data)
     for one in (source, sink):
         with contextlib.suppress(OSError):

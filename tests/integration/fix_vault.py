@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import hvac
+import jinja2
 import pytest
 import requests
+import yaml
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.vault.client import (
     ANSWER_SECONDS,
     Target,
@@ -29,7 +31,6 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.vault.store import Store
 from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import Secret
 from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Backoff
-from ansible_collections.supalove.platform.plugins.module_utils._engine.vault import FOLDERS
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -37,7 +38,7 @@ from cryptography.x509.oid import NameOID
 from fix_apiserver import Program
 
 START_SECONDS = 30
-ROLE = "supalove-engine"
+ROLE = Path(__file__).resolve().parents[2] / "roles/vault"
 # Tries that end soon: what a test takes away comes back only when it says so.
 SOON = Backoff(first_seconds=0.05, longest_seconds=0.1, tries=2)
 
@@ -199,21 +200,20 @@ def _with_own_mount(server: Vault) -> Vault:
     mount = f"supalove-{next(_numbers)}"
     root = server.root
     root.sys.enable_secrets_engine("kv", path=mount, options={"version": "2"})
-    rules = [
-        f'path "{mount}/{kind}/{folder}{rest}" {{ capabilities = {json.dumps(may)} }}'
-        for folder in FOLDERS
-        for kind, rest, may in (
-            ("data", "/*", ["create", "read", "update"]),
-            ("metadata", "", ["list"]),
-            ("metadata", "/", ["list"]),
-            ("metadata", "/*", ["delete"]),
-        )
-    ]
-    root.sys.create_or_update_policy(mount, "\n".join(rules))
-    root.auth.approle.create_or_update_approle(mount, token_policies=[mount], token_ttl="10m")
+    root.sys.create_or_update_policy(mount, _engine_policy(mount))
+    root.auth.approle.create_or_update_approle(
+        mount, token_policies=[mount], token_ttl="10m", token_no_default_policy=True
+    )
     role_id = root.auth.approle.read_role_id(mount)["data"]["role_id"]
     secret_id = root.auth.approle.generate_secret_id(mount)["data"]["secret_id"]
     return dataclasses.replace(server, mount=mount, role_id=role_id, secret_id=secret_id)
+
+
+def _engine_policy(mount: str) -> str:
+    """What the role vault lets the engine do."""
+    settings = yaml.safe_load((ROLE / "vars/main/settings.yml").read_text())
+    own = {"vault_mount": mount, "__vault_own_token_rules": settings["__vault_own_token_rules"]}
+    return jinja2.Template(settings["__vault_engine_policy"], trim_blocks=True).render(own)
 
 
 def _await(is_so: Any) -> None:

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+from urllib.parse import urlsplit
+
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import Secret
 from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Deadline
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import (
+    DeadlineExceeded,
     Denied,
     Rejected,
     ServerFailed,
@@ -16,6 +21,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.objects 
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Action, Result, Step
 from fix_engine import Killed
+from fix_proxy import Proxy
 from test_life import namespaces_that_go
 
 FREE = {"tier": "free"}
@@ -207,6 +213,45 @@ def test_a_vault_that_never_answers_is_given_up(engine, vault, ref):
         pytest.raises(Unreachable, match="it did not answer in time"),
     ):
         engine.reconcile({ref: FREE}, platform=vault.platform(), vault=store)
+
+
+def test_a_slow_vault_takes_time_and_nothing_else(engine, vault, ref):
+    with through_proxy(vault, delay_seconds=0.2) as (slow, _proxy), vault.store(address=slow) as store:
+        report = engine.reconcile({ref: FREE}, platform=vault.platform(), vault=store)
+    assert report.succeeded, report
+    assert vault.texts(path_of(engine, ref)) == engine.secret(ref)
+
+
+def test_a_vault_that_is_slower_than_the_run_may_take_ends_it_before_anything_is_written(engine, vault, ref):
+    with (
+        through_proxy(vault, delay_seconds=0.4) as (slow, _proxy),
+        vault.store(address=slow) as store,
+        pytest.raises(DeadlineExceeded, match="VaultSecret/"),
+    ):
+        engine.reconcile({ref: FREE}, platform=vault.platform(), vault=store, timeout_seconds=1.0)
+    assert not engine.server.exists(f"/api/v1/namespaces/p-{ref}")
+
+
+def test_a_vault_that_goes_away_mid_run_leaves_nothing_half_written_and_the_next_run_finishes(engine, vault, ref):
+    with through_proxy(vault) as (address, proxy), vault.store(address=address) as store:
+        report = engine.reconcile({ref: FREE}, platform=vault.platform(), vault=_Before(store, proxy.stop))
+    (outcome,) = report.outcomes
+    assert outcome.failure.object.startswith("VaultSecret/database/")
+    assert not engine.server.exists(f"/api/v1/namespaces/p-{ref}/secrets/credentials")
+    with vault.store() as store:
+        assert engine.reconcile({ref: FREE}, platform=vault.platform(), vault=store).succeeded
+    assert vault.texts(path_of(engine, ref)) == engine.secret(ref)
+
+
+@contextlib.contextmanager
+def through_proxy(vault, **rest):
+    """The address of a proxy in front of the server, and the proxy."""
+    port = urlsplit(vault.address).port
+    proxy = Proxy(lambda: socket.create_connection(("127.0.0.1", port)), **rest)
+    try:
+        yield f"https://127.0.0.1:{proxy.port}", proxy
+    finally:
+        proxy.close()
 
 
 def test_a_certificate_of_another_authority_is_refused(engine, vault, ref):
