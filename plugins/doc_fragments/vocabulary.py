@@ -48,8 +48,8 @@ options:
         shared clusters of the platform.'
       - 'C(cpu) - Cores of the project''s own PostgreSQL. Required for dedicated placement, refused for shared.'
       - 'C(memory) - Memory of the project''s own PostgreSQL. Required for dedicated placement, refused for shared.'
-      - 'C(storage) - Size of the project''s own volume, at least 512Mi. For shared placement the size that is
-        promised.'
+      - 'C(storage) - Size of the project''s own volume, at least 512Mi. For shared placement the most its database
+        takes.'
       - 'C(connections) - Sessions of the project''s pooler in PostgreSQL at once. By default 3 for shared placement,
         and for dedicated one for every 16Mi of memory, at least 10 and at most 100.'
       - 'C(clients) - Connections of clients to the pooler at once. By default 20 times as many as connections.'
@@ -71,8 +71,8 @@ options:
       - 'C(canary) - Whether a change that restarts many projects comes to this one first.'
       - 'C(cpu) - Cores of the project''s own PostgreSQL. Required for dedicated placement, refused for shared.'
       - 'C(memory) - Memory of the project''s own PostgreSQL. Required for dedicated placement, refused for shared.'
-      - 'C(storage) - Size of the project''s own volume, at least 512Mi. For shared placement the size that is
-        promised.'
+      - 'C(storage) - Size of the project''s own volume, at least 512Mi. For shared placement the most its database
+        takes.'
       - 'C(connections) - Sessions of the project''s pooler in PostgreSQL at once. By default 3 for shared placement,
         and for dedicated one for every 16Mi of memory, at least 10 and at most 100.'
       - 'C(clients) - Connections of clients to the pooler at once. By default 20 times as many as connections.'

@@ -92,6 +92,36 @@ projects:
       type: dict
       returned: always
       sample: {cpu: "2", memory: 4Gi, storage: 20Gi}
+    storage:
+      description:
+        - What its database on a shared cluster takes, as the program beside the server has last noted it.
+        - Empty for a database that has just been made, and for a dedicated project, whose PostgreSQL nobody asks from
+          outside; there the log of the container C(quota) tells of warnings and blocks.
+      type: dict
+      returned: always
+      contains:
+        state:
+          description:
+            - V(ok), V(warning) from 80 % of the limit on, V(blocked) from the limit on until it is below 90 % again.
+            - V(unknown) if the cluster did not tell.
+          type: str
+          returned: if something is known or the cluster did not tell
+        bytes:
+          description: What it takes.
+          type: int
+          returned: if something is known
+        limit:
+          description: What it may take, in bytes.
+          type: int
+          returned: if something is known
+        since:
+          description: Since when it is in this state.
+          type: str
+          returned: if something is known
+        message:
+          description: Why the cluster did not tell.
+          type: str
+          returned: if the state is V(unknown)
     ready:
       description: Whether its database and its pooler are ready now.
       type: bool

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A shared cluster: PostgreSQL from our image with the rendered files mounted as in the pod, its reaper beside it.
+"""A shared cluster: PostgreSQL from our image with the rendered files mounted as in the pod, its reaper and the keeper
+of quotas beside it.
 
 The container has no network but its own loopback. Connections are made from within its network namespace, as those of
 a port-forward are.
@@ -49,6 +50,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.objects 
 from ansible_collections.supalove.platform.plugins.module_utils._engine.observed import Observed
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform, SharedCluster
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import new_uid
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render import quota
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.cluster import (
     REAPER_PROGRAM,
     cluster_files,
@@ -74,6 +76,8 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 SETRESUID = {"x86_64": 117, "aarch64": 147}
 # The limits that the machine's own cannot be raised above.
 ULIMITS = ["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=30000:30000"]
+# Bytes of a tenant's database, of which an empty one takes 8 MiB.
+LIMIT = 24 * 1024**2
 CLUSTER = SharedCluster(
     name="main",
     cpu=1000,
@@ -95,6 +99,8 @@ class Server:
     secret: dict[str, str]
     # The process in the container, as long as it is the same one.
     found: list[int] = dataclasses.field(default_factory=list)
+    # The containers beside it, by the name of their program.
+    beside: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def connect_inside(self, port: int = 5432, *, source: str = "127.0.0.1") -> socket.socket:
         """A connection to the pod's own loopback; raises ConnectionRefusedError if nobody listens."""
@@ -143,6 +149,21 @@ class Server:
         # Who asked while it was down has noted that there is no process.
         self.found.clear()
         self.await_ready()
+
+    @contextlib.contextmanager
+    def without(self, program: str) -> Iterator[None]:
+        """One of the containers beside it is killed, and comes back afterwards."""
+        _podman("kill", self.beside[program])
+        _podman("wait", self.beside[program])
+        yield
+        _podman("start", self.beside[program])
+
+    def run(self, text: str, database: str) -> None:
+        """Statements as the image's programs run them, meta-commands of psql among them."""
+        options = "-c search_path=pg_catalog -c client_min_messages=warning"
+        psql = ["psql", "-h", SOCKET_DIRECTORY, "-U", "postgres", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database]
+        command = ["podman", "exec", "-i", "--env", f"PGOPTIONS={options}", self.id, *psql]
+        subprocess.run(command, input=text, text=True, check=True, capture_output=True)
 
     def kill_a_process(self) -> None:
         """As when the kernel runs out of memory: PostgreSQL ends all sessions and recovers."""
@@ -236,7 +257,12 @@ class Tenant:
     def desired(self, *, running: bool = True, connections: int = 4, made: str = "a") -> tuple[Desired, ...]:
         """Two roles and a database, as the platform renders them; `made` stands for the uid of the Secret."""
         grants = {self.owner: ["CONNECT", "CREATE", "TEMPORARY"], self.probe: ["CONNECT"]}
-        base = {"connectionLimit": connections + 2, "allowConnections": running, "grants": grants}
+        base = {
+            "connectionLimit": connections + 2,
+            "allowConnections": running,
+            "storageLimit": LIMIT,
+            "grants": grants,
+        }
         return (
             self._role("owner", connections, [TENANT], login=running, made=made),
             self._role("probe", 2, [], login=running, made=made),
@@ -311,7 +337,9 @@ def running_cluster(directory: Path, cluster: SharedCluster) -> Iterator[Server]
         started = _container(stack, *mounts, *server_mounts, *variables, image)
         server = Server(id=started, directory=directory, secret=secret)
         server.await_ready()
-        _container(stack, *mounts, "--entrypoint", REAPER_PROGRAM, image)
+        often = ["--env", "SUPALOVE_QUOTA_SECONDS=1"]
+        for program, more in ((REAPER_PROGRAM, []), (quota.PROGRAM, often)):
+            server.beside[program] = _container(stack, *mounts, *more, "--entrypoint", program, image)
         yield server
 
 

@@ -206,7 +206,7 @@ def test_a_kill_between_any_two_statements_is_finished_by_the_next_run(shared, w
         else:
             assert finished(shared, tenant, desired, way)
             break
-    assert statements == {"create": 14, "stop": 4, "repair": 8, "remove": 3}[way]
+    assert statements == {"create": 15, "stop": 4, "repair": 8, "remove": 3}[way]
 
 
 def assert_half_made_is_closed(shared, tenant):
@@ -296,7 +296,7 @@ def test_a_cluster_restarted_brings_itself_into_shape_and_keeps_its_tenants(shar
 
 
 def test_the_cluster_is_the_one_that_was_rendered(shared):
-    assert shared.server.sql("SHOW max_connections") == str(CLUSTER.max_connections + 8 + 3)
+    assert shared.server.sql("SHOW max_connections") == str(CLUSTER.max_connections + 8 + 4)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

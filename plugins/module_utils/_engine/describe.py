@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TypedDict
 
@@ -11,18 +12,23 @@ from .backends.kubernetes.client import Client
 from .backends.kubernetes.kinds import LISTED_KINDS
 from .backends.kubernetes.observe import observe
 from .backends.kubernetes.readiness import WAITED_KINDS, WORKLOAD, State, readiness_of
-from .backends.kubernetes.records import Record
+from .backends.kubernetes.records import Record, Status
+from .backends.postgresql.clusters import Clusters, through_api_server
+from .backends.postgresql.storage import Storage
 from .deadline import Deadline
-from .errors import NotFound
+from .errors import EngineError, NotFound
 from .objects import Body, ObjectId
 from .observed import NOTHING, Live, Observed
 from .project.model import Platform
-from .project.names import PROJECT_LABEL, Ref, namespace_of
+from .project.names import PROJECT_LABEL, Ref, names_of, namespace_of
+from .project.placement import Placement
 from .project.vocabulary import DEDICATED, PRESENT
 from .settings import Settings
 
 CLAIM_KIND = "PersistentVolumeClaim"
 TELLING_KINDS = WAITED_KINDS | {CLAIM_KIND}
+# Who only looks would rather do without than wait for a cluster that does not answer.
+STORAGE_SECONDS = 20.0
 
 
 class Description(TypedDict):
@@ -38,6 +44,7 @@ class Description(TypedDict):
     placement: str
     sessions: int
     sizes: dict[str, str]
+    storage: dict[str, object]
     ready: bool
     waiting_for: list[str]
     drift: list[str]
@@ -58,7 +65,30 @@ def describe(
     wanted = set(known) if refs is None else set(known) & {Ref(ref) for ref in refs}
     live = _observe(client, settings, deadline) if wanted else NOTHING
     mine = _by_namespace(live)
-    return [_description(known[ref], mine.get(namespace_of(ref), {})) for ref in sorted(wanted)]
+    chosen = [known[ref] for ref in sorted(wanted)]
+    with through_api_server(client) as clusters:
+        storage = storage_of(chosen, clusters, Deadline(limit_seconds=min(STORAGE_SECONDS, settings.timeout_seconds)))
+    return [_description(one, mine.get(namespace_of(one.ref), {}), storage.get(one.ref, {})) for one in chosen]
+
+
+def storage_of(chosen: Iterable[Record], clusters: Clusters, deadline: Deadline) -> dict[str, dict[str, object]]:
+    """By ref what the databases on shared clusters take. That of a dedicated one only its own pod knows."""
+    placed = [
+        (one.ref, one.status.uid, cluster) for one in chosen if one.status and (cluster := _cluster_of(one.status))
+    ]
+    answers = clusters.storage(sorted({cluster for _ref, _uid, cluster in placed}), deadline=deadline)
+    return {ref: _storage(names_of(ref, uid).database, answers[cluster]) for ref, uid, cluster in placed}
+
+
+def _cluster_of(status: Status) -> str | None:
+    placement = Placement.from_text(status.placement)
+    return placement.cluster if placement else None
+
+
+def _storage(database: str, answer: Mapping[str, Storage] | EngineError) -> dict[str, object]:
+    if isinstance(answer, EngineError):
+        return {"state": "unknown", "message": str(answer)}
+    return dataclasses.asdict(answer[database]) if database in answer else {}
 
 
 def _observe(client: Client, settings: Settings, deadline: Deadline) -> Observed:
@@ -80,7 +110,7 @@ def _by_namespace(observed: Observed) -> dict[str, dict[ObjectId, Live]]:
     return found
 
 
-def _description(record: Record, live: Mapping[ObjectId, Live]) -> Description:
+def _description(record: Record, live: Mapping[ObjectId, Live], storage: dict[str, object]) -> Description:
     status = record.status
     waiting = _waiting_for(record, live)
     return Description(
@@ -94,6 +124,7 @@ def _description(record: Record, live: Mapping[ObjectId, Live]) -> Description:
         placement=status.placement if status else "",
         sessions=status.sessions if status else 0,
         sizes=_sizes(live),
+        storage=storage,
         ready=not waiting,
         waiting_for=waiting,
         drift=_drift(record, live),

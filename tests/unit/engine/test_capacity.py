@@ -7,6 +7,7 @@ import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.nodes import Node
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.quantity import amount
 from ansible_collections.supalove.platform.plugins.module_utils._engine.capacity import Pod, pods_of, shortfalls
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render import quota
 from builders import a_project, objects_of
 
 GIB = 1024**3
@@ -38,7 +39,9 @@ def test_what_fits_is_no_problem():
 
 
 def test_a_project_asks_for_its_database_and_its_pooler_and_nothing_when_stopped():
-    assert [pod.cpu for pod in pods_of(objects_of(a_project()), "acme")] == [250, 100]
+    database, pooler = pods_of(objects_of(a_project()), "acme")
+    assert (database.cpu, database.memory) == (250 + quota.CPU, 256 * 1024**2 + quota.MEMORY)
+    assert pooler.cpu == 100
     assert pods_of(objects_of(a_project(state="absent")), "acme") == ()
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.postgresql import statements
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import IMAGES
-from ansible_collections.supalove.platform.plugins.module_utils._engine.render import Context, pooler, postgresql
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render import Context, pooler, postgresql, quota
 from builders import one
 
 ROOT = Path(__file__).parents[3] / "images"
@@ -34,6 +35,23 @@ def test_the_entrypoint_of_the_database_reads_what_is_mounted_and_waits_as_long_
     assert f'config="${{SUPALOVE_CONFIG:-{postgresql.CONFIG_DIRECTORY}}}"' in text
     assert f"\nstart_seconds={Context.START_SECONDS}\n" in text
     assert set(re.search(r"for file in (.*); do", text).group(1).split()) == set(one("ConfigMap", "postgresql")["data"])
+
+
+@pytest.mark.parametrize("verb", ["ask", "block", "done", "lift"])
+def test_the_program_that_holds_databases_to_their_size_is_in_the_image_with_its_statements(verb):
+    root = ROOT / "postgresql/root"
+    text = (root / quota.PROGRAM.lstrip("/")).read_text()
+    (folder,) = re.findall(r'^statements="\$\{SUPALOVE_QUOTA:-(\S+)\}"$', text, re.MULTILINE)
+    assert (root / folder.lstrip("/") / f"{verb}.sql").is_file()
+
+
+def test_the_limit_is_looked_for_where_it_is_set():
+    ask = (ROOT / "postgresql/root/usr/local/share/supalove/quota/ask.sql").read_text()
+    assert f"starts_with(setting, '{quota.LIMIT_SETTING}=')" in ask
+    assert f"SET {quota.LIMIT_SETTING} =" in statements.LIMIT_DATABASE
+    assert f"= '{quota.LIMIT_SETTING}'" in statements.STATE
+    for text in (ask, statements.STATE):
+        assert f"{quota.SCHEMA}.storage" in text
 
 
 def test_the_probe_of_the_pooler_is_in_its_image():

@@ -47,7 +47,8 @@ def a_role(name: str = f"{BASE}_owner", **spec: Any) -> Desired:
 
 def a_database(name: str = BASE, **spec: Any) -> Desired:
     grants = {f"{BASE}_owner": ["CREATE", "CONNECT", "TEMPORARY"], f"{BASE}_probe": ["CONNECT"]}
-    return desired("Database", name, {"connectionLimit": 8, "allowConnections": True, "grants": grants, **spec})
+    base = {"connectionLimit": 8, "allowConnections": True, "storageLimit": 1000, "grants": grants}
+    return desired("Database", name, {**base, **spec})
 
 
 def there(one: Desired, **changes: Any) -> Live:

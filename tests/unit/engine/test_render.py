@@ -109,10 +109,10 @@ def test_the_quota_has_room_for_the_pods_an_update_and_a_job():
     hard = one("ResourceQuota", "project")["spec"]["hard"]
     cpu = memory = 0
     for pod in pods():
-        limits = pod["containers"][0]["resources"]["limits"]
         copies = 2 if pod["containers"][0]["name"] == "pooler" else 1
-        cpu += copies * parse_cpu(limits["cpu"])
-        memory += copies * parse_bytes(limits["memory"])
+        for container in pod["containers"]:
+            cpu += copies * parse_cpu(container["resources"]["limits"]["cpu"])
+            memory += copies * parse_bytes(container["resources"]["limits"]["memory"])
     assert parse_cpu(hard["limits.cpu"]) == cpu + 500
     assert parse_bytes(hard["limits.memory"]) == memory + 512 * 1024**2
 
@@ -154,7 +154,7 @@ def test_a_new_setting_restarts_the_pods_and_an_unchanged_one_does_not():
 
 def test_the_database_accepts_no_more_sessions_than_its_settings_allow():
     files = one("ConfigMap", "postgresql", objects_of(a_project(connections=50)))["data"]
-    assert "max_connections = '105'" in files["postgresql.conf"]
+    assert "max_connections = '106'" in files["postgresql.conf"]
     assert "CONNECTION LIMIT 100 " in files["bootstrap.sql"]
 
 
@@ -177,8 +177,13 @@ def test_temporary_files_of_a_session_take_a_tenth_of_the_volume():
     assert "temp_file_limit = '2048MB'" in files["postgresql.conf"]
 
 
+def test_rows_may_take_four_fifths_of_the_volume():
+    files = one("ConfigMap", "postgresql", objects_of(a_project(storage="20Gi")))["data"]
+    assert f"SET supalove.storage_limit = '{16 * 1024**3}';" in files["bootstrap.sql"]
+
+
 def test_the_probes_of_the_database_look_up_names_in_the_catalog_alone():
-    (container,) = one("StatefulSet", "postgresql")["spec"]["template"]["spec"]["containers"]
+    container = one("StatefulSet", "postgresql")["spec"]["template"]["spec"]["containers"][0]
     assert {"name": "PGOPTIONS", "value": "-c search_path=pg_catalog"} in container["env"]
 
 

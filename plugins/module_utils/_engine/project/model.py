@@ -12,7 +12,7 @@ from .names import Ref
 # The tags are those of images/<name>/recipe.yml; a test compares them.
 IMAGES: Mapping[str, str] = MappingProxyType(
     {
-        "postgresql": "registry.supalove.cloud/platform/postgresql:17-2",
+        "postgresql": "registry.supalove.cloud/platform/postgresql:17-3",
         "pgbouncer": "registry.supalove.cloud/platform/pgbouncer:1.26-4",
     }
 )

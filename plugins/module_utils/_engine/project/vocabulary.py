@@ -40,7 +40,7 @@ LIMITS = (
     Field(
         name="storage",
         kind=fields.size(64 * MIB),
-        about="Size of the project's own volume, at least 512Mi. For shared placement the size that is promised.",
+        about="Size of the project's own volume, at least 512Mi. For shared placement the most its database takes.",
     ),
     Field(
         name="connections",

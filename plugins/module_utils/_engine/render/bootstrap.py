@@ -11,18 +11,20 @@ from ..project.names import Names
 from .context import Context
 from .files import identifier, literal
 from .postgresql import CREDENTIALS_DIRECTORY
+from .quota import limit_sql, storage_sql
 
 # Databases that every cluster has. No tenant has business in them.
 FOREIGN_DATABASES = ("postgres", "template1")
 TENANT_RIGHTS = "LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 
 
-def bootstrap_sql(names: Names, *, connections: int, probe_connections: int) -> str:
+def bootstrap_sql(names: Names, *, connections: int, probe_connections: int, storage_limit: int) -> str:
     """Roles, database and grants; every statement may be repeated.
 
     1. The tenant's login is no superuser and cannot make roles, databases or replicas.
     2. It does not own its database, so that it can neither drop it nor lift its limits; it may create schemas in it.
     3. PUBLIC may connect to no database.
+    4. The database has a limit in bytes, which only its owner, the platform, can change.
     """
     owner, probe, database = (identifier(name) for name in (names.owner, names.probe, names.database))
     return "\n".join(
@@ -36,6 +38,8 @@ def bootstrap_sql(names: Names, *, connections: int, probe_connections: int) -> 
             ),
             f"GRANT CONNECT, TEMPORARY, CREATE ON DATABASE {database} TO {owner};",
             f"GRANT CONNECT ON DATABASE {database} TO {probe};",
+            *storage_sql(),
+            limit_sql(names.database, storage_limit),
             f"\\connect {database}",
             # A tenant may have dropped or replaced it; then it is already the tenant's own.
             *when_exists(

@@ -29,7 +29,7 @@ from .postgresql import (
     ADDRESSES,
     CLAIM,
     CONFIG_DIRECTORY,
-    SOCKET_DIRECTORY,
+    SOCKET_MOUNT,
     SUPERUSER_CONNECTIONS,
     USER,
     claim_fixed,
@@ -41,6 +41,7 @@ from .postgresql import (
     stateful_set_spec,
     temporary_files,
 )
+from .quota import quota_container
 from .secrets import render_secret
 
 REAPER = "reaper"
@@ -105,7 +106,7 @@ def cluster_credentials_of(cluster: SharedCluster) -> ObjectId:
 
 
 def cluster_files(cluster: SharedCluster) -> dict[str, str]:
-    """The files that the image's two entrypoints read."""
+    """The files that the image's programs read."""
     return {
         "postgresql.conf": write_postgresql_conf(cluster_settings(cluster)),
         "pg_hba.conf": write_pg_hba(_hba_rules()),
@@ -248,6 +249,7 @@ def _stateful_set(context: _Cluster, files: Mapping[str, str]) -> Desired:
         database="postgres",
         more_env={"SUPALOVE_PROCESS_KIB": str(process_memory(cluster) // 1024)},
     )
+    containers = [server, _reaper(image), quota_container(image)]
     template = pod_template(
         labels={**context.labels, **context.pod_labels},
         annotations={CONFIG_ANNOTATION: digest_of(files), CREDENTIALS_ANNOTATION: context.secret_uid},
@@ -255,7 +257,7 @@ def _stateful_set(context: _Cluster, files: Mapping[str, str]) -> Desired:
         priority_class=SHARED_PRIORITY_CLASS,
         runtime_class=None,
         user=USER,
-        spec=pod_spec(containers=[server, _reaper(image)], verifiers=(ADMIN_KEY,), memory=cluster.memory),
+        spec=pod_spec(containers=containers, verifiers=(ADMIN_KEY,), memory=cluster.memory),
     )
     spec = stateful_set_spec(selector=context.pod_labels, template=template)
     return context.object("apps/v1", "StatefulSet", Context.POSTGRESQL, component=Context.POSTGRESQL, spec=spec)
@@ -271,6 +273,6 @@ def _reaper(image: str) -> Body:
         "securityContext": dict(CONTAINER_SECURITY),
         "volumeMounts": [
             {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True},
-            {"name": "run", "mountPath": SOCKET_DIRECTORY},
+            SOCKET_MOUNT,
         ],
     }

@@ -11,6 +11,7 @@ from ..databases import ADMIN, ADMIN_KEY, ADMIN_SCHEMA, TEMPLATE, TENANT
 from ..project.names import UID_PATTERN
 from .bootstrap import FOREIGN_DATABASES, login_role, unless_exists
 from .files import identifier, literal
+from .quota import admin_sql, storage_sql
 
 ADMIN_CONNECTIONS = 8
 DATABASES = f"^p_{UID_PATTERN}$"
@@ -103,6 +104,8 @@ def _own_code() -> tuple[str, ...]:
     admin, schema = identifier(ADMIN), identifier(ADMIN_SCHEMA)
     return (
         f"GRANT CONNECT ON DATABASE postgres TO {admin};",
+        *storage_sql(),
+        *admin_sql(),
         "BEGIN;",
         f"DROP SCHEMA IF EXISTS {schema} CASCADE;",
         f"CREATE SCHEMA {schema};",

@@ -24,6 +24,7 @@ from .postgresql import (
     service_spec,
     stateful_set_spec,
 )
+from .quota import quota_container, volume_limit
 
 
 def render_database(context: Context) -> tuple[Desired, ...]:
@@ -44,7 +45,7 @@ def render_database(context: Context) -> tuple[Desired, ...]:
 
 
 def config_files(context: Context) -> dict[str, str]:
-    """The files that the image's entrypoint reads."""
+    """The files that the image's programs read."""
     return {
         "postgresql.conf": write_postgresql_conf(postgresql_settings(context.project)),
         "pg_hba.conf": write_pg_hba(_hba_rules(context)),
@@ -52,6 +53,7 @@ def config_files(context: Context) -> dict[str, str]:
             context.names,
             connections=login_sessions(context.project),
             probe_connections=PROBE_SESSIONS,
+            storage_limit=volume_limit(context.project),
         ),
     }
 
@@ -92,7 +94,8 @@ def _stateful_set(context: Context, files: dict[str, str]) -> Desired:
         memory=project.memory,
         database=context.names.database,
     )
-    pod = pod_spec(containers=[container], verifiers=(context.SERVER_KEY, context.PROBE_KEY), memory=project.memory)
+    containers = [container, quota_container(context.platform.images["postgresql"])]
+    pod = pod_spec(containers=containers, verifiers=(context.SERVER_KEY, context.PROBE_KEY), memory=project.memory)
     spec = stateful_set_spec(
         replicas=context.replicas,
         selector=labels,

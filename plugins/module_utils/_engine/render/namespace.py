@@ -11,6 +11,7 @@ from ..project.names import PROJECT_LABEL, UID_LABEL
 from ..project.placement import POOLERS_AT_ONCE
 from ..project.quantities import MIB, format_bytes, format_cpu
 from ..vault import DATABASE_FOLDER
+from . import quota
 from .context import RESTRICTED, Context
 from .pooler import CLIENT_LOGINS, PAUSER, PAUSER_KEY, pooler_limits, pooler_requests
 from .secrets import render_secret
@@ -49,10 +50,18 @@ def _quota(context: Context) -> Desired:
 
 def _sums(context: Context, what: str, pooler: tuple[int, int]) -> dict[str, str]:
     cpu, memory = pooler
+    own_cpu, own_memory = _own(context)
     return {
-        f"{what}.cpu": format_cpu(context.project.cpu + POOLERS_AT_ONCE * cpu + SPARE_CPU),
-        f"{what}.memory": format_bytes(context.project.memory + POOLERS_AT_ONCE * memory + SPARE_MEMORY),
+        f"{what}.cpu": format_cpu(own_cpu + POOLERS_AT_ONCE * cpu + SPARE_CPU),
+        f"{what}.memory": format_bytes(own_memory + POOLERS_AT_ONCE * memory + SPARE_MEMORY),
     }
+
+
+def _own(context: Context) -> tuple[int, int]:
+    """Millicores and bytes of the pod of its own PostgreSQL, if it has one."""
+    if context.placement.cluster is not None:
+        return 0, 0
+    return context.project.cpu + quota.CPU, context.project.memory + quota.MEMORY
 
 
 def _volumes(context: Context) -> dict[str, str]:

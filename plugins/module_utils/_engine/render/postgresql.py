@@ -18,6 +18,7 @@ DATA_MOUNT = "/var/lib/postgresql/data"
 # Below the mount, because a volume's root may hold what is not PostgreSQL's (lost+found).
 DATA_DIRECTORY = f"{DATA_MOUNT}/pgdata"
 SOCKET_DIRECTORY = "/run/postgresql"
+SOCKET_MOUNT: Body = {"name": "run", "mountPath": SOCKET_DIRECTORY}
 # uid and gid of postgres in the image.
 USER = 999
 
@@ -27,7 +28,8 @@ MOST_CACHE_MIB = 16 * 1024**2 - 1
 MOST_WORK_KIB = 2**31 - 1
 MOST_TEMPORARY_MIB = 2 * 1024**2 - 1
 
-SUPERUSER_CONNECTIONS = 3
+# Those of probes, reaper and quota.
+SUPERUSER_CONNECTIONS = 4
 # A fast shutdown ends sessions at once; the time goes into the last checkpoint.
 SHUTDOWN_SECONDS = 180
 PROBE_SECONDS = 5
@@ -147,7 +149,7 @@ def server_container(
             {"name": "data", "mountPath": DATA_MOUNT},
             {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True},
             {"name": "credentials", "mountPath": CREDENTIALS_DIRECTORY, "readOnly": True},
-            {"name": "run", "mountPath": SOCKET_DIRECTORY},
+            SOCKET_MOUNT,
             {"name": "tmp", "mountPath": "/tmp"},
             {"name": "shm", "mountPath": "/dev/shm"},
         ],

@@ -31,6 +31,7 @@ def render_shared_database(context: Context) -> tuple[Desired, ...]:
             {
                 "connectionLimit": sessions_of(project),
                 "allowConnections": not project.is_stopped,
+                "storageLimit": project.storage,
                 "grants": grants,
             },
         ),

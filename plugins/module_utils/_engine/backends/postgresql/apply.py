@@ -117,6 +117,9 @@ def _bring_database(work: _Work, before: Live | None, desired: Desired) -> None:
     if found["owner"] != ADMIN or found["template"]:
         work.call(statements.ADOPT_DATABASE)
         found = work.spec()
+    if found["storageLimit"] != wanted["storageLimit"]:
+        limit = statements.value(wanted["storageLimit"])
+        work.do(statements.compose(statements.LIMIT_DATABASE, database=name, limit=limit), verb="ALTER")
     _bring_grants(work, found["grants"], wanted["grants"])
     if any(found[key] != wanted[key] for key in ("allowConnections", "connectionLimit")):
         parts = {

@@ -25,6 +25,7 @@ from . import statements
 from .apply import apply
 from .client import Session, Target, connect
 from .observe import observe
+from .storage import Storage, read_storage
 
 # One lock for everybody who changes roles and databases of a cluster, in its database postgres, where no tenant is.
 # What a killed run has begun ends under it before the next run begins.
@@ -68,15 +69,23 @@ class Clusters:
 
     def observe(self, names: Iterable[str], *, deadline: Deadline) -> dict[str, Observed | EngineError]:
         """What is in each cluster, or why it cannot be said: one that is broken is no reason to leave the others."""
+        return self._ask(names, lambda session: observe(session, deadline=deadline), deadline)
 
-        def look(name: str) -> Observed | EngineError:
+    def storage(self, names: Iterable[str], *, deadline: Deadline) -> dict[str, dict[str, Storage] | EngineError]:
+        """How much each database of these clusters takes, or why it cannot be said."""
+        return self._ask(names, lambda session: read_storage(session, deadline=deadline), deadline)
+
+    def _ask(
+        self, names: Iterable[str], question: Callable[[Session], T], deadline: Deadline
+    ) -> dict[str, T | EngineError]:
+        def ask(name: str) -> T | EngineError:
             try:
-                return self._place(name).run(lambda session: observe(session, deadline=deadline), deadline)
+                return self._place(name).run(question, deadline)
             except EngineError as error:
                 return error
 
         wanted = tuple(dict.fromkeys(names))
-        return dict(zip(wanted, in_parallel(look, wanted, workers=WORKERS), strict=True))
+        return dict(zip(wanted, in_parallel(ask, wanted, workers=WORKERS), strict=True))
 
     def apply(self, step: Step, *, deadline: Deadline) -> Applied:
         """Do one step in the cluster that the namespace of its object names."""

@@ -94,6 +94,7 @@ def _database_spec(found: dict[str, Any]) -> Body:
         "allowConnections": found["allowConnections"],
         "owner": found["owner"],
         "template": found["template"],
+        "storageLimit": found["storageLimit"],
         "grants": grants,
         "sessions": found["sessions"],
     }

@@ -71,6 +71,7 @@ def wanted_spec(desired: Desired) -> Body:
     return {
         "connectionLimit": spec["connectionLimit"],
         "allowConnections": spec["allowConnections"],
+        "storageLimit": str(spec["storageLimit"]),
         "owner": ADMIN,
         "template": False,
         "grants": {role: sorted(privileges) for role, privileges in spec["grants"].items()},

@@ -21,6 +21,7 @@ PRIVILEGES = ("CONNECT", "CREATE", "TEMPORARY")
 
 # Roles and databases of projects, or one of them. `attributes` are what no project's role may be; `comment` and
 # `digest` tell which verifier a role has. A database that nobody may enter should have no sessions left.
+# While a database is at its limit of storage its user may make no temporary tables; that is no drift.
 STATE = """
 SELECT 'DatabaseRole', role.oid, role.rolname, pg_catalog.json_build_object(
     'login', role.rolcanlogin,
@@ -56,13 +57,22 @@ SELECT 'Database', base.oid, base.datname, pg_catalog.json_build_object(
     'allowConnections', base.datallowconn,
     'owner', pg_catalog.pg_get_userbyid(base.datdba),
     'template', base.datistemplate,
+    'storageLimit', (
+      SELECT pg_catalog.split_part(setting, '=', 2)
+      FROM pg_catalog.pg_db_role_setting AS own, pg_catalog.unnest(own.setconfig) AS setting
+      WHERE own.setdatabase = base.oid AND own.setrole = 0
+        AND pg_catalog.split_part(setting, '=', 1) = 'supalove.storage_limit'
+    ),
     'grants', ARRAY(
-      SELECT pg_catalog.json_build_array(
+      SELECT pg_catalog.jsonb_build_array(
         CASE grantee WHEN 0 THEN '' ELSE pg_catalog.pg_get_userbyid(grantee) END,
         privilege_type || CASE WHEN is_grantable THEN ' with grant option' ELSE '' END
       )
       FROM pg_catalog.aclexplode(COALESCE(base.datacl, pg_catalog.acldefault('d', base.datdba)))
       WHERE grantee <> base.datdba
+      UNION
+      SELECT pg_catalog.jsonb_build_array(base.datname || '_owner', 'TEMPORARY') FROM supalove_quota.storage AS held
+      WHERE held.database = base.oid AND (held.state = 'blocked' OR held.blocked)
     ),
     'sessions', CASE WHEN base.datallowconn THEN 0 ELSE (
       SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity AS one
@@ -73,6 +83,7 @@ FROM pg_catalog.pg_database AS base
 WHERE base.datname LIKE 'p\\_%%' AND (%(database)s::pg_catalog.text IS NULL OR base.datname = %(database)s)
 """
 
+STORAGE = "SELECT name, bytes, limit_bytes, state, since FROM supalove_quota.storage"
 LOCK = "SELECT pg_catalog.pg_advisory_lock(%(key)s)"
 ADOPT_ROLE = "SELECT {schema}.adopt_role(%(name)s)"
 ADOPT_DATABASE = "SELECT {schema}.adopt_database(%(name)s)"
@@ -85,6 +96,7 @@ REVOKE_ROLE = "REVOKE {group} FROM {role}"
 DROP_ROLE = "DROP ROLE IF EXISTS {role}"
 CREATE_DATABASE = "CREATE DATABASE {database} WITH TEMPLATE {template} ALLOW_CONNECTIONS false"
 ALTER_DATABASE = "ALTER DATABASE {database} WITH ALLOW_CONNECTIONS {allowed} CONNECTION LIMIT {limit}"
+LIMIT_DATABASE = "ALTER DATABASE {database} SET supalove.storage_limit = {limit}"
 GRANT_DATABASE = "GRANT {privileges} ON DATABASE {database} TO {role}"
 REVOKE_DATABASE = "REVOKE ALL ON DATABASE {database} FROM {role} CASCADE"
 DROP_DATABASE = "DROP DATABASE IF EXISTS {database} WITH (FORCE)"

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""How large a database may get. A program in the image (supalove-quota) holds it to that, beside the server."""
+
+from __future__ import annotations
+
+from ..databases import ADMIN
+from ..objects import Body
+from ..project.model import Project
+from ..project.quantities import MIB, format_bytes, format_cpu
+from .context import CONTAINER_SECURITY, guaranteed
+from .files import identifier, literal
+from .postgresql import SOCKET_MOUNT
+
+# Of a database, in bytes; only its owner, the platform, can change it. A tenant reads it with SHOW.
+LIMIT_SETTING = "supalove.storage_limit"
+# In the database postgres, where the program notes what it found and did.
+SCHEMA = "supalove_quota"
+
+NAME = "quota"
+PROGRAM = "/usr/local/bin/supalove-quota"
+CPU = 20
+MEMORY = 32 * MIB
+
+
+def volume_limit(project: Project) -> int:
+    """Bytes of a project's own volume that are for rows: the rest is WAL, temporary files, and room to clean up in."""
+    return project.storage * 4 // 5
+
+
+def limit_sql(database: str, limit_bytes: int) -> str:
+    """For a PostgreSQL of a project's own, which sets the limit itself."""
+    return f"ALTER DATABASE {identifier(database)} SET {LIMIT_SETTING} = {literal(str(limit_bytes))};"
+
+
+def storage_sql() -> tuple[str, ...]:
+    """The table in which the program notes what it found, decided and did: in the database postgres."""
+    return (
+        f"CREATE SCHEMA IF NOT EXISTS {SCHEMA};",
+        f"CREATE TABLE IF NOT EXISTS {SCHEMA}.storage (database oid PRIMARY KEY, name name NOT NULL,",
+        "  bytes bigint NOT NULL, limit_bytes bigint, state text NOT NULL, since timestamptz NOT NULL,",
+        "  blocked boolean NOT NULL);",
+    )
+
+
+def admin_sql() -> tuple[str, ...]:
+    """What the admin of a shared cluster needs to set limits, and to read what became of them."""
+    admin = identifier(ADMIN)
+    return (
+        # The owner of a database may give it a setting that the server does not know only if it was given that right.
+        f"GRANT SET ON PARAMETER {LIMIT_SETTING} TO {admin};",
+        f"GRANT USAGE ON SCHEMA {SCHEMA} TO {admin};",
+        f"GRANT SELECT ON {SCHEMA}.storage TO {admin};",
+    )
+
+
+def quota_container(image: str) -> Body:
+    """The program, in the server's own image; its work is done by the server, over whose socket it asks."""
+    return {
+        "name": NAME,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [PROGRAM],
+        "resources": guaranteed(cpu=format_cpu(CPU), memory=format_bytes(MEMORY)),
+        "securityContext": dict(CONTAINER_SECURITY),
+        "volumeMounts": [SOCKET_MOUNT],
+    }
