@@ -50,13 +50,13 @@ def create(options: Options) -> Figures:
     projects = workload.projects(options.projects)
     engine: list[Figures] = []
     floor: dict[str, Figures] = {}
-    with _sends(projects) as file:
+    with _sends(projects) as (file, repeated):
         for in_flight in options.in_flight:
             with fresh(workload.platform(len(projects))) as cluster:
                 engine.append(_told("engine creates", cluster.engine(projects, wait=False)))
             with fresh(workload.platform(len(projects))) as cluster:
                 made = _told(f"floor creates, {in_flight} in flight", cluster.floor("sends", file, in_flight))
-                again = _told("floor applies unchanged", cluster.floor("sends", file, in_flight))
+                again = _told("floor applies unchanged", cluster.floor("sends", repeated, in_flight))
                 floor[str(in_flight)] = {"create": made, "unchanged": again}
     return {"engine": engine, "floor": floor}
 
@@ -99,8 +99,9 @@ def _change(cluster: Cluster, projects: dict[str, Any]) -> Figures:
 def others(options: Options) -> Figures:
     """What people use instead, on the floor's objects, which are there and unchanged."""
     projects = workload.projects(options.projects)
-    with _sends(projects) as file, fresh(workload.platform(len(projects))) as cluster:
+    with _sends(projects) as (file, _repeated), fresh(workload.platform(len(projects))) as cluster:
         _told("floor creates", cluster.floor("sends", file, max(options.in_flight)))
+        cluster.let_apply_secrets()
         bodies = list(workload.bodies_of(file))
         figures: Figures = {"kubectl": _told("kubectl", {"seconds": rivals.kubectl_apply(cluster, bodies)})}
         if options.rivals:
@@ -181,12 +182,12 @@ CASES: Mapping[str, Callable[[Options], Figures]] = {
 
 
 @contextmanager
-def _sends(projects: dict[str, Any]) -> Iterator[Path]:
-    """The floor's requests in a file, which other clusters of the same case can use, too."""
+def _sends(projects: dict[str, Any]) -> Iterator[tuple[Path, Path]]:
+    """The floor's requests in a file, and those of it that can be repeated; other clusters of the case use them, too."""
     with TemporaryDirectory(prefix="supalove-bench-") as folder:
-        file = Path(folder) / "sends.jsonl"
-        workload.write_sends(projects, file)
-        yield file
+        file, repeated = Path(folder) / "sends.jsonl", Path(folder) / "repeated.jsonl"
+        workload.write_sends(projects, file, repeated)
+        yield file, repeated
 
 
 def _told(what: str, found: Figures) -> Figures:

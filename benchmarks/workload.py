@@ -115,16 +115,20 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> int:
     return sum(one.body != other.body for one, other in pairs)
 
 
-def write_sends(wanted: dict[str, Any], file: Path) -> int:
-    """The floor's server-side applies for these projects into a file, a line each; how many there are.
+def write_sends(wanted: dict[str, Any], file: Path, repeated: Path) -> int:
+    """The floor's writes for these projects into a file, a line each, and into another what can be sent again.
 
+    The return value is how many there are. What cannot be sent again is what is created once: Secrets.
     They are what the engine writes to the API server: every object, and at the end every record's status. Stages of
     their own are the namespaces, as the rest cannot be before them, and the statuses, as they say how the rest became.
     """
     count = 0
-    with file.open("w") as out:
+    with file.open("w") as out, repeated.open("w") as again:
         for send in _sends(wanted):
-            out.write(json.dumps(send) + "\n")
+            line = json.dumps(send) + "\n"
+            out.write(line)
+            if send["verb"] != CREATE:
+                again.write(line)
             count += 1
     return count
 
@@ -146,6 +150,7 @@ def write_lists(file: Path) -> None:
 
 
 NAMESPACES, OBJECTS, STATUSES = range(3)
+CREATE = "POST"
 
 
 def _inventory(wanted: dict[str, Any]) -> Inventory:
@@ -206,12 +211,18 @@ def _status(project: Project, where: Platform, placement: Placement, uid: Uid, i
 
 
 def _send(body: Body, stage: int) -> dict[str, Any]:
-    path = object_path(ObjectId.of(body)) + ("/status" if stage == STATUSES else "")
+    """As the engine sends it: a Secret is created, everything else applied."""
+    id = ObjectId.of(body)
+    path = object_path(id) + ("/status" if stage == STATUSES else "")
+    verb, path, content = "PATCH", f"{path}?fieldManager={FIELD_MANAGER}&force=true", APPLY_PATCH
+    if id.kind == "Secret":
+        path = f"{collection_path(id.kind, id.namespace)}?fieldManager={FIELD_MANAGER}"
+        verb, content = CREATE, "application/json"
     return {
         "stage": stage,
-        "verb": "PATCH",
-        "path": f"{path}?fieldManager={FIELD_MANAGER}&force=true",
-        "content": APPLY_PATCH,
+        "verb": verb,
+        "path": path,
+        "content": content,
         "accept": METADATA,
         "body": json.dumps(body, separators=(",", ":")),
     }

@@ -35,7 +35,7 @@ requirements:
 """
 
     # For modules that read or make secrets.
-    VAULT = r"""
+    SECRETS = r"""
 options:
   vault_ca_file:
     description:

@@ -243,20 +243,21 @@ def _program(stack: contextlib.ExitStack, root: Path, binary: Path, name: str, a
     return program
 
 
+def grant(server: ApiServer, name: str, rules: list[dict[str, Any]]) -> None:
+    """Give the engine's account a cluster role of this name."""
+    group = "rbac.authorization.k8s.io"
+    path, meta = f"/apis/{group}/v1", {"metadata": {"name": name}}
+    server.request("POST", f"{path}/clusterroles", {**meta, "rules": rules})
+    reference = {"apiGroup": group, "kind": "ClusterRole", "name": name}
+    account = {"kind": "ServiceAccount", "name": "engine", "namespace": "kube-system"}
+    server.request("POST", f"{path}/clusterrolebindings", {**meta, "roleRef": reference, "subjects": [account]})
+
+
 def _give_identity(server: ApiServer) -> None:
     """A ServiceAccount with the engine's rights and a token of its own, so that its requests queue as a user's do."""
     platform = [{**rule, "verbs": VERBS} for rule in PLATFORM_RULES]
     rules = [*map(dict, (*WORKER_RULES, *WORKER_OWN_RULES)), *platform, *GRANTING]
-    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "engine"}}
-    server.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles", {**role, "rules": rules})
-    binding = {
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": "engine"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "engine"},
-        "subjects": [{"kind": "ServiceAccount", "name": "engine", "namespace": "kube-system"}],
-    }
-    server.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+    grant(server, "engine", rules)
     accounts = "/api/v1/namespaces/kube-system/serviceaccounts"
     server.request("POST", accounts, {"metadata": {"name": "engine"}})
     answer = server.request("POST", f"{accounts}/engine/token", {"spec": {"expirationSeconds": 7200}})

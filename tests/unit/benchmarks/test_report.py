@@ -129,7 +129,7 @@ def test_one_of_five_projects_is_in_tier_pro():
 
 
 def test_the_floor_gets_every_object_and_status_once_namespaces_first_and_statuses_last(tmp_path):
-    count = workload.write_sends(workload.projects(2), tmp_path / "sends")
+    count = workload.write_sends(workload.projects(2), tmp_path / "sends", tmp_path / "repeated")
     lines = (tmp_path / "sends").read_text().splitlines()
     assert len(set(lines)) == len(lines) == count
     stages = [(send["stage"], send["path"].partition("?")[0]) for send in map(json.loads, lines)]
