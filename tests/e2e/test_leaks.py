@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from lab import hosts, layout, playbook
 from lab.cluster import Cluster
-from lab.leaks import Needles, ProcessListings, generated
+from lab.leaks import Needles, ProcessListings, generated, tokens_of
 
 PROJECTS = {"demo": {"tier": "pro"}, "notes": {"tier": "free"}, "shop": {"tier": "free"}}
 HUNTED = {"leaky": {"tier": "free"}, "leaky-pro": {"tier": "pro"}}
@@ -40,6 +40,7 @@ class Hunt:
     output: str
     listings: str
     log: str
+    results: str
 
     def found_in(self, text: str) -> list[str]:
         return [name for one in (self.passwords, self.verifiers, self.tokens) for name in one.found_in(text)]
@@ -47,8 +48,10 @@ class Hunt:
 
 @pytest.fixture(scope="module")
 def hunt(platform: Cluster, lab: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hunt]:
-    log = tmp_path_factory.mktemp("leaks") / "ansible.log"
-    os.environ["ANSIBLE_LOG_PATH"] = str(log)
+    folder = tmp_path_factory.mktemp("leaks")
+    log, results = folder / "ansible.log", folder / "results.jsonl"
+    kept = {"ANSIBLE_LOG_PATH": str(log), "LAB_RESULTS": str(results)}
+    os.environ |= kept
     known: dict[str, str] = {}
 
     def run(name: str, projects: dict[str, dict[str, str]], *options: str) -> str:
@@ -65,17 +68,20 @@ def hunt(platform: Cluster, lab: Path, tmp_path_factory: pytest.TempPathFactory)
         with ProcessListings() as listings:
             output = run("site", {**PROJECTS, **HUNTED})
             output += run("rotate", {**PROJECTS, **HUNTED}, "-e", refs)
+            output += run("rotate", {**PROJECTS, **HUNTED}, "-e", refs, "-e", "supalove_rotate_what=signing_key")
             output += run("projects", {**PROJECTS, **HUNTED}, "--check", "-e", "supalove_drift=full")
             output += run("projects", {**PROJECTS, **stopped})
     finally:
-        del os.environ["ANSIBLE_LOG_PATH"]
+        for name in kept:
+            del os.environ[name]
     yield Hunt(
-        passwords=Needles({name: word for name, word in known.items() if name.endswith("password")}),
+        passwords=Needles({name: word for name, word in known.items() if not name.endswith("verifier")}),
         verifiers=Needles({name: word for name, word in known.items() if name.endswith("verifier")}),
-        tokens=Needles(tokens()),
+        tokens=Needles(tokens_of(layout.KUBECONFIG.parent, layout.host("control-1"))),
         output=output,
         listings=listings.text(),
         log=log.read_text(),
+        results=results.read_text(),
     )
     uids = {ref: uid_of(platform, ref) for ref in HUNTED}
     done = playbook.run("projects", lab, "-e", json.dumps({"supalove_purge": uids}))
@@ -86,18 +92,6 @@ def uid_of(found: Cluster, ref: str) -> str:
     return found.kubectl("get", "supaloveproject", ref, "-n", "supalove-system", "-o", "jsonpath={.status.uid}")
 
 
-def tokens() -> dict[str, str]:
-    """Of K3s and of Vault, by what they are."""
-    server = layout.host("control-1")
-    words = {"token of K3s": ssh(server, "cat /var/lib/rancher/k3s/server/token").strip()}
-    for path in sorted(layout.KUBECONFIG.parent.glob("vault-*.json")):
-        for key, value in json.loads(path.read_text()).items():
-            for number, word in enumerate(value if isinstance(value, list) else [value]):
-                if isinstance(word, str) and len(word) > 15 and key != "role_id":
-                    words[f"{path.name} {key} {number}"] = word
-    return words
-
-
 def ssh(host: layout.Host, command: str, stdin: str = "") -> str:
     done = subprocess.run(hosts.ssh_command(host, command), input=stdin, capture_output=True, text=True, check=False)
     return done.stdout
@@ -106,7 +100,14 @@ def ssh(host: layout.Host, command: str, stdin: str = "") -> str:
 def test_the_hunt_knows_secrets_of_every_kind(hunt: Hunt) -> None:
     """Otherwise it finds nothing because it looks for nothing."""
     names = " ".join(hunt.passwords.names)
-    for kind in ("owner.password", "server.password", "probe.password", "pauser.password", "admin.password"):
+    for kind in (
+        "owner.password",
+        "server.password",
+        "probe.password",
+        "pauser.password",
+        "admin.password",
+        "signing.jwk",
+    ):
         assert kind in names
     assert "p-leaky/" in names
     assert hunt.verifiers.texts
@@ -117,6 +118,12 @@ def test_no_secret_is_in_what_the_runs_printed_or_logged(hunt: Hunt) -> None:
     assert len(hunt.output) > 100_000
     assert hunt.found_in(hunt.output) == []
     assert hunt.found_in(hunt.log) == []
+
+
+def test_no_secret_is_in_the_result_of_a_module(hunt: Hunt) -> None:
+    """Not in those either that nothing prints."""
+    assert hunt.results.count("\n") > 100
+    assert hunt.found_in(hunt.results) == []
 
 
 def test_no_secret_is_in_a_listing_of_processes(hunt: Hunt) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import threading
 import urllib.parse
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from . import hosts, layout
+
 LOOK_SECONDS = 0.25
+# Shorter words of the files are no secrets.
+SHORTEST = 15
+# A token of OpenBao, whoever's it is.
+VAULT_TOKEN = re.compile(r"\bs\.[A-Za-z0-9]{24}\b")
 
 
 def spellings(word: str) -> dict[str, str]:
@@ -98,6 +105,17 @@ def _read(path: Path) -> str:
         return path.read_bytes().decode(errors="replace")
     except OSError:
         return ""
+
+
+def tokens_of(folder: Path, server: layout.Host) -> dict[str, str]:
+    """Secrets of K3s and of Vault, by what they are: what the roles left beside an inventory, and on its server."""
+    words = {"token of K3s": hosts.run_on(server, "cat /var/lib/rancher/k3s/server/token").strip()}
+    for path in sorted(folder.glob("vault-*.json")):
+        for key, value in json.loads(path.read_text()).items():
+            for number, word in enumerate(value if isinstance(value, list) else [value]):
+                if isinstance(word, str) and len(word) > SHORTEST and key != "role_id":
+                    words[f"{path.name} {key} {number}"] = word
+    return words
 
 
 def generated(objects: Iterable[Mapping[str, object]]) -> dict[str, str]:

@@ -37,12 +37,12 @@ class Run:
 
 
 def environment(stages: Path) -> dict[str, str]:
-    """What ansible-playbook gets: the collection's path, the stages callback, no colour in files."""
+    """What ansible-playbook gets: the collection's path, the lab's callbacks, no colour in files."""
     return {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
-        "ANSIBLE_CALLBACKS_ENABLED": "stages",
+        "ANSIBLE_CALLBACKS_ENABLED": "stages,results",
         "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH") or _collections(),
         "LAB_STAGES": str(stages),
         "LC_ALL": "C.UTF-8",

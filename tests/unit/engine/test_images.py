@@ -23,6 +23,13 @@ def test_the_default_image_is_the_one_that_its_recipe_makes(name):
     assert IMAGES[name] == f"{recipe(name)['name']}:{recipe(name)['tag']}"
 
 
+@pytest.mark.parametrize("path", ["images/README.md", "inventories/single/group_vars/all.yml"])
+def test_an_image_is_called_by_its_present_name_wherever_it_is_shown(path):
+    shown = re.findall(r"registry\.supalove\.cloud/platform/[a-z]+:[0-9][\w.-]*", (ROOT.parent / path).read_text())
+    assert shown
+    assert set(shown) <= set(IMAGES.values())
+
+
 @pytest.mark.parametrize(("name", "user"), [("postgresql", postgresql.USER), ("pgbouncer", pooler.USER)])
 def test_pods_run_as_the_user_of_their_image(name, user):
     (account,) = recipe(name)["users"].values()
