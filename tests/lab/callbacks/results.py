@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Adds every result of a module as a line of JSON to the file named by LAB_RESULTS, as AWX keeps them in its database."""
+"""Adds every result of a module as a line of JSON to the file named by LAB_RESULTS, as AWX keeps them."""
 
 from __future__ import annotations
 
