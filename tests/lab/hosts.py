@@ -139,14 +139,31 @@ def _ensure_network() -> None:
 
 
 def _ensure_mirror(image: str) -> None:
+    """The mirror, which is also all that there is outside: the hosts' default route ends here, and so do the addresses
+    of a metadata service and of a stranger.
+    """
     name = f"{layout.PREFIX}-mirror"
-    made_of = _made_of(image, artifacts.tree())
-    if running().get(name) == "running" and _is_current(name, made_of):
-        return
-    subprocess.run(["podman", "rm", "-f", name], capture_output=True, check=False)
-    serve = ("-u", "-m", "http.server", "80", "--directory", "/srv")
-    mount = ("-v", f"{artifacts.tree()}:/srv:ro", "--entrypoint", "/usr/bin/python3")
-    podman(*_run_flags(name, layout.MIRROR_ADDRESS, made_of), *mount, image, *serve)
+    others = f"{layout.METADATA_ADDRESS} {layout.OUTSIDE_ADDRESS}"
+    made_of = f"{_made_of(image, artifacts.tree())} {others}"
+    if running().get(name) != "running" or not _is_current(name, made_of):
+        subprocess.run(["podman", "rm", "-f", name], capture_output=True, check=False)
+        serve = "exec python3 -u -m http.server 80 --directory /srv"
+        script = f"for one in {others}; do ip address add $one/32 dev lo || exit; done; {serve}"
+        flags = ("-v", f"{artifacts.tree()}:/srv:ro", "--cap-add", "NET_ADMIN", "--sysctl", "net.ipv4.ip_forward=0")
+        podman(*_run_flags(name, layout.MIRROR_ADDRESS, made_of), *flags, "--entrypoint", "", image, "sh", "-c", script)
+    _require_no_way_out(name)
+
+
+def _require_no_way_out(mirror: str) -> None:
+    """It passes nothing on, and has no route but to the lab's own network."""
+    asked = "cat /proc/sys/net/ipv4/ip_forward; ip -4 route show table all | grep -v -e '^local ' -e '^broadcast '"
+    seen = podman("exec", mirror, "sh", "-c", asked).splitlines()
+    routes = [line for line in seen[1:] if not line.startswith(f"{layout.SUBNET} ")]
+    if seen[:1] != ["0"] or routes:
+        raise SystemExit(
+            f"lab: the mirror may pass packets on (ip_forward {seen[0]}, routes {routes}); no packet of a test may "
+            "leave the machine. Remove it with `tests/lab/lab down`, then run again."
+        )
 
 
 def _run_flags(name: str, address: str, made_of: str) -> list[str]:
@@ -215,6 +232,8 @@ def _settle(host: Host) -> bool:
     """
     script = (
         "umask 077; mkdir -p /root/.ssh; cat > /root/.ssh/authorized_keys;"
+        # A mirror that was made anew has another hardware address.
+        f"ip neighbour flush to {layout.MIRROR_ADDRESS};"
         f"ip route replace default via {layout.MIRROR_ADDRESS} && test -s /etc/ssh/ssh_host_ed25519_key.pub"
     )
     public = key().with_suffix(".pub").read_text()

@@ -205,11 +205,6 @@ def _is_at(target: Target, port: int) -> bool:
     return target.port == port and target.protocol == TCP
 
 
-def is_as_expected(pair: Pair, *, is_open: bool) -> bool:
-    """True if the answer is the expected one."""
-    return is_open == (pair.expected is not Expected.CLOSED)
-
-
 def judge(pairs: Sequence[Pair], answers: Sequence[bool]) -> tuple[Judged, ...]:
     """What the answers mean, one for each pair.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from .backends.kubernetes.records import Record
 from .errors import InvalidSpec, Problem
-from .isolation import TCP, UDP, WRONG, Home, Judged, Part, Target, Verdict, home_of_cluster, home_of_project
+from .isolation import TCP, UDP, WRONG, Home, Judged, Part, Source, Target, Verdict, home_of_cluster, home_of_project
 from .objects import Body
 from .project.model import Platform
 from .project.names import COMPONENT_LABEL, Ref, namespace_of
@@ -241,7 +241,6 @@ def namespaces_of(homes: Iterable[Home]) -> list[str]:
 
 def report(judged: Iterable[Judged], *, nodes: Sequence[str], homes: Sequence[Home]) -> dict[str, Any]:
     """The module's result: counts, and every pair that somebody has to look at, the worst first, up to a limit."""
-    order = list(Verdict)
     wrong: list[Judged] = []
     counts = Counter({verdict.value: 0 for verdict in Verdict})
     absent: set[str] = set()
@@ -251,7 +250,7 @@ def report(judged: Iterable[Judged], *, nodes: Sequence[str], homes: Sequence[Ho
             wrong.append(one)
         elif one.verdict is Verdict.ABSENT:
             absent.add(str(one.pair.target))
-    wrong.sort(key=lambda one: order.index(one.verdict))
+    wrong = _by_weight(wrong)
     result: dict[str, Any] = {
         "changed": False,
         "counts": {"pairs": sum(counts.values()), **counts},
@@ -261,6 +260,18 @@ def report(judged: Iterable[Judged], *, nodes: Sequence[str], homes: Sequence[Ho
         "findings": [_finding(one) for one in wrong[:SHOWN_FINDINGS]],
     }
     return {**result, "failed": True, "msg": message(wrong, result["counts"])} if wrong else result
+
+
+def _by_weight(wrong: Iterable[Judged]) -> list[Judged]:
+    """The worst first, and sources by turns: one that reaches all would fill a short list alone."""
+    order = list(Verdict)
+    seen: Counter[tuple[Verdict, Source]] = Counter()
+    ranked: list[tuple[int, int, Judged]] = []
+    for one in wrong:
+        key = (one.verdict, one.pair.source)
+        ranked.append((order.index(one.verdict), seen[key], one))
+        seen[key] += 1
+    return [one for _weight, _turn, one in sorted(ranked, key=lambda entry: entry[:2])]
 
 
 def _finding(one: Judged) -> dict[str, str]:

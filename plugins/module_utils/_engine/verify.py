@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +21,12 @@ from .deadline import Deadline
 from .errors import DeadlineExceeded, NotFound, SafetyStop
 from .isolation import (
     UDP,
+    WRONG,
     Home,
     Judged,
-    Pair,
     Part,
     Source,
     Target,
-    is_as_expected,
     judge,
     listener,
     pairs_of,
@@ -164,9 +163,26 @@ def _round(scope: _Scope, nodes: tuple[str, ...]) -> tuple[Judged, ...]:
         own = [listener(probe.source, port) for probe in probes for port in PORTS]
         own += [listener(probe.source, OTHER_PORT, UDP) for probe in probes]
         targets = (*scope.targets, *own)
-        pairs = pairs_of((probe.source for probe in probes), targets)
         scope.progress.note(f"{' and '.join(nodes)}: {len(probes)} probes ask {len(targets)} targets")
-        return judge(pairs, _answers(scope, probes, targets, pairs))
+        return _last_turn(scope, probes, targets)
+
+
+def _last_turn(scope: _Scope, probes: Sequence[_Probe], targets: Sequence[Target]) -> tuple[Judged, ...]:
+    """Ask until all is as expected or the time to settle is over; what came of it then."""
+    until = time.monotonic() + scope.choice.settle_seconds
+    order = _order(scope, targets)
+    pairs = pairs_of((probe.source for probe in probes), targets)
+    turn = 0
+    while True:
+        turn += 1
+        said = in_parallel(lambda probe: _ask(scope, probe, order, len(targets)), probes, workers=len(probes))
+        judged = judge(pairs, [answer for one in said for answer in one])
+        odd = sum(one.verdict in WRONG for one in judged)
+        if turn >= LEAST_TURNS and (not odd or time.monotonic() >= until):
+            return judged
+        if odd:
+            scope.progress.note(f"{odd} of {len(pairs)} answers are not as expected, asking again")
+            time.sleep(PAUSE_SECONDS)
 
 
 @contextlib.contextmanager
@@ -202,7 +218,7 @@ def _start(scope: _Scope, id: ObjectId, home: Home, part: Part, node: str) -> No
     create(scope.client, probe, deadline=scope.deadline)
 
 
-def _await_addresses(scope: _Scope, wanted: Sequence[ObjectId] | dict[ObjectId, Any]) -> dict[ObjectId, str]:
+def _await_addresses(scope: _Scope, wanted: Collection[ObjectId]) -> dict[ObjectId, str]:
     """The addresses of probes, when all run. Raises DeadlineExceeded with what keeps the others."""
     deadline = Deadline(limit_seconds=min(START_SECONDS, scope.deadline.remaining()))
     while True:
@@ -224,25 +240,6 @@ def _await_addresses(scope: _Scope, wanted: Sequence[ObjectId] | dict[ObjectId, 
 def _runs(pod: Body | None) -> bool:
     status = (pod or {}).get("status") or {}
     return status.get("phase") == "Running" and bool(status.get("podIP"))
-
-
-def _answers(
-    scope: _Scope, probes: Sequence[_Probe], targets: Sequence[Target], pairs: Sequence[Pair]
-) -> list[bool]:
-    """The answers of the last turn, in the order of the pairs, of each source to all targets."""
-    until = time.monotonic() + scope.choice.settle_seconds
-    order = _order(scope, targets)
-    turn = 0
-    while True:
-        turn += 1
-        said = in_parallel(lambda probe: _ask(scope, probe, order, len(targets)), probes, workers=len(probes))
-        answers = [answer for one in said for answer in one]
-        odd = sum(not is_as_expected(pair, is_open=one) for pair, one in zip(pairs, answers, strict=True))
-        if turn >= LEAST_TURNS and (not odd or time.monotonic() >= until):
-            return answers
-        if odd:
-            scope.progress.note(f"{odd} of {len(pairs)} answers are not as expected, asking again")
-            time.sleep(PAUSE_SECONDS)
 
 
 def _ask(scope: _Scope, probe: _Probe, order: str, answers: int) -> Sequence[bool]:
