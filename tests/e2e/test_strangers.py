@@ -26,6 +26,7 @@ PROBES = ("-A", "-l", "supalove.cloud/probe")
 # cluster, pods of the platform's namespace and of none, on both.
 SOURCES = 2 * 5 + 2 * 4 + 2 + 2 + 2
 QUESTIONS_OF_A_PROBE = 4
+KINDS = ("", "Service of the ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +114,8 @@ def test_all_is_asked_that_tenants_must_not_reach(verified: Verified) -> None:
     assert f"the address outside, {layout.OUTSIDE_ADDRESS} tcp 80" in text
     patterns = [r"the Service of the API server, \S+ tcp 443", r"the pod coredns-\S+ in kube-system, \S+ tcp 9153"]
     patterns += [rf"the Service kube-dns in kube-system, \S+ {protocol} 53" for protocol in ("tcp", "udp")]
-    patterns += [rf"the {kind}pooler in p-{ref}, " for ref in (*PROJECTS, *OTHER) for kind in ("", "Service of the ")]
-    patterns += [rf"the {kind}database in {where}, " for where in ("p-demo", "p-other", "s-free-1") for kind in ("",)]
+    patterns += [rf"the {kind}pooler in p-{ref}, " for ref in (*PROJECTS, *OTHER) for kind in KINDS]
+    patterns += [rf"the {kind}database in {where}, " for where in ("p-demo", "p-other", "s-free-1") for kind in KINDS]
     assert [pattern for pattern in patterns if not re.search(pattern, text)] == []
 
 
@@ -145,7 +146,6 @@ def test_a_hole_in_either_direction_and_a_closed_path_are_found_and_named(
     finally:
         assert playbook.run("projects", lab).code == 0
     assert found.code == 2
-    assert found.result["counts"]["unproven"] == 0
     text = "\n".join(found.verdicts())
     assert re.search(r"leak: a pod in p-notes on data-\d to the \w+", text), text
     assert re.search(r"leak: a pod without policies in \S+ on data-\d to a pod in p-shop on data-\d, \S+ tcp 8080", text)
@@ -207,15 +207,15 @@ def test_a_node_reaches_its_own_tenants_only(strangers: Cluster, verified: Verif
 def test_a_host_outside_reaches_no_tenant_even_with_a_route(strangers: Cluster, verified: Verified) -> None:
     """A pod that no policy selects answers it on each node's way, so that it is not for want of a route."""
     known = endpoints(strangers)
-    mirror = ("podman", "exec", "-i", f"{layout.PREFIX}-mirror")
+    outside = ("podman", "exec", "-i", layout.OUTSIDE)
     nodes = {node["metadata"]["name"]: node["spec"]["podCIDR"] for node in strangers.objects("nodes")}
     ways = [(cidr, "via", layout.host(name).address) for name, cidr in nodes.items()]
     try:
         for way in ways:
-            subprocess.run([*mirror, "ip", "route", "replace", *way], check=True)
-        asked = [*mirror, "python3", "-", *known, dns(strangers)]
+            subprocess.run([*outside, "ip", "route", "replace", *way], check=True)
+        asked = [*outside, "python3", "-", *known, dns(strangers)]
         done = subprocess.run(asked, input=DIAL, capture_output=True, text=True, check=True)
     finally:
         for way in ways:
-            subprocess.run([*mirror, "ip", "route", "del", *way], check=False)
+            subprocess.run([*outside, "ip", "route", "del", *way], check=False)
     assert done.stdout.split() == [dns(strangers)]

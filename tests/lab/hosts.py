@@ -35,11 +35,12 @@ def known_hosts() -> Path:
 
 
 def up(hosts: Iterable[Host]) -> None:
-    """Make what is missing: network, mirror, hosts. What runs is left alone."""
+    """Make what is missing: network, mirror, the host outside, hosts. What runs is left alone."""
     _ensure_key()
     _ensure_network()
     image = artifacts.host_image()
     _ensure_mirror(image)
+    _ensure_outside(image)
     hosts = list(hosts)
     with timed(f"starting {', '.join(h.name for h in hosts)}"):
         for host in hosts:
@@ -139,30 +140,38 @@ def _ensure_network() -> None:
 
 
 def _ensure_mirror(image: str) -> None:
-    """The mirror, which is also all that there is outside: the hosts' default route ends here, and so do the addresses
-    of a metadata service and of a stranger.
-    """
     name = f"{layout.PREFIX}-mirror"
-    others = f"{layout.METADATA_ADDRESS} {layout.OUTSIDE_ADDRESS}"
-    made_of = f"{_made_of(image, artifacts.tree())} {others}"
-    if running().get(name) != "running" or not _is_current(name, made_of):
-        subprocess.run(["podman", "rm", "-f", name], capture_output=True, check=False)
-        serve = "exec python3 -u -m http.server 80 --directory /srv"
-        script = f"for one in {others}; do ip address add $one/32 dev lo || exit; done; {serve}"
-        flags = ("-v", f"{artifacts.tree()}:/srv:ro", "--cap-add", "NET_ADMIN", "--sysctl", "net.ipv4.ip_forward=0")
-        podman(*_run_flags(name, layout.MIRROR_ADDRESS, made_of), *flags, "--entrypoint", "", image, "sh", "-c", script)
-    _require_no_way_out(name)
+    made_of = _made_of(image, artifacts.tree())
+    if running().get(name) == "running" and _is_current(name, made_of):
+        return
+    subprocess.run(["podman", "rm", "-f", name], capture_output=True, check=False)
+    serve = ("-u", "-m", "http.server", "80", "--directory", "/srv")
+    mount = ("-v", f"{artifacts.tree()}:/srv:ro", "--entrypoint", "/usr/bin/python3")
+    podman(*_run_flags(name, layout.MIRROR_ADDRESS, made_of), *mount, image, *serve)
 
 
-def _require_no_way_out(mirror: str) -> None:
-    """It passes nothing on, and has no route but to the lab's own network."""
-    asked = "cat /proc/sys/net/ipv4/ip_forward; ip -4 route show table all | grep -v -e '^local ' -e '^broadcast '"
-    seen = podman("exec", mirror, "sh", "-c", asked).splitlines()
-    routes = [line for line in seen[1:] if not line.startswith(f"{layout.SUBNET} ")]
-    if seen[:1] != ["0"] or routes:
+def _ensure_outside(image: str) -> None:
+    """All that there is outside: a metadata service and a stranger, in one network namespace that leads nowhere."""
+    addresses = f"{layout.METADATA_ADDRESS} {layout.OUTSIDE_ADDRESS}"
+    made_of = f"{image} {addresses}"
+    if running().get(layout.OUTSIDE) != "running" or not _is_current(layout.OUTSIDE, made_of):
+        subprocess.run(["podman", "rm", "-f", layout.OUTSIDE], capture_output=True, check=False)
+        add = f"for one in {addresses}; do ip address add $one/32 dev lo || exit; done"
+        serve = f"mkdir /srv/empty; {add}; exec python3 -u -m http.server 80 --directory /srv/empty"
+        flags = ("--cap-add", "NET_ADMIN", "--sysctl", "net.ipv4.ip_forward=0", "--entrypoint", "")
+        podman(*_run_flags(layout.OUTSIDE, layout.OUTSIDE_GATEWAY, made_of), *flags, image, "sh", "-c", serve)
+    _require_no_way_out()
+
+
+def _require_no_way_out() -> None:
+    """It passes nothing on, and knows no way but to the lab's own network."""
+    asked = "cat /proc/sys/net/ipv4/ip_forward; ip -4 route show"
+    forwards, *routes = podman("exec", layout.OUTSIDE, "sh", "-c", asked).splitlines()
+    others = [route for route in routes if not route.startswith(f"{layout.SUBNET} ")]
+    if forwards != "0" or others:
         raise SystemExit(
-            f"lab: the mirror may pass packets on (ip_forward {seen[0]}, routes {routes}); no packet of a test may "
-            "leave the machine. Remove it with `tests/lab/lab down`, then run again."
+            f"lab: {layout.OUTSIDE} may pass packets on (ip_forward {forwards}, routes {others}); no packet of a test "
+            f"may leave the machine. Remove it with `podman rm -f {layout.OUTSIDE}`, then run again."
         )
 
 
@@ -228,12 +237,12 @@ def _accepts_ssh(host: Host) -> bool:
 
 def _settle(host: Host) -> bool:
     """Let our key in, and give the host a default route: K3s and Service addresses want one
-    (docs/installation/airgap.md), and the mirror, which has no way out, ends what it takes.
+    (docs/installation/airgap.md), and the mirror, which has no way out, ends what it takes. So does the host outside.
     """
     script = (
         "umask 077; mkdir -p /root/.ssh; cat > /root/.ssh/authorized_keys;"
-        # A mirror that was made anew has another hardware address.
-        f"ip neighbour flush to {layout.MIRROR_ADDRESS};"
+        f"for one in {layout.METADATA_ADDRESS} {layout.OUTSIDE_ADDRESS};"
+        f" do ip route replace $one via {layout.OUTSIDE_GATEWAY} || exit; done;"
         f"ip route replace default via {layout.MIRROR_ADDRESS} && test -s /etc/ssh/ssh_host_ed25519_key.pub"
     )
     public = key().with_suffix(".pub").read_text()
