@@ -15,10 +15,10 @@ description:
   - Every answer is held against what should come of it. The task fails if one is otherwise.
   - That something is closed counts only if the target did answer somebody who may reach it, on the same node in the
     same turn. Otherwise it is V(unproven), which fails the task, too.
-  - It works with whatever enforces the cluster's policies. Nodes are taken two by two, so that every node is asked from
-    itself and from another, and the pods fit into the projects' quotas.
-  - All that it makes is removed at the end, and what a killed run has left at the beginning. So nothing is ever changed.
-    The pods end by themselves, should nobody remove them.
+  - It works with whatever enforces the cluster's policies. Nodes are taken two by two, so that every node is asked
+    from itself and from another, and the pods fit into the projects' quotas.
+  - All that it makes is removed at the end, and what a killed run has left at the beginning. So nothing is ever
+    changed. The pods end by themselves, should nobody remove them.
   - It takes the platform's lease, because projects that change meanwhile would look like faults.
 author:
   - Supalove contributors (@supalove)
@@ -56,8 +56,8 @@ options:
     default: [22, 10250]
   metadata:
     description:
-      - Addresses with ports of metadata services. Where nobody answers at all, not even a pod without policies, there is
-        none, and RV(absent) says so.
+      - Addresses with ports of metadata services. Where nobody answers at all, not even a pod without policies, there
+        is none, and RV(absent) says so.
     type: list
     elements: str
     default: ["169.254.169.254:80"]
@@ -101,13 +101,13 @@ absent:
   sample: ["the metadata address, 169.254.169.254 tcp 80"]
 counts:
   description:
-    - How many pairs of a source and a target there were, and how many came out how. V(leak) should be closed and is open,
-      V(broken) should be open and is closed, V(unproven) is closed and would be without a policy, too.
+    - How many pairs of a source and a target there were, and how many came out how. V(leak) should be closed and is
+      open, V(broken) should be open and is closed, V(unproven) is closed and would be without a policy, too.
   returned: unless the input is wrong
   type: dict
   sample: {pairs: 3456, as_expected: 3456, leak: 0, broken: 0, unproven: 0, absent: 0}
 findings:
-  description: Every pair that is not as it should be, leaks first, at most 50.
+  description: Pairs that are not as they should be, at most 50; of every source one with each verdict comes first.
   returned: unless the input is wrong
   type: list
   elements: dict

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -96,7 +95,9 @@ def test_every_container_of_every_component_has_been_looked_into(
     pods: list[dict[str, Any]], processes: list[dict[str, Any]]
 ) -> None:
     wanted = {
-        status["containerID"].removeprefix("containerd://") for pod in pods for status in pod["status"]["containerStatuses"]
+        status["containerID"].removeprefix("containerd://")
+        for pod in pods
+        for status in pod["status"]["containerStatuses"]
     }
     assert len(wanted) >= 5
     assert {one["container"] for one in processes} >= wanted
@@ -127,6 +128,7 @@ KEEPS_ALL: dict[str, Any] = {
         }
     ],
 }
+OF_ANOTHER_HOST = {"httpGet": {"host": "10.0.0.1", "port": 80}}
 POD, MAIN = "securityContext", "containers.0.securityContext"
 # Place, value (None takes it away), and how the API server names the rule.
 RULES: dict[str, tuple[str, Any, str]] = {
@@ -146,9 +148,9 @@ RULES: dict[str, tuple[str, Any, str]] = {
     "seccomp-unsaid": (f"{POD}.seccompProfile", None, "seccompProfile"),
     "apparmor-unconfined": (f"{POD}.appArmorProfile", {"type": "Unconfined"}, "forbidden AppArmor profile"),
     "selinux-user": (f"{POD}.seLinuxOptions", {"user": "system_u"}, "seLinuxOptions"),
-    "sysctl": (f"{POD}.sysctls", [{"name": "kernel.shm_rmid_forced", "value": "0"}, {"name": "kernel.msgmax", "value": "1"}], "forbidden sysctls"),
+    "sysctl": (f"{POD}.sysctls", [{"name": "kernel.msgmax", "value": "1"}], "forbidden sysctls"),
     "proc-mount": (f"{MAIN}.procMount", "Unmasked", "procMount"),
-    "probe-of-another-host": ("containers.0.livenessProbe", {"httpGet": {"host": "10.0.0.1", "port": 80}}, "probe or lifecycle host"),
+    "probe-of-another-host": ("containers.0.livenessProbe", OF_ANOTHER_HOST, "probe or lifecycle host"),
 }  # fmt: skip
 
 
@@ -168,7 +170,7 @@ def breaking(place: str, value: object) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", params=NAMESPACES)
-def refusals(request: pytest.FixtureRequest, platform: Cluster) -> Iterator[dict[str, str]]:
+def refusals(request: pytest.FixtureRequest, platform: Cluster) -> dict[str, str]:
     """What is said to each pod, all of them tried in one go and none of them made."""
     specs = {"keeps-all": KEEPS_ALL, **{name: breaking(place, value) for name, (place, value, _rule) in RULES.items()}}
     pods = [
@@ -179,7 +181,7 @@ def refusals(request: pytest.FixtureRequest, platform: Cluster) -> Iterator[dict
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": pods})
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     said = (*done.stdout.splitlines(), *done.stderr.splitlines())
-    yield {name: next((line for line in said if f'"{name}"' in line or f"pod/{name} " in line), "") for name in specs}
+    return {name: next((line for line in said if f'"{name}"' in line or f"pod/{name} " in line), "") for name in specs}
 
 
 def test_a_pod_that_keeps_all_rules_would_be_let_in(refusals: dict[str, str]) -> None:

@@ -85,7 +85,7 @@ def killed(strangers: Cluster, lab: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def verified(strangers: Cluster, killed: list[str], lab: Path) -> Verified:
+def verified(killed: list[str], lab: Path) -> Verified:
     assert killed
     return verify(lab)
 
@@ -133,9 +133,8 @@ HOLES = {
 }
 
 
-def test_a_hole_in_either_direction_and_a_closed_path_are_found_and_named(
-    strangers: Cluster, verified: Verified, lab: Path
-) -> None:
+@pytest.mark.usefixtures("verified")
+def test_a_hole_in_either_direction_and_a_closed_path_are_found_and_named(strangers: Cluster, lab: Path) -> None:
     """And what the platform itself has written is put back by projects.yml, so that the next run finds nothing."""
     for ref, (place, rule) in HOLES.items():
         patch = json.dumps([{"op": "add", "path": place, "value": rule}])
@@ -148,14 +147,16 @@ def test_a_hole_in_either_direction_and_a_closed_path_are_found_and_named(
     assert found.code == 2
     text = "\n".join(found.verdicts())
     assert re.search(r"leak: a pod in p-notes on data-\d to the \w+", text), text
-    assert re.search(r"leak: a pod without policies in \S+ on data-\d to a pod in p-shop on data-\d, \S+ tcp 8080", text)
+    assert re.search(
+        r"leak: a pod without policies in \S+ on data-\d to a pod in p-shop on data-\d, \S+ tcp 8080", text
+    )
     assert re.search(r"broken: a pooler in p-demo on data-\d to \S+ (Service of the )?database in p-demo", text), text
     assert "p-other" not in text
     assert "run playbooks/projects.yml" in found.result["msg"]
     assert left(strangers) == []
 
 
-def test_a_check_says_what_would_be_tried_and_makes_nothing(strangers: Cluster, verified: Verified, lab: Path) -> None:
+def test_a_check_says_what_would_be_tried_and_makes_nothing(verified: Verified, lab: Path) -> None:
     check = verify(lab, "--check")
     assert check.code == 0
     assert sorted(check.result["targets"]) == sorted(verified.result["targets"])
@@ -168,7 +169,7 @@ from concurrent.futures import ThreadPoolExecutor
 def dial(name):
     address, port = name.split(':')
     try:
-        socket.create_connection((address, int(port)), timeout=3).close()
+        socket.create_connection((address, int(port)), timeout=1.5).close()
     except OSError:
         return ''
     return name
@@ -182,7 +183,9 @@ def endpoints(found: Cluster) -> dict[str, str]:
     ports = {"pooler": 6432, "postgresql": 5432}
     pods = found.objects("pods", "-A", "-l", "supalove.cloud/component in (pooler,postgresql)")
     return {
-        f"{pod['status']['podIP']}:{ports[pod['metadata']['labels']['supalove.cloud/component']]}": pod["spec"]["nodeName"]
+        f"{pod['status']['podIP']}:{ports[pod['metadata']['labels']['supalove.cloud/component']]}": pod["spec"][
+            "nodeName"
+        ]
         for pod in pods
     }
 
@@ -194,7 +197,7 @@ def dns(found: Cluster) -> str:
 
 
 @pytest.mark.parametrize("host", layout.TOPOLOGIES["cluster"], ids=lambda host: host.name)
-def test_a_node_reaches_its_own_tenants_only(strangers: Cluster, verified: Verified, host: layout.Host) -> None:
+def test_a_node_reaches_its_own_tenants_only(strangers: Cluster, host: layout.Host) -> None:
     """Its kubelet has to; that is so with every enforcer."""
     known = endpoints(strangers)
     assert len(known) >= 7
@@ -204,7 +207,7 @@ def test_a_node_reaches_its_own_tenants_only(strangers: Cluster, verified: Verif
     assert set(done.stdout.split()) == {*own, dns(strangers)}
 
 
-def test_a_host_outside_reaches_no_tenant_even_with_a_route(strangers: Cluster, verified: Verified) -> None:
+def test_a_host_outside_reaches_no_tenant_even_with_a_route(strangers: Cluster) -> None:
     """A pod that no policy selects answers it on each node's way, so that it is not for want of a route."""
     known = endpoints(strangers)
     outside = ("podman", "exec", "-i", layout.OUTSIDE)

@@ -196,9 +196,7 @@ def expectation(source: Source, target: Target) -> tuple[Expected, str]:
 
 def _is_database_of(home: Home, target: Target) -> bool:
     where = home.namespace if home.cluster is None else cluster_namespace_of(home.cluster)
-    return (
-        target.part is Part.DATABASE and target.namespace == where and _is_at(target, Context.POSTGRESQL_PORT)
-    )
+    return target.part is Part.DATABASE and target.namespace == where and _is_at(target, Context.POSTGRESQL_PORT)
 
 
 def _is_at(target: Target, port: int) -> bool:
@@ -211,7 +209,7 @@ def judge(pairs: Sequence[Pair], answers: Sequence[bool]) -> tuple[Judged, ...]:
     1. What should be closed and is open is a leak, whatever else happened.
     2. What should be open and is closed is broken.
     3. What is closed as it should be is proven only if the target answered a source on the same node that may reach
-       it. For a probe it is enough that it answers itself, and that some pod of the one node reached a pod of the other.
+       it. For a probe it is enough that it answers itself, and that some pod of the one node reached one of the other.
     4. A control that got no answer is no fault by itself: it leaves unproven what depends on it.
     5. Where nobody at all got an answer from an optional target, nothing is there.
     """

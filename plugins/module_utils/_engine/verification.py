@@ -64,7 +64,8 @@ class Choice:
 
 
 def _address(text: str) -> tuple[str, int] | None:
-    """
+    """Host and port; None if they are not both there.
+
     >>> _address("203.0.113.10:80")
     ('203.0.113.10', 80)
     """
@@ -263,15 +264,15 @@ def report(judged: Iterable[Judged], *, nodes: Sequence[str], homes: Sequence[Ho
 
 
 def _by_weight(wrong: Iterable[Judged]) -> list[Judged]:
-    """The worst first, and sources by turns: one that reaches all would fill a short list alone."""
+    """The worst first, but sources and verdicts by turns: one that reaches all would fill a short list alone."""
     order = list(Verdict)
     seen: Counter[tuple[Verdict, Source]] = Counter()
     ranked: list[tuple[int, int, Judged]] = []
     for one in wrong:
         key = (one.verdict, one.pair.source)
-        ranked.append((order.index(one.verdict), seen[key], one))
+        ranked.append((seen[key], order.index(one.verdict), one))
         seen[key] += 1
-    return [one for _weight, _turn, one in sorted(ranked, key=lambda entry: entry[:2])]
+    return [one for _turn, _weight, one in sorted(ranked, key=lambda entry: entry[:2])]
 
 
 def _finding(one: Judged) -> dict[str, str]:
@@ -298,7 +299,9 @@ _ADVICE = {
 
 def message(wrong: Sequence[Judged], counts: Mapping[str, int]) -> str:
     """What failed, in lines: the first pairs, and for each kind of fault what to do."""
-    lines = [f"{len(wrong)} of {counts['pairs']} pairs are not as they should be:"]
+    kinds = Counter(one.verdict for one in wrong)
+    summary = ", ".join(f"{kinds[verdict]} {verdict.value}" for verdict in WRONG if kinds[verdict])
+    lines = [f"{len(wrong)} of {counts['pairs']} pairs are not as they should be ({summary}):"]
     for one in wrong[:SHOWN_LINES]:
         found = _finding(one)
         lines.append(
@@ -307,5 +310,4 @@ def message(wrong: Sequence[Judged], counts: Mapping[str, int]) -> str:
         )
     if len(wrong) > SHOWN_LINES:
         lines.append(f"  - and {len(wrong) - SHOWN_LINES} more")
-    kinds = {one.verdict for one in wrong}
     return "\n".join([*lines, *(text for verdict, text in _ADVICE.items() if verdict in kinds)])

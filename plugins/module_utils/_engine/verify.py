@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Verifying isolation with real packets: probes in the places of tenants, a question of each to all, and nothing left."""
+"""Verifying isolation with real packets: probes in tenants' places, a question of each to all, and nothing left."""
 
 from __future__ import annotations
 
@@ -212,9 +212,7 @@ def _probes(scope: _Scope, nodes: tuple[str, ...]) -> Iterator[list[_Probe]]:
 
 def _start(scope: _Scope, id: ObjectId, home: Home, part: Part, node: str) -> None:
     seconds = round(scope.settings.timeout_seconds + REMOVE_SECONDS)
-    probe = render_probe(
-        scope.platform, namespace=home.namespace, part=part, node=node, name=id.name, seconds=seconds
-    )
+    probe = render_probe(scope.platform, namespace=home.namespace, part=part, node=node, name=id.name, seconds=seconds)
     create(scope.client, probe, deadline=scope.deadline)
 
 
@@ -262,7 +260,7 @@ def _order(scope: _Scope, targets: Sequence[Target]) -> str:
 
 
 def dns_question(name: str) -> bytes:
-    """A question for the address of a name, as RFC 1035 has it. It is what goes to targets of UDP, whatever they are.
+    r"""A question for the address of a name, as RFC 1035 has it. It is what goes to targets of UDP, whatever they are.
 
     >>> dns_question("a.b")[12:]
     b'\\x01a\\x01b\\x00\\x00\\x01\\x00\\x01'

@@ -30,9 +30,7 @@ NOBODY = Home(namespace="probe", parts=(Part.OUTSIDER,))
 HOMES = (ACME, BETA, CLUSTER, OTHER_CLUSTER, SYSTEM, NOBODY)
 DNS = Target(what="DNS", part=Part.DNS, address="10.43.0.10", port=53)
 NODE = Target(what="the node one", part=Part.ELSEWHERE, address="192.0.2.1", port=22)
-METADATA = Target(
-    what="metadata", part=Part.ELSEWHERE, address="169.254.169.254", port=80, is_optional=True
-)
+METADATA = Target(what="metadata", part=Part.ELSEWHERE, address="169.254.169.254", port=80, is_optional=True)
 
 
 def a_source(home: Home, part: Part | None = None, node: str = "one") -> Source:
@@ -45,9 +43,7 @@ EVERYBODY = [a_source(home, part, node) for home in HOMES for part in home.parts
 
 def sources_that_may_reach(target: Target) -> set[str]:
     """But for itself, and those that are asked only to show that it answers."""
-    return {
-        f"{one.home.namespace} {one.part}" for one in EVERYBODY if expectation(one, target)[0] is Expected.OPEN
-    }
+    return {f"{one.home.namespace} {one.part}" for one in EVERYBODY if expectation(one, target)[0] is Expected.OPEN}
 
 
 @pytest.mark.parametrize(

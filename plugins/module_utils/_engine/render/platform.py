@@ -47,9 +47,7 @@ def _network_policy(platform: Platform) -> Desired:
     """Nothing in, nothing out: what comes to run here says for itself whom it needs, in a policy of its own."""
     meta = {"name": "platform", "namespace": platform.namespace, "labels": {PLATFORM_LABEL: platform.namespace}}
     spec = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    return Desired(
-        body={"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec}
-    )
+    return Desired(body={"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec})
 
 
 def _storage_class(platform: Platform) -> Desired:
