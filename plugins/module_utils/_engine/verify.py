@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .backends.kubernetes import records
@@ -107,8 +107,9 @@ def verify(
         return {**report((), nodes=scope.nodes, homes=scope.homes), "targets": [str(one) for one in scope.targets]}
     judged: list[Judged] = []
     seconds = settings.lease_seconds
-    with Lease(client, platform.namespace, seconds=seconds, progress=progress, deadline=deadline):
-        remove_probes(client, platform.namespace, deadline=deadline)
+    with Lease(client, platform.namespace, seconds=seconds, progress=progress, deadline=deadline) as lease:
+        scope = replace(scope, deadline=lease.bound(deadline))
+        remove_probes(client, platform.namespace, deadline=scope.deadline)
         for nodes in rounds_of(scope.nodes):
             judged += _round(scope, nodes)
     return {**report(judged, nodes=scope.nodes, homes=scope.homes), "targets": [str(one) for one in scope.targets]}
