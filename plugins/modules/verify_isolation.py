@@ -102,7 +102,7 @@ absent:
 counts:
   description:
     - How many pairs of a source and a target there were, and how many came out how. V(leak) should be closed and is
-      open, V(broken) should be open and is closed, V(unproven) is closed and would be without a policy, too.
+      open, V(broken) should be open and is closed, V(unproven) is closed and would look so without a policy, too.
   returned: unless the input is wrong
   type: dict
   sample: {pairs: 3456, as_expected: 3456, leak: 0, broken: 0, unproven: 0, absent: 0}

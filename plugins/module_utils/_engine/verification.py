@@ -292,8 +292,8 @@ _ADVICE = {
     "node's enforcer does not keep the policies.",
     Verdict.BROKEN: "Broken: the path is allowed and closed. Look at the pods of the target, and at what enforces "
     "policies on the two nodes.",
-    Verdict.UNPROVEN: "Unproven: it is closed, and would be without a policy, too. Let the target answer, or leave it "
-    "out of the options.",
+    Verdict.UNPROVEN: "Unproven: it is closed, and would look so without a policy, too. Let the target answer, or "
+    "leave it out of the options.",
 }
 
 
