@@ -27,6 +27,7 @@ from ._engine.project.vocabulary import PLATFORM_VARIABLE
 from ._engine.rotate import What
 from ._engine.settings import Drift, Settings
 from ._engine.steps import Outcome, Plan, Report, Result, Step
+from ._engine.verification import Choice
 
 # A result goes to callbacks, logs and AWX's database whole.
 SHOWN_PROJECTS = 100
@@ -111,6 +112,34 @@ def project_info_spec() -> Spec:
         "refs": {"type": "list", "elements": "str"},
         "platform": {"type": "dict", "default": {}},
     }
+
+
+def verify_isolation_spec() -> Spec:
+    """The options of the module verify_isolation."""
+    base = Choice()
+    return {
+        **connection_spec(),
+        "refs": {"type": "list", "elements": "str"},
+        "nodes": {"type": "list", "elements": "str"},
+        "node_ports": {"type": "list", "elements": "int", "default": list(base.node_ports)},
+        "metadata": {"type": "list", "elements": "str", "default": list(base.metadata)},
+        "outside": {"type": "list", "elements": "str", "default": list(base.outside)},
+        "settle_seconds": {"type": "int", "default": round(base.settle_seconds)},
+        "platform": {"type": "dict", "default": {}},
+    }
+
+
+def choice_from(params: t.Mapping[str, t.Any]) -> Choice:
+    """What to verify, out of the module's arguments."""
+    refs, nodes = params["refs"], params["nodes"]
+    return Choice(
+        refs=None if refs is None else tuple(refs),
+        nodes=None if nodes is None else tuple(nodes),
+        node_ports=tuple(params["node_ports"]),
+        metadata=tuple(params["metadata"]),
+        outside=tuple(params["outside"]),
+        settle_seconds=float(params["settle_seconds"]),
+    )
 
 
 def run_module(spec: Spec, work: t.Callable[[AnsibleModule], Work]) -> t.NoReturn:

@@ -110,6 +110,7 @@ def _status(_arguments: argparse.Namespace) -> int:
     for name, members in layout.TOPOLOGIES.items():
         for host in members:
             print(f"{host.name:12} {host.address:14} {name:8} {found.get(host.container, 'absent')}")
+    print(f"{'outside':12} {layout.OUTSIDE_GATEWAY:14} {'':8} {found.get(layout.OUTSIDE, 'absent')}")
     print(f"{'mirror':12} {layout.MIRROR_ADDRESS:14} {'':8} {found.get(f'{layout.PREFIX}-mirror', 'absent')}")
     return 0 if found else 3
 

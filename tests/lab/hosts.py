@@ -35,11 +35,12 @@ def known_hosts() -> Path:
 
 
 def up(hosts: Iterable[Host]) -> None:
-    """Make what is missing: network, mirror, hosts. What runs is left alone."""
+    """Make what is missing: network, mirror, the host outside, hosts. What runs is left alone."""
     _ensure_key()
     _ensure_network()
     image = artifacts.host_image()
     _ensure_mirror(image)
+    _ensure_outside(image)
     hosts = list(hosts)
     with timed(f"starting {', '.join(h.name for h in hosts)}"):
         for host in hosts:
@@ -149,6 +150,31 @@ def _ensure_mirror(image: str) -> None:
     podman(*_run_flags(name, layout.MIRROR_ADDRESS, made_of), *mount, image, *serve)
 
 
+def _ensure_outside(image: str) -> None:
+    """All that there is outside: a metadata service and a stranger, in one network namespace that leads nowhere."""
+    addresses = f"{layout.METADATA_ADDRESS} {layout.OUTSIDE_ADDRESS}"
+    made_of = f"{image} {addresses}"
+    if running().get(layout.OUTSIDE) != "running" or not _is_current(layout.OUTSIDE, made_of):
+        subprocess.run(["podman", "rm", "-f", layout.OUTSIDE], capture_output=True, check=False)
+        add = f"for one in {addresses}; do ip address add $one/32 dev lo || exit; done"
+        serve = f"mkdir /srv/empty; {add}; exec python3 -u -m http.server 80 --directory /srv/empty"
+        flags = ("--cap-add", "NET_ADMIN", "--sysctl", "net.ipv4.ip_forward=0", "--entrypoint", "")
+        podman(*_run_flags(layout.OUTSIDE, layout.OUTSIDE_GATEWAY, made_of), *flags, image, "sh", "-c", serve)
+    _require_no_way_out()
+
+
+def _require_no_way_out() -> None:
+    """It passes nothing on, and knows no way but to the lab's own network."""
+    asked = "cat /proc/sys/net/ipv4/ip_forward; ip -4 route show"
+    forwards, *routes = podman("exec", layout.OUTSIDE, "sh", "-c", asked).splitlines()
+    others = [route for route in routes if not route.startswith(f"{layout.SUBNET} ")]
+    if forwards != "0" or others:
+        raise SystemExit(
+            f"lab: {layout.OUTSIDE} may pass packets on (ip_forward {forwards}, routes {others}); no packet of a test "
+            f"may leave the machine. Remove it with `podman rm -f {layout.OUTSIDE}`, then run again."
+        )
+
+
 def _run_flags(name: str, address: str, made_of: str) -> list[str]:
     return [
         "run", "-d", "--runtime", "runc", "--name", name, "--hostname", name.removeprefix(f"{layout.PREFIX}-"),
@@ -211,10 +237,12 @@ def _accepts_ssh(host: Host) -> bool:
 
 def _settle(host: Host) -> bool:
     """Let our key in, and give the host a default route: K3s and Service addresses want one
-    (docs/installation/airgap.md), and the mirror, which has no way out, ends what it takes.
+    (docs/installation/airgap.md), and the mirror, which has no way out, ends what it takes. So does the host outside.
     """
     script = (
         "umask 077; mkdir -p /root/.ssh; cat > /root/.ssh/authorized_keys;"
+        f"for one in {layout.METADATA_ADDRESS} {layout.OUTSIDE_ADDRESS};"
+        f" do ip route replace $one via {layout.OUTSIDE_GATEWAY} || exit; done;"
         f"ip route replace default via {layout.MIRROR_ADDRESS} && test -s /etc/ssh/ssh_host_ed25519_key.pub"
     )
     public = key().with_suffix(".pub").read_text()

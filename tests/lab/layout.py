@@ -22,6 +22,11 @@ SUBNET = "10.89.77.0/24"
 GATEWAY = "10.89.77.1"
 MIRROR_ADDRESS = "10.89.77.2"
 UNUSED_ADDRESS = "10.89.77.3"  # nobody is there: what a mirror that is down looks like
+# A host of its own answers on port 80 of these. They are what tenants must not reach, and lead nowhere else.
+OUTSIDE = f"{PREFIX}-outside"
+OUTSIDE_GATEWAY = "10.89.77.4"
+METADATA_ADDRESS = "169.254.169.254"
+OUTSIDE_ADDRESS = "203.0.113.10"  # for documentation (RFC 5737)
 BINARIES_ON_HOST = "/opt/lab/binaries"
 
 

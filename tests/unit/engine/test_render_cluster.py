@@ -134,3 +134,10 @@ def test_shared_clusters_have_a_priority_above_every_tier_and_no_class_without_t
     assert classes(platform) == {"supalove.shared": 1_000_001}
     pod = one("StatefulSet", "postgresql", OBJECTS)["spec"]["template"]["spec"]
     assert pod["priorityClassName"] == "supalove.shared"
+
+
+def test_the_platforms_own_namespace_is_closed_both_ways():
+    objects = render_platform(Inventory(platform=Platform(), tiers={}, projects=()))
+    (policy,) = [each.body for each in objects if each.id.kind == "NetworkPolicy"]
+    assert policy["metadata"]["namespace"] == "supalove-system"
+    assert policy["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}

@@ -37,6 +37,8 @@ SESSIONS_ANNOTATION = f"{GROUP}/sessions"
 # On a pod: when its kubelet was last asked to look at it.
 TOUCHED_ANNOTATION = f"{GROUP}/touched"
 CONFIG_ANNOTATION = f"{GROUP}/config"
+# On what a verification of isolation makes for itself, and removes.
+PROBE_LABEL = f"{GROUP}/probe"
 
 # Of projects' namespaces, and of shared clusters'. No other namespace of the platform begins so.
 NAMESPACE_PREFIXES = ("p-", "s-")

@@ -113,20 +113,28 @@ def pod_template(
         "enableServiceLinks": False,
         "priorityClassName": priority_class,
         "nodeSelector": {DATA_PLANE: "true"},
-        "tolerations": [{"key": DATA_PLANE, "operator": "Equal", "value": "true", "effect": "NoSchedule"}],
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": user,
-            "runAsGroup": user,
-            "fsGroup": user,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "tolerations": tolerations(),
+        "securityContext": {**pod_security(user), "fsGroup": user, "fsGroupChangePolicy": "OnRootMismatch"},
         **spec,
     }
     if runtime_class is not None:
         pod["runtimeClassName"] = runtime_class
     return {"metadata": {"labels": dict(labels), "annotations": dict(annotations)}, "spec": pod}
+
+
+def pod_security(user: int) -> Body:
+    """What the restricted profile wants of a pod; of its containers it wants CONTAINER_SECURITY."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": user,
+        "runAsGroup": user,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def tolerations() -> list[Body]:
+    """Of pods that may run on the data plane."""
+    return [{"key": DATA_PLANE, "operator": "Equal", "value": "true", "effect": "NoSchedule"}]
 
 
 def digest_of(config: Mapping[str, str]) -> str:

@@ -28,6 +28,7 @@ def render_platform(inventory: Inventory) -> tuple[Desired, ...]:
         classes.append(_priority_class(platform, SHARED_PRIORITY_CLASS, SHARED_PRIORITY, "Shared PostgreSQL clusters."))
     return (
         _namespace(platform),
+        _network_policy(platform),
         render_record_definition(platform),
         _storage_class(platform),
         *classes,
@@ -40,6 +41,13 @@ def _namespace(platform: Platform) -> Desired:
     return Desired(
         body={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": platform.namespace, "labels": labels}}
     )
+
+
+def _network_policy(platform: Platform) -> Desired:
+    """Nothing in, nothing out: what comes to run here says for itself whom it needs, in a policy of its own."""
+    meta = {"name": "platform", "namespace": platform.namespace, "labels": {PLATFORM_LABEL: platform.namespace}}
+    spec = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    return Desired(body={"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec})
 
 
 def _storage_class(platform: Platform) -> Desired:

@@ -91,6 +91,7 @@ PLATFORM_KINDS: Mapping[str, Kind] = MappingProxyType(
         "StorageClass": _cluster(
             "storage.k8s.io/v1", "storageclasses", "provisioner", "reclaimPolicy", "volumeBindingMode"
         ),
+        "NetworkPolicy": _namespaced("networking.k8s.io/v1", "networkpolicies", exact=_SPEC),
         "PriorityClass": _cluster("scheduling.k8s.io/v1", "priorityclasses", "value"),
         "Role": _namespaced(_RBAC, "roles", exact=_RULES),
         "RoleBinding": _namespaced(_RBAC, "rolebindings", "roleRef", exact=_SUBJECTS),
@@ -118,7 +119,7 @@ PROJECT_KINDS: Mapping[str, Kind] = MappingProxyType(
         "LimitRange": _namespaced("v1", "limitranges", exact=_SPEC),
         "ServiceAccount": _namespaced("v1", "serviceaccounts"),
         "Secret": Kind(api_version="v1", plural="secrets", immutable=("type",), generated=True),
-        "NetworkPolicy": _namespaced("networking.k8s.io/v1", "networkpolicies", exact=_SPEC),
+        "NetworkPolicy": PLATFORM_KINDS["NetworkPolicy"],
         "ConfigMap": _namespaced("v1", "configmaps", exact=Exact(paths=("data",))),
         "PersistentVolumeClaim": Kind(
             api_version="v1",
@@ -152,6 +153,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "Pod": _namespaced("v1", "pods"),
         "Node": _cluster("v1", "nodes"),
         "Job": _namespaced("batch/v1", "jobs"),
+        "EndpointSlice": _namespaced("discovery.k8s.io/v1", "endpointslices"),
     }
 )
 

@@ -50,7 +50,7 @@ def tunnel(client: Client, *, namespace: str, pod: str, port: int, deadline: Dea
     do not answer. That nobody listens on the port shows only once somebody connects: then `trouble` says so.
     """
     id = ObjectId(kind="Pod", namespace=namespace, name=pod)
-    name = f".s.PGSQL.{port}"
+    name = socket_name(port)
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(_directory(name)))
         listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
@@ -62,6 +62,11 @@ def tunnel(client: Client, *, namespace: str, pod: str, port: int, deadline: Dea
         way.start()
         stack.callback(way.stop)
         yield way
+
+
+def socket_name(port: int) -> str:
+    """The name of the socket in the tunnel's directory: the one that libpq looks for."""
+    return f".s.PGSQL.{port}"
 
 
 def _directory(name: str) -> tempfile.TemporaryDirectory[str]:
