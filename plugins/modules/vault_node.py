@@ -25,9 +25,10 @@ attributes:
 options:
   state:
     description:
-      - V(seen) looks and changes nothing, V(answering) waits for an answer, V(unsealed) unseals.
+      - V(seen) looks and changes nothing, V(answering) waits for an answer, V(unsealed) unseals, V(led) waits until
+        the server leads or knows who does. Servers that were all away hold an election first.
     type: str
-    choices: [seen, answering, unsealed]
+    choices: [seen, answering, unsealed, led]
     default: seen
   keys:
     description:
@@ -146,6 +147,14 @@ def ensure_unsealed(module: AnsibleModule, vault: Vault) -> bool:
     return True
 
 
+def is_led(vault: Vault) -> bool:
+    """Whether the server knows who leads."""
+    try:
+        return bool((vault.get("sys/leader") or {}).get("leader_address"))
+    except VaultError:
+        return False
+
+
 def is_there(status: dict[str, t.Any]) -> bool:
     """Whether the server answers."""
     return bool(status["answers"])
@@ -156,7 +165,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **CONNECTION_SPEC,
-            "state": {"type": "str", "choices": ["seen", "answering", "unsealed"], "default": "seen"},
+            "state": {"type": "str", "choices": ["seen", "answering", "unsealed", "led"], "default": "seen"},
             "keys": {"type": "list", "elements": "str", "default": [], "no_log": True},
             "deadline_seconds": {"type": "int", "default": 60},
         },
@@ -169,6 +178,9 @@ def main() -> None:
             await_answer(vault, module.params["deadline_seconds"], is_there, "answers")
         if module.params["state"] == "unsealed":
             changed = ensure_unsealed(module, vault)
+        if module.params["state"] == "led" and not module.check_mode:
+            seconds = module.params["deadline_seconds"]
+            await_answer(vault, seconds, lambda _status: is_led(vault), "knows who leads")
     except VaultError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=changed, node=status_of(vault))
