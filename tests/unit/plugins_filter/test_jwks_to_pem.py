@@ -4,9 +4,9 @@ from __future__ import annotations
 import base64
 
 import pytest
+from ansible.errors import AnsibleFilterError
 from ansible_collections.supalove.platform.plugins.filter import jwks_to_pem as module
 from ansible_collections.supalove.platform.plugins.filter.jwks_to_pem import jwks_to_pem
-from ansible.errors import AnsibleFilterError
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 

@@ -67,7 +67,7 @@ def test_who_has_the_authority_keeps_it(found: dict[str, str], authority: str) -
     ],
 )
 def test_a_database_of_a_server_that_does_not_answer_may_be_a_vault(
-    found: dict[str, str], exists: bool, initialized: bool
+    *, found: dict[str, str], exists: bool, initialized: bool
 ) -> None:
     plan = decide(**found)
     assert (plan["exists"], plan["initialized"]) == (exists, initialized)

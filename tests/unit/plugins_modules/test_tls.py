@@ -107,9 +107,7 @@ def test_a_good_certificate_is_left_alone(signed: Path) -> None:
         ({"names": [*NAMES, "b.example.org"]}, "it is for other names"),
     ],
 )
-def test_a_certificate_that_breaks_a_rule_is_asked_for_anew(
-    signed: Path, changes: dict[str, Any], reason: str
-) -> None:
+def test_a_certificate_that_breaks_a_rule_is_asked_for_anew(signed: Path, changes: dict[str, Any], reason: str) -> None:
     result = request(signed, **changes)
     assert result["reason"] == reason
     assert result["request"].startswith("-----BEGIN CERTIFICATE REQUEST-----")

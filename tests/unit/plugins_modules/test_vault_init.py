@@ -71,7 +71,7 @@ def test_shares_are_recovery_keys_where_the_seal_opens_by_itself(params: dict[st
     ],
 )
 def test_an_answer_that_was_written_before_a_kill_gets_its_name(
-    tmp_path: Path, part: str | None, finished: bool
+    tmp_path: Path, part: str | None, *, finished: bool
 ) -> None:
     dest = tmp_path / "init.json"
     if part is not None:

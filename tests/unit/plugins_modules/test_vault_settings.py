@@ -23,7 +23,7 @@ NOTHING: dict[str, Any] = {"mounts": {}, "auths": {}, "audits": {}, "policies": 
         (["a"], ["a", "a"], False),
     ],
 )
-def test_two_settings_are_compared_as_vault_keeps_them(one: Any, other: Any, same: bool) -> None:
+def test_two_settings_are_compared_as_vault_keeps_them(*, one: Any, other: Any, same: bool) -> None:
     assert (canonical(one) == canonical(other)) is same
 
 
