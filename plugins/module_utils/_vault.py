@@ -14,7 +14,7 @@ import urllib.error
 
 from ansible.module_utils.urls import open_url
 
-JSON = t.Dict[str, t.Any]
+JSON = dict[str, t.Any]
 CONNECTION_SPEC: dict[str, JSON] = {
     "url": {"type": "str", "required": True},
     "ca_path": {"type": "path"},

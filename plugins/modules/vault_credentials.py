@@ -73,7 +73,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._vault import (
     vault_of,
 )
 
-JSON = t.Dict[str, t.Any]
+JSON = dict[str, t.Any]
 
 
 def opens(vault: Vault, path: str, role_id: str, known: JSON) -> bool:

@@ -113,6 +113,13 @@ def started(host: layout.Host) -> int:
     return int(hosts.run_on(host, "systemctl show openbao --value -p ExecMainStartTimestampMonotonic"))
 
 
+def last_election(host: layout.Host, *, before: int) -> float:
+    """When the server last began to lead, on the same clock; 0 if never."""
+    log = hosts.run_on(host, "journalctl --unit=openbao --output=short-monotonic | grep 'entering leader state'")
+    times = [float(line[1:].partition("]")[0]) for line in log.splitlines()]
+    return max((seconds for seconds in times if seconds * 1e6 < before), default=0)
+
+
 @contextmanager
 def reading(servers: list[Vault]) -> Iterator[list[list[int]]]:
     """Read a secret through every server all the time; gives the rounds in which none of them had it."""
@@ -160,13 +167,15 @@ def test_a_second_run_changes_nothing(founded: Site) -> None:
 def test_a_new_release_and_setting_roll_through_with_the_leader_last_while_reads_go_on(
     founded: Site, later: dict[str, Any]
 ) -> None:
-    before, leader = {host: started(host) for host in MEMBERS}, founded.leader()
+    before = {host: started(host) for host in MEMBERS}
     with reading(engine(founded)) as failures:
         run(founded, extra=later)
     assert failures == []
     after = {host: started(host) for host in MEMBERS}
     assert all(after[host] > before[host] for host in MEMBERS)
-    assert max(after, key=lambda host: after[host]) == leader
+    # On a busy machine another may have been elected before the run.
+    elected = {host: last_election(host, before=min(after.values())) for host in MEMBERS}
+    assert max(after, key=lambda host: after[host]) == max(elected, key=lambda host: elected[host])
 
 
 def test_the_others_serve_when_the_leader_loses_power_and_a_new_host_takes_its_place(
@@ -178,9 +187,12 @@ def test_the_others_serve_when_the_leader_loses_power_and_a_new_host_takes_its_p
     hosts.power_cut(lost)
     await_that(lambda: founded.leader() not in (None, lost), "another leader")
     others = [server for server in engine(founded) if lost.address not in server.address]
+    await_that(lambda: others[0].try_to("POST", SECRET, {"data": {"a": "c"}}) == 200, "a write")
     for server in others:
-        await_that(lambda server=server: server.try_to("POST", SECRET, {"data": {"a": "c"}}) == 200, "a write")
-        assert server.ask("GET", SECRET).body["data"]["data"] == {"a": "c"}
+        # One that does not lead answers with what it knows, which may be of a moment ago.
+        await_that(
+            lambda server=server: server.ask("GET", SECRET).body["data"]["data"] == {"a": "c"}, "what was written"
+        )
     hosts.renew([lost])
     run(founded, extra=later)
     assert [server.is_sealed() for server in founded.servers()] == [False] * 3
