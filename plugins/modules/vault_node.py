@@ -93,6 +93,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._vault import (
     Vault,
     VaultError,
     await_answer,
+    is_active,
     status_of,
     vault_of,
 )
@@ -148,9 +149,12 @@ def ensure_unsealed(module: AnsibleModule, vault: Vault) -> bool:
 
 
 def is_led(vault: Vault) -> bool:
-    """Whether the server knows who leads."""
+    """Whether it leads, or the one that it names says so: before an election that may be the last one."""
     try:
-        return bool((vault.get("sys/leader") or {}).get("leader_address"))
+        told = vault.get("sys/leader") or {}
+        if told.get("is_self") or not told.get("leader_address"):
+            return bool(told.get("is_self"))
+        return is_active(Vault(told["leader_address"], vault.ca_path, vault.timeout_seconds))
     except VaultError:
         return False
 
