@@ -35,7 +35,7 @@ requirements:
 """
 
     # For modules that read or make secrets.
-    SECRETS = r"""
+    ENGINE_VAULT = r"""
 options:
   vault_ca_file:
     description:

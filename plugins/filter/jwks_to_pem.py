@@ -59,11 +59,11 @@ def number(text: str) -> int:
 def pem(key: Mapping[str, str]) -> str:
     """Give one key as PEM, or an empty text if it is of another kind."""
     public: rsa.RSAPublicKey | ec.EllipticCurvePublicKey
-    curves = {"P-256": ec.SECP256R1, "P-384": ec.SECP384R1, "P-521": ec.SECP521R1}
+    curves: dict[str, ec.EllipticCurve] = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
     if key.get("kty") == "RSA":
         public = rsa.RSAPublicNumbers(number(key["e"]), number(key["n"])).public_key()
     elif key.get("kty") == "EC" and key.get("crv") in curves:
-        curve = curves[key["crv"]]()
+        curve = curves[key["crv"]]
         public = ec.EllipticCurvePublicNumbers(number(key["x"]), number(key["y"]), curve).public_key()
     else:
         return ""

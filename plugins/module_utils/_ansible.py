@@ -42,7 +42,7 @@ Work = t.Callable[["Client | None", Settings, Progress], dict[str, t.Any]]
 
 
 def vault_spec() -> Spec:
-    """The options of the fragment connection.secrets."""
+    """The options of the fragment connection.engine_vault."""
     return {"vault_ca_file": {"type": "path"}, "vault_credentials_file": {"type": "path"}}
 
 

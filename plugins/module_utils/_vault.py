@@ -72,15 +72,31 @@ class Vault:
             headers["X-Vault-Token"] = self.token
         data = None if body is None else json.dumps(body)
         address = f"{self.url}/v1/{path}"
+        request = {
+            "method": method, "data": data, "headers": headers, "ca_path": self.ca_path,
+            "timeout": self.timeout_seconds, "use_proxy": False,
+        }  # fmt: skip
         try:
-            return open_url(
-                address, method=method, data=data, headers=headers, ca_path=self.ca_path,
-                timeout=self.timeout_seconds, use_proxy=False,
-            )  # fmt: skip
+            try:
+                return open_url(address, **request)
+            except urllib.error.HTTPError as error:
+                leader = leader_from(error)
+                if not leader.startswith(self.url.partition(":")[0] + "://"):
+                    raise
+                address = leader
+                return open_url(address, **request)
         except urllib.error.HTTPError as error:
             raise VaultError(f"{method} {address}: HTTP {error.code}: {said(error)}", error.code) from error
         except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
             raise VaultError(f"{address} cannot be reached: {getattr(error, 'reason', error)}") from error
+
+
+def leader_from(error: urllib.error.HTTPError) -> str:
+    """Give the same request's address at the server that leads, or an empty text.
+
+    A server that does not lead passes requests on. Just after an election it cannot, and names the one that does.
+    """
+    return str(error.headers.get("Location", "")) if error.code == 307 else ""
 
 
 def said(error: urllib.error.HTTPError) -> str:

@@ -20,7 +20,7 @@ extends_documentation_fragment:
   - supalove.platform.attributes
   - supalove.platform.attributes.actiongroup_platform
   - supalove.platform.connection
-  - supalove.platform.connection.secrets
+  - supalove.platform.connection.engine_vault
   - supalove.platform.vocabulary
   - supalove.platform.vocabulary.tiers
 options:

@@ -11,7 +11,8 @@ short_description: Keep a certificate authority, and sign with it
 version_added: 0.1.0
 description:
   - Makes a certificate authority if there is none, an EC key that only root reads and its certificate, with C(openssl).
-  - Signs a request of M(supalove.platform.tls_request). What a certificate is good for is said here, not in the request.
+  - Signs a request of M(supalove.platform.tls_request). What a certificate is good for is said here, not in the
+    request.
 author:
   - Supalove contributors (@supalove)
 attributes:

@@ -27,6 +27,11 @@ options:
       - By name of an AppRole, its credentials as far as they are known, C(role_id) and C(secret_id).
     type: dict
     required: true
+  roles_path:
+    description:
+      - Where the AppRole auth method that has these roles is mounted. The login may be one of another.
+    type: str
+    default: approle
 extends_documentation_fragment:
   - supalove.platform.vault
   - supalove.platform.vault.login
@@ -84,11 +89,11 @@ def opens(vault: Vault, path: str, role_id: str, known: JSON) -> bool:
         raise
 
 
-def keep(vault: Vault, approle_path: str, roles: JSON, *, check_mode: bool) -> JSON:
+def keep(vault: Vault, roles_path: str, roles: JSON, *, check_mode: bool) -> JSON:
     """Give the credentials that were made, or in a check an empty mapping for each that would be."""
     made: JSON = {}
     for name, known in roles.items():
-        path = f"auth/{approle_path}/role/{name}"
+        path = f"auth/{roles_path}/role/{name}"
         answer = vault.get(f"{path}/role-id")
         role_id = answer["data"]["role_id"] if answer else ""
         if role_id and opens(vault, path, role_id, known or {}):
@@ -108,7 +113,12 @@ def content_of(made: JSON) -> str:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={**CONNECTION_SPEC, **LOGIN_SPEC, "roles": {"type": "dict", "required": True, "no_log": True}},
+        argument_spec={
+            **CONNECTION_SPEC,
+            **LOGIN_SPEC,
+            "roles": {"type": "dict", "required": True, "no_log": True},
+            "roles_path": {"type": "str", "default": "approle"},
+        },
         supports_check_mode=True,
     )
     params = module.params
@@ -118,7 +128,7 @@ def main() -> None:
             module.exit_json(changed=True, content=content_of({}))
     try:
         with logged_in(params) as vault:
-            made = keep(vault, params["approle_path"], params["roles"], check_mode=module.check_mode)
+            made = keep(vault, params["roles_path"], params["roles"], check_mode=module.check_mode)
     except VaultError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=bool(made), content=content_of(made))

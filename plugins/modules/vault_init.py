@@ -89,7 +89,7 @@ END = "-----END PGP PUBLIC KEY BLOCK-----"
 def binary_of(key: str) -> str:
     r"""Give a public key as Vault wants it: base64 of its binary form, without armour (RFC 9580, section 6).
 
-    >>> binary_of("-----BEGIN PGP PUBLIC KEY BLOCK-----\nComment: a\n\nAQID\nBAU=\n=abcd\n-----END PGP PUBLIC KEY BLOCK-----")
+    >>> binary_of("\n".join([BEGIN, "Comment: a", "", "AQID", "BAU=", "=abcd", END]))
     'AQIDBAU='
     """
     lines = [line.strip() for line in key.strip().splitlines()]

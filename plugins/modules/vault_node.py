@@ -25,9 +25,10 @@ attributes:
 options:
   state:
     description:
-      - V(seen) looks and changes nothing, V(answering) waits for an answer, V(unsealed) unseals.
+      - V(seen) looks and changes nothing, V(answering) waits for an answer, V(unsealed) unseals, V(led) waits until
+        the server leads or knows who does. Servers that were all away hold an election first.
     type: str
-    choices: [seen, answering, unsealed]
+    choices: [seen, answering, unsealed, led]
     default: seen
   keys:
     description:
@@ -92,6 +93,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._vault import (
     Vault,
     VaultError,
     await_answer,
+    is_active,
     status_of,
     vault_of,
 )
@@ -146,6 +148,17 @@ def ensure_unsealed(module: AnsibleModule, vault: Vault) -> bool:
     return True
 
 
+def is_led(vault: Vault) -> bool:
+    """Whether it leads, or the one that it names says so: before an election that may be the last one."""
+    try:
+        told = vault.get("sys/leader") or {}
+        if told.get("is_self") or not told.get("leader_address"):
+            return bool(told.get("is_self"))
+        return is_active(Vault(told["leader_address"], vault.ca_path, vault.timeout_seconds))
+    except VaultError:
+        return False
+
+
 def is_there(status: dict[str, t.Any]) -> bool:
     """Whether the server answers."""
     return bool(status["answers"])
@@ -156,7 +169,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **CONNECTION_SPEC,
-            "state": {"type": "str", "choices": ["seen", "answering", "unsealed"], "default": "seen"},
+            "state": {"type": "str", "choices": ["seen", "answering", "unsealed", "led"], "default": "seen"},
             "keys": {"type": "list", "elements": "str", "default": [], "no_log": True},
             "deadline_seconds": {"type": "int", "default": 60},
         },
@@ -169,6 +182,9 @@ def main() -> None:
             await_answer(vault, module.params["deadline_seconds"], is_there, "answers")
         if module.params["state"] == "unsealed":
             changed = ensure_unsealed(module, vault)
+        if module.params["state"] == "led" and not module.check_mode:
+            seconds = module.params["deadline_seconds"]
+            await_answer(vault, seconds, lambda _status: is_led(vault), "knows who leads")
     except VaultError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=changed, node=status_of(vault))

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The settings of a Vault: mounts, auth methods, audit devices, policies, and whatever else is read as it is written."""
+"""The settings of a Vault: mounts, auth methods, audit devices, policies, and what else is read as it is written."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ ACCESSOR = re.compile(r"\$\{accessor:([^}]+)\}")
 
 
 def canonical(value: t.Any) -> t.Any:
-    """Bring a value into the form in which both sides are compared: Vault sorts lists and trims text.
+    r"""Bring a value into the form in which both sides are compared: Vault sorts lists and trims text.
 
-    >>> canonical(["b", "a"]) == canonical(["a", "b"]), canonical("x\\n") == canonical("x"), canonical("5") == canonical(5)
-    (True, True, True)
+    >>> canonical(["b", "a"]), canonical("x\n"), canonical(5)
+    (['a', 'b'], 'x', '5')
     """
     if isinstance(value, dict):
         return {key: canonical(each) for key, each in value.items()}

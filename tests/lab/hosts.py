@@ -31,7 +31,8 @@ def key() -> Path:
 
 
 def known_hosts() -> Path:
-    return layout.state() / "known_hosts"
+    """As ssh takes it: a file for each address, so that checkouts that know other hosts leave each other's alone."""
+    return layout.state() / "known_hosts.d/%h"
 
 
 def up(hosts: Iterable[Host]) -> None:
@@ -47,7 +48,7 @@ def up(hosts: Iterable[Host]) -> None:
             _ensure_host(host, image)
         for host in hosts:
             _wait_booted(host)
-    _write_known_hosts()
+    _write_known_hosts(hosts)
 
 
 def down(hosts: Iterable[Host] | None = None) -> None:
@@ -250,13 +251,10 @@ def _settle(host: Host) -> bool:
     return subprocess.run(argv, input=public, capture_output=True, text=True, check=False).returncode == 0
 
 
-def _write_known_hosts() -> None:
+def _write_known_hosts(hosts: Sequence[Host]) -> None:
     """Host keys are read inside the hosts, so that the first connection is verified too."""
-    lines = []
-    for hosts in layout.TOPOLOGIES.values():
-        for host in hosts:
-            if running().get(host.container) == "running":
-                text = podman("exec", host.container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
-                lines.append(f"{host.address} {' '.join(text.split()[:2])}\n")
-    known_hosts().write_text("".join(lines))
-    say(f"{len(lines)} host keys known")
+    known_hosts().parent.mkdir(exist_ok=True)
+    for host in hosts:
+        text = podman("exec", host.container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
+        known_hosts().with_name(host.address).write_text(f"{host.address} {' '.join(text.split()[:2])}\n")
+    say(f"{len(hosts)} host keys known")

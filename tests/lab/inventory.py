@@ -21,6 +21,7 @@ def inventory(members: Sequence[Host]) -> dict[str, Any]:
     archives = {
         name: {"url": f"{mirror}/images/{path.name}", "sha256": artifacts.sha256(path), "pools": ["data_plane"]}
         for name, path in artifacts.image_archives().items()
+        if "data_plane" in pools
     }
     return {
         "all": {

@@ -50,6 +50,10 @@ TOPOLOGIES = {
         Host(name="data-2", address="10.89.77.22", pools=("data_plane",)),
     ),
     "single": (Host(name="single-1", address="10.89.77.31", pools=("control_plane", "data_plane")),),
+    # No K3s: the role vault alone.
+    "vault": tuple(
+        Host(name=f"vault-{number}", address=f"10.89.77.{40 + number}", pools=("vault",)) for number in (1, 2, 3)
+    ),
 }
 INVENTORIES = {"cluster": CHECKOUT / "inventories/lab/hosts.yml"}
 # Where the role k3s writes the way into the cluster of that inventory.
