@@ -183,7 +183,7 @@ CASES: Mapping[str, Callable[[Options], Figures]] = {
 
 @contextmanager
 def _sends(projects: dict[str, Any]) -> Iterator[tuple[Path, Path]]:
-    """The floor's requests in a file, and those of it that can be repeated; other clusters of the case use them, too."""
+    """The floor's requests in a file, and those of it that can be repeated; further clusters use them, too."""
     with TemporaryDirectory(prefix="supalove-bench-") as folder:
         file, repeated = Path(folder) / "sends.jsonl", Path(folder) / "repeated.jsonl"
         workload.write_sends(projects, file, repeated)

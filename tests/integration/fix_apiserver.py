@@ -256,7 +256,7 @@ def grant(server: ApiServer, name: str, rules: list[dict[str, Any]]) -> None:
 def _give_identity(server: ApiServer) -> None:
     """A ServiceAccount with the engine's rights and a token of its own, so that its requests queue as a user's do."""
     platform = [{**rule, "verbs": VERBS} for rule in PLATFORM_RULES]
-    rules = [*map(dict, (*WORKER_RULES, *WORKER_OWN_RULES)), *platform, *GRANTING]
+    rules: list[dict[str, Any]] = [*map(dict, (*WORKER_RULES, *WORKER_OWN_RULES)), *platform, *GRANTING]
     grant(server, "engine", rules)
     accounts = "/api/v1/namespaces/kube-system/serviceaccounts"
     server.request("POST", accounts, {"metadata": {"name": "engine"}})
