@@ -27,6 +27,8 @@ export HYPOTHESIS_STORAGE_DIRECTORY := $(SUPALOVE_CHECKOUT_CACHE)/hypothesis
 export RUFF_CACHE_DIR := $(SUPALOVE_CHECKOUT_CACHE)/ruff
 export MYPY_CACHE_DIR := $(SUPALOVE_CHECKOUT_CACHE)/mypy
 PYTEST = pytest --junit-xml=$(SUPALOVE_CHECKOUT_CACHE)/reports/$@.xml $(ARGS)
+# A target's folders, unless ARGS names others.
+in = $(if $(findstring tests/,$(ARGS)),,$(1))
 
 .PHONY: help
 help: ## Show the targets
@@ -50,10 +52,10 @@ test: venv ## Everything that CI runs
 	@.ci/stages $(STAGES)
 
 test-unit: venv ## Pure functions and gates; seconds
-	@$(PYTEST) tests/unit
+	@$(PYTEST) $(call in,tests/unit)
 
 test-integration: venv ## The backends against a real API server and PostgreSQL
-	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) -m 'not long' tests/integration
+	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) -m 'not long' $(call in,tests/integration)
 
 test-molecule: export ANSIBLE_CALLBACK_PLUGINS := $(CURDIR)/tests/lab/callbacks
 test-molecule: export ANSIBLE_CALLBACKS_ENABLED := stages
@@ -65,10 +67,10 @@ test-molecule: venv ## The scenario cluster on new hosts: check, converge, idemp
 	@molecule test --scenario-name cluster
 
 test-e2e: venv ## Faults, bad input and tenants' traffic on the lab's hosts
-	@$(PYTEST) -m 'not long' tests/e2e
+	@$(PYTEST) -m 'not long' $(call in,tests/e2e)
 
 test-long: venv ## What takes longer than CI should
-	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) -m long tests/integration tests/e2e
+	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) -m long $(call in,tests/integration tests/e2e)
 
 .PHONY: bench
 bench: venv ## The engine at scale against a floor and others; 24 minutes. ARGS='--help' lists the choices

@@ -19,7 +19,7 @@ from lab.vault import Vault
 pytestmark = pytest.mark.usefixtures("platform")
 
 SERVER = layout.host("control-1")
-UNSEALING = "supalove.platform.vault : Unseal the server that founded the Vault, or leads it"
+UNSEALING = "Unseal the server that founded the Vault, or leads it"
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from . import cluster, layout, playbook
+from . import cluster, layout, playbook, vault
 from .playbook import Run, table
 
 NODE_LABELS = {"control plane": "node.supalove.cloud/control-plane", "data plane": "node.supalove.cloud/data-plane"}
@@ -31,13 +31,26 @@ def _nodes(found: cluster.Cluster) -> list[tuple[str, ...]]:
 
 
 def _projects(found: cluster.Cluster) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("project", "tier", "placement", "phase", "a row through the pooler", "endpoint")]
+    rows: list[tuple[str, ...]] = [
+        ("project", "tier", "placement", "phase", "secrets in Vault", "a row through the pooler", "endpoint")
+    ]
+    kept = _kept()
     for record in found.objects("supaloveprojects", "-A"):
         name, status = record["metadata"]["name"], record.get("status", {})
         endpoint = "{host}:{port}/{database}".format_map(status["endpoints"]) if "endpoints" in status else ""
         row = _row(found, name) if status.get("phase") == "Ready" else ""
-        rows.append((name, record["spec"]["tier"], status.get("placement", ""), status.get("phase", ""), row, endpoint))
+        secrets = kept.get(status.get("uid", ""), "none")
+        placement, phase = status.get("placement", ""), status.get("phase", "")
+        rows.append((name, record["spec"]["tier"], placement, phase, secrets, row, endpoint))
     return rows
+
+
+def _kept() -> dict[str, str]:
+    """The paths of projects' secrets in the lab's Vault, by the projects' uids."""
+    engine = vault.of_host("control-1").login(vault.ENGINE)
+    listed = engine.ask("LIST", "supalove/metadata/database").body
+    engine.ask("POST", "auth/token/revoke-self")
+    return {uid: f"supalove/database/{uid}" for uid in listed["data"]["keys"]}
 
 
 ROW = """
