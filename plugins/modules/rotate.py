@@ -17,7 +17,8 @@ description:
     C(verifying.jwks) in the Secret; the second lets it sign. Tokens of the key before are good until that is ended
     with O(end_previous).
   - Where the platform has a Vault, the new values are written there first.
-  - A run that was killed is finished by the next one.
+  - A run that was killed or held back is finished by the next one. Without O(refs), projects for which a step would come
+    too soon are left as they are; named ones fail.
   - This module is not idempotent. Every run rotates, as it says.
 author:
   - Supalove contributors (@supalove)
@@ -49,8 +50,8 @@ options:
     default: false
   settle_seconds:
     description:
-      - How long the last step has to reach everybody before the next one may be taken; a run within that time is
-        refused.
+      - How long the last step has to reach everybody before the next one may be taken; within that time a project
+        is not rotated again.
       - Without it, clients have 600 seconds to take up a login before it may be replaced, and those who verify tokens
         as long to read a key before it signs. A key that has signed can be ended 4200 seconds later, as tokens are
         good for an hour.

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import connect
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.pods import MERGE_PATCH
 from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Backoff, Deadline
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Denied, NotFound
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.context import RESTRICTED as LABELS
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift
 from test_life import namespaces_that_go
 
 OWN = "supalove-system"
+RESTRICTED = dict(LABELS)
 PLACES = {"own": OWN, "project": "p-anyone", "elsewhere": "kube-system"}
 # Those of the API server, and those that only some authorizer or controller knows.
 VERBS = (
@@ -151,7 +154,31 @@ def test_the_worker_makes_namespaces_of_projects_only(client_of):
     worker = client_of("supalove-worker")
     with pytest.raises(Denied, match="the worker writes in namespaces of projects only"):
         try_to_create(worker, "namespaces", "", {"kind": "Namespace", "metadata": {"name": "evil"}})
-    try_to_create(worker, "namespaces", "", {"kind": "Namespace", "metadata": {"name": "p-good"}})
+    body = {"kind": "Namespace", "metadata": {"name": "p-good", "labels": RESTRICTED}}
+    try_to_create(worker, "namespaces", "", body)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {},
+        {**RESTRICTED, "pod-security.kubernetes.io/enforce": "privileged"},
+        {**RESTRICTED, "pod-security.kubernetes.io/enforce-version": "v1.0"},
+    ],
+)
+def test_the_worker_cannot_let_pods_of_a_project_be_privileged(prepared, client_of, labels):
+    """That would be root on every node."""
+    body = {"kind": "Namespace", "metadata": {"name": "p-loose", "labels": labels}}
+    with pytest.raises(Denied, match="the worker keeps the pods of a project to the restricted profile"):
+        try_to_create(client_of("supalove-worker"), "namespaces", "", body)
+    if not prepared.server.exists("/api/v1/namespaces/p-tight"):
+        prepared.server.request("POST", "/api/v1/namespaces", {"metadata": {"name": "p-tight", "labels": RESTRICTED}})
+    change = {"metadata": {"labels": {**dict.fromkeys(RESTRICTED), **labels}}}
+    with pytest.raises(Denied, match="the worker keeps the pods of a project to the restricted profile"):
+        client_of("supalove-worker").send(
+            "PATCH", "/api/v1/namespaces/p-tight", subject="namespace", deadline=deadline(), body=change,
+            content=MERGE_PATCH,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("namespace", ["kube-system", OWN])

@@ -97,20 +97,20 @@ def rotated(engine, vault, ref):
     with vault.store() as store:
         assert engine.settle({ref: FREE}, platform=vault.platform(), vault=store).succeeded
 
-    def turn(*, end=False, settle=SETTLE, **settings):
+    def turn(*, end=False, settle=SETTLE, everyone=False, **settings):
         platform = parse(projects={}, tiers={}, platform=vault.platform()).platform
         with vault.store() as store, engine.client() as client:
             report = rotate(
                 Access(client=client, databases=engine.databases, vault=store),
                 platform,
                 what=What.SIGNING_KEY,
-                refs=[ref],
+                refs=None if everyone else [ref],
                 end_previous=end,
                 settle_seconds=settle,
                 settings=Settings(lease_seconds=3.0, timeout_seconds=30.0, **settings),
                 progress=Silent(),
             )
-        (outcome,) = report.outcomes
+        (outcome,) = [one for one in report.outcomes if one.ref == ref]
         return outcome
 
     return turn
@@ -153,11 +153,46 @@ def test_a_key_does_not_sign_before_its_time_nor_end_before_its_tokens(rotated):
     assert rotated(end=True, settle=0).result is Result.UNCHANGED
 
 
-def test_a_check_says_what_would_be_written_and_writes_nothing(engine, ref, rotated):
-    before = engine.secret(ref)
-    outcome = rotated(check=True)
-    assert [str(step.id.kind) for step in outcome.steps] == ["VaultSecret", "Secret"]
-    assert engine.secret(ref) == before
+def test_of_all_projects_each_takes_the_step_that_is_due_and_a_run_too_soon_takes_none(engine, ref, rotated):
+    """So a rotation of all that was killed or held back is finished by the next run, whatever it had done."""
+    assert rotated().result is Result.CHANGED
+    told = engine.secret(ref)
+    assert rotated(everyone=True, settle=None, check=True).result is Result.UNCHANGED
+    assert rotated(end=True, everyone=True, check=True).result is Result.UNCHANGED
+    assert rotated(settle=0).result is Result.CHANGED
+    signed = engine.secret(ref)
+    assert rotated(everyone=True, check=True).result is Result.UNCHANGED
+    assert rotated(end=True, settle=None, everyone=True, check=True).result is Result.UNCHANGED
+    assert engine.secret(ref) == signed != told
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_a_check_says_what_the_run_would_do_and_writes_nothing(engine, vault, ref, rotated, taken):
+    for _turn in range(taken):
+        rotated(settle=0)
+    before, version = engine.secret(ref), vault.texts(f"database/{engine.record(ref)['status']['uid']}")
+    checked = rotated(settle=0, check=True)
+    assert (engine.secret(ref), vault.texts(f"database/{engine.record(ref)['status']['uid']}")) == (before, version)
+    done = rotated(settle=0)
+    assert (checked.result, checked.failure) == (done.result, done.failure)
+    assert [step.id for step in checked.steps] == [step.id for step in done.steps]
+
+
+def test_values_of_a_restored_vault_do_not_replace_newer_ones_that_are_in_use(engine, vault, ref, rotated):
+    path = f"database/{engine.record(ref)['status']['uid']}"
+    snapshot = vault.texts(path)
+    assert rotated().result is Result.CHANGED
+    used = engine.secret(ref)
+    vault.write(path, snapshot)
+    for outcome in (rotated(settle=0), rotated(settle=0, end=True), rotated(settle=0, everyone=True, check=True)):
+        assert "is older than the Secret that is in use" in outcome.failure.reason
+    assert engine.secret(ref) == used
+    # The way back that the message names.
+    vault.root.secrets.kv.v2.delete_metadata_and_all_versions(path, mount_point=vault.mount)
+    with vault.store() as store:
+        assert engine.settle({ref: FREE}, platform=vault.platform(), vault=store).succeeded
+    assert vault.texts(path) == used == engine.secret(ref)
+    assert rotated(settle=0).result is Result.CHANGED
 
 
 def test_a_key_that_was_announced_in_vault_only_gets_its_time_anew(engine, vault, ref, rotated):

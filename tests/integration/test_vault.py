@@ -122,6 +122,20 @@ def test_check_mode_writes_nothing_to_vault(engine, vault, ref):
     assert (store.writes, vault.names()) == (0, [])
 
 
+def test_purge_destroys_what_the_next_project_of_that_name_could_read(engine, vault, ref):
+    """What pods may read lies below the name of the namespace, which another project can have one day."""
+    kept = [f"tenants/p-{ref}/smtp", f"tenants/p-{ref}/oauth/github", f"tenants/p-{ref}x/smtp"]
+    for path in kept:
+        vault.write(path, {"password": "a"})
+    with vault.store() as store:
+        engine.settle({ref: FREE}, platform=vault.platform(), vault=store)
+        engine.settle({ref: {**FREE, "state": "absent"}}, platform=vault.platform(), vault=store)
+        with namespaces_that_go(engine):
+            uid = engine.record(ref)["status"]["uid"]
+            assert engine.reconcile({}, platform=vault.platform(), vault=store, purge={ref: uid}).succeeded
+    assert vault.names("tenants") == [f"p-{ref}x/"]
+
+
 def test_purge_destroys_every_version(engine, vault, ref):
     with vault.store() as store:
         engine.settle({ref: FREE}, platform=vault.platform(), vault=store)

@@ -53,6 +53,9 @@ class Vault(Protocol):
     def observe(self, *, deadline: Deadline) -> Observed:
         """Every secret of ours by its name."""
 
+    def below(self, folder: str, *, deadline: Deadline) -> tuple[ObjectId, ...]:
+        """Every secret in a folder and in those below it."""
+
     def read(self, id: ObjectId, *, deadline: Deadline) -> Kept | None:
         """One secret; None if it has no values."""
 

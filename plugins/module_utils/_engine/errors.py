@@ -50,6 +50,10 @@ class SafetyStop(EngineError):
     """Going on could do harm. The text names what would lift the stop."""
 
 
+class TooSoon(SafetyStop):
+    """It is not time yet for a step; it will be, and nobody has to do anything."""
+
+
 class DeadlineExceeded(EngineError):
     """A wait ended at the limit that its caller had set."""
 

@@ -12,21 +12,27 @@ from .backends.kubernetes.secrets import read_texts, replace_texts
 from .deadline import Deadline
 from .errors import NotFound, SafetyStop
 from .objects import Desired, ObjectId
-from .project.model import Platform
 from .project.names import Uid, namespace_of
 from .render import credentials_of
 from .steps import Action, Step
 from .vault import DATABASE_FOLDER, VAULT_KIND, Kept
 
+# Counts the changes of the values, so that of Vault and the copy it can be seen which is older.
+GENERATION = "generation"
+
 
 @dataclass(slots=True, kw_only=True)
 class Keeper:
-    """One project, and what has been changed of its secret so far, each time for `reason`."""
+    """One project, and what has been changed of its secret so far, each time for `reason`.
+
+    `check`: nothing is written, and what would be is noted.
+    """
 
     access: Access
     record: Record
     deadline: Deadline
     reason: str
+    check: bool
     done: list[Step] = field(default_factory=list)
 
     @property
@@ -65,19 +71,31 @@ class Keeper:
     def write(self, kept: Kept, texts: Mapping[str, str]) -> Kept:
         """Vault first, then the copy: what is lost in between is made good out of Vault."""
         vault = self.access.vault
+        texts = {**texts, GENERATION: str(_generation(kept.texts) + 1)}
         if vault is not None:
             id = _kept_id(self.record.uid)
-            vault.replace(id, Kept(texts=texts, version=kept.version), deadline=self.deadline)
+            if not self.check:
+                vault.replace(id, Kept(texts=texts, version=kept.version), deadline=self.deadline)
             self._note(id)
         self.copy(texts)
         return Kept(texts=texts, version=kept.version + 1)
 
     def copy(self, texts: Mapping[str, str]) -> bool:
-        """Bring the Secret up to date; False if it was."""
-        changed = replace_texts(self.access.client, self.secret, texts, deadline=self.deadline)
-        if changed:
-            self._note(self.secret)
-        return changed
+        """Bring the Secret up to date; False if it was. Raises SafetyStop if it is what is newer."""
+        client = self.access.client
+        there = read_texts(client, self.secret, deadline=self.deadline)
+        if there == texts:
+            return False
+        if there is not None and _generation(there) > _generation(texts):
+            raise SafetyStop(
+                f"{_kept_id(self.record.uid)} is older than the Secret that is in use, as after Vault was restored "
+                "from a snapshot; delete it there with all its versions, run the module projects, which takes over the "
+                "Secret's values, then rotate again"
+            )
+        if not self.check:
+            replace_texts(client, self.secret, texts, deadline=self.deadline)
+        self._note(self.secret)
+        return True
 
     def _note(self, id: ObjectId) -> None:
         """Once for each object, however often it was written."""
@@ -85,10 +103,8 @@ class Keeper:
             self.done.append(_step(id, self.reason))
 
 
-def planned(record: Record, platform: Platform, reason: str) -> tuple[Step, ...]:
-    """What a rotation of the project would write."""
-    ids = (*((_kept_id(record.uid),) if platform.vault_address else ()), credentials_of(record.ref))
-    return tuple(_step(id, reason) for id in ids)
+def _generation(texts: Mapping[str, str]) -> int:
+    return int(texts.get(GENERATION, "0"))
 
 
 def _kept_id(uid: Uid | None) -> ObjectId:

@@ -57,8 +57,17 @@ def ended(texts: Texts, random_bytes: RandomBytes = secrets.token_bytes) -> tupl
 
     The password, too: by it can be seen whether the pooler has read the change.
     """
-    password, renewed = _renewed(texts, random_bytes)
-    return password, {key: text for key, text in renewed.items() if key != ROTATED}
+    return _renewed(texts, random_bytes)
+
+
+def settled(texts: Texts) -> dict[str, str]:
+    """With no login but the published one, which the pooler knows by now."""
+    return {key: text for key, text in texts.items() if key != ROTATED}
+
+
+def has_previous(texts: Texts) -> bool:
+    """True if the idle login was published once and is not ended."""
+    return ROTATED in texts
 
 
 def _renewed(texts: Texts, random_bytes: RandomBytes) -> tuple[Secret, dict[str, str]]:

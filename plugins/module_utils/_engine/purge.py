@@ -17,13 +17,12 @@ from .databases import DATABASE_KIND, DATABASE_KINDS, ROLE_KIND
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, SafetyStop
 from .objects import Desired, ObjectId
-from .project.model import Platform
 from .project.names import Ref, names_of, namespace_of
 from .project.placement import Placement
 from .render.shared import POSTGRESQL_API
 from .sight import Run, read_known
 from .steps import Action, Failure, Outcome, Result, Step
-from .vault import DATABASE_FOLDER, VAULT_KIND
+from .vault import DATABASE_FOLDER, TENANTS_FOLDER, VAULT_KIND
 
 REASON = "its purge is confirmed"
 
@@ -51,10 +50,20 @@ class Purge:
 def purges_of(run: Run, known: Mapping[Ref, Record]) -> tuple[Purge, ...]:
     """Confirmed purges of projects that still have a record."""
     found = (known.get(Ref(ref)) for ref in sorted(run.settings.purge))
-    return tuple(_purge(record, run.platform) for record in found if record is not None)
+    return tuple(_purge(record, _kept(run, record)) for record in found if record is not None)
 
 
-def _purge(record: Record, platform: Platform) -> Purge:
+def _kept(run: Run, record: Record) -> tuple[ObjectId, ...]:
+    """What Vault has of the project: its own secrets by its uid, and by its name those that its pods may read."""
+    vault, status = run.access.vault, record.status
+    if vault is None or status is None:
+        return ()
+    folder = f"{TENANTS_FOLDER}/{namespace_of(record.ref)}"
+    own = ObjectId(kind=VAULT_KIND, namespace=DATABASE_FOLDER, name=status.uid)
+    return (*vault.below(folder, deadline=run.deadline), own)
+
+
+def _purge(record: Record, secrets: tuple[ObjectId, ...]) -> Purge:
     status = record.status
     placement = Placement.from_text(status.placement) if status else None
     databases: tuple[ObjectId, ...] = ()
@@ -62,9 +71,6 @@ def _purge(record: Record, platform: Platform) -> Purge:
         names, cluster = names_of(record.ref, status.uid), placement.cluster
         roles = (ObjectId(kind=ROLE_KIND, namespace=cluster, name=name) for name in (names.owner, names.probe))
         databases = (ObjectId(kind=DATABASE_KIND, namespace=cluster, name=names.database), *roles)
-    secrets: tuple[ObjectId, ...] = ()
-    if status is not None and platform.vault_address is not None:
-        secrets = (ObjectId(kind=VAULT_KIND, namespace=DATABASE_FOLDER, name=status.uid),)
     return Purge(record=record, uid=status.uid if status else "", databases=databases, secrets=secrets)
 
 

@@ -12,8 +12,8 @@ from .backends.kubernetes import records
 from .backends.kubernetes.lease import Lease
 from .backends.kubernetes.records import Record
 from .deadline import Deadline
-from .errors import BackendError, DeadlineExceeded, InvalidSpec, Problem, SafetyStop
-from .keeper import Keeper, planned
+from .errors import BackendError, DeadlineExceeded, InvalidSpec, Problem, SafetyStop, TooSoon
+from .keeper import Keeper
 from .parallel import in_parallel
 from .progress import Progress
 from .project.model import Platform
@@ -71,8 +71,9 @@ def rotate(
     A key that signs tokens, in two runs with `settle_seconds` between them: it is announced, then it signs. Tokens of
     the key before are good until that is ended.
 
-    A run that was killed is finished by the next one, which then begins no other rotation of that project. Many
-    projects go in waves; no wave begins after more failures than `settings.wave_failures`.
+    A run that was killed or held back is finished by the next one: of all projects those for which it is too soon are
+    left as they are. Of chosen ones that is a failure. Many projects go in waves; no wave begins after more failures
+    than `settings.wave_failures`.
 
     Raises InvalidSpec for an unknown ref, SafetyStop if another run is at work, BackendError if the cluster cannot be
     read.
@@ -82,17 +83,17 @@ def rotate(
     chosen = _chosen(known, refs)
     job = _Job(
         access=access,
-        platform=platform,
         task=(_END if end_previous else _RENEW)[what],
+        check=settings.check,
+        all_projects=refs is None,
         settle_seconds=settle_seconds,
         progress=progress,
-        deadline=deadline,
     )
     if settings.check:
-        return _report(access, [_planned(job, record) for record in chosen])
+        return _report(access, _in_waves(job, chosen, settings, deadline_of=lambda: deadline))
     seconds = settings.lease_seconds
     with Lease(access.client, platform.namespace, seconds=seconds, progress=progress, deadline=deadline) as lease:
-        return _report(access, _in_waves(job, chosen, settings, lease))
+        return _report(access, _in_waves(job, chosen, settings, deadline_of=lambda: lease.bound(deadline)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,11 +101,11 @@ class _Job:
     """What every lane of the run needs."""
 
     access: Access
-    platform: Platform
     task: _Task
+    check: bool
+    all_projects: bool
     settle_seconds: float | None
     progress: Progress
-    deadline: Deadline
 
 
 def _chosen(known: Mapping[Ref, Record], refs: Collection[str] | None) -> list[Record]:
@@ -115,7 +116,9 @@ def _chosen(known: Mapping[Ref, Record], refs: Collection[str] | None) -> list[R
     return [known[ref] for ref in sorted(known) if refs is None or ref in refs]
 
 
-def _in_waves(job: _Job, chosen: Sequence[Record], settings: Settings, lease: Lease) -> list[Outcome]:
+def _in_waves(
+    job: _Job, chosen: Sequence[Record], settings: Settings, *, deadline_of: Callable[[], Deadline]
+) -> list[Outcome]:
     done: list[Outcome] = []
     for start in range(0, len(chosen), settings.wave_size):
         wave = chosen[start : start + settings.wave_size]
@@ -124,28 +127,25 @@ def _in_waves(job: _Job, chosen: Sequence[Record], settings: Settings, lease: Le
             reason = f"the rotation is held back, as it went wrong on {', '.join(failed[:5])}; mend these and run again"
             done += [Outcome(ref=one.ref, uid=one.uid or "", result=Result.HELD, held=reason) for one in wave]
             continue
-        done += in_parallel(lambda record: _one(job, record, lease), wave, workers=settings.workers)
+        done += in_parallel(lambda record: _one(job, record, deadline_of()), wave, workers=settings.workers)
         job.progress.count("projects rotated", len(done), len(chosen))
     return done
 
 
-def _one(job: _Job, record: Record, lease: Lease) -> Outcome:
-    deadline = lease.bound(job.deadline)
-    keeper = Keeper(access=job.access, record=record, deadline=deadline, reason=job.task.reason)
+def _one(job: _Job, record: Record, deadline: Deadline) -> Outcome:
+    """One project. Of all projects each takes the step that is due; of chosen ones it is told why one takes none."""
+    keeper = Keeper(access=job.access, record=record, deadline=deadline, reason=job.task.reason, check=job.check)
     failure = None
     try:
         keeper.refuse_unsettled()
         job.task.run(keeper, job.settle_seconds)
+    except TooSoon as error:
+        failure = None if job.all_projects else Failure.of("rotate", str(keeper.secret), error)
     except (BackendError, DeadlineExceeded, SafetyStop) as error:
         failure = Failure.of("rotate", str(keeper.secret), error)
     result = Result.FAILED if failure else Result.CHANGED if keeper.done else Result.UNCHANGED
     steps = tuple(keeper.done)
     return Outcome(ref=record.ref, uid=record.uid or "", result=result, steps=steps, failure=failure)
-
-
-def _planned(job: _Job, record: Record) -> Outcome:
-    steps = planned(record, job.platform, job.task.reason)
-    return Outcome(ref=record.ref, uid=record.uid or "", result=Result.CHANGED, steps=steps)
 
 
 def _report(access: Access, outcomes: Sequence[Outcome]) -> Report:

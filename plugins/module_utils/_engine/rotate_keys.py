@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from .errors import SafetyStop
+from .errors import SafetyStop, TooSoon
 from .keeper import Keeper
 from .key_rotation import SIGNING, announced, ended, has_previous, is_announced, seconds_left, signing, taken_anew
 
@@ -30,13 +30,13 @@ def renew_key(keeper: Keeper, settle_seconds: float | None) -> None:
         return
     if not is_announced(kept.texts):
         if has_previous(kept.texts):
-            raise SafetyStop("tokens of the key before the last one may be in use; end it first with end_previous")
+            raise TooSoon("tokens of the key before the last one may be in use; end it first with end_previous")
         keeper.write(kept, announced(kept.texts, now=now))
         return
     seconds = SETTLE_SECONDS if settle_seconds is None else settle_seconds
     left = seconds_left(kept.texts, now=now, settle_seconds=seconds)
     if left > 0:
-        raise SafetyStop(
+        raise TooSoon(
             f"a key was announced, and who verifies tokens may not have read it for {left:.0f} s yet; "
             "run again then, or set settle_seconds"
         )
@@ -49,13 +49,13 @@ def end_key(keeper: Keeper, settle_seconds: float | None) -> None:
     if keeper.copy(kept.texts):
         kept = keeper.write(kept, taken_anew(kept.texts, now=time.time()))
     if is_announced(kept.texts):
-        raise SafetyStop("a key was announced and does not sign yet; rotate first, then end the one before it")
+        raise TooSoon("a key was announced and does not sign yet; rotate first, then end the one before it")
     if not has_previous(kept.texts):
         return
     seconds = SETTLE_SECONDS + TOKEN_SECONDS if settle_seconds is None else settle_seconds
     left = seconds_left(kept.texts, now=time.time(), settle_seconds=seconds)
     if left > 0:
-        raise SafetyStop(
+        raise TooSoon(
             f"tokens that the key before has signed may be good for {left:.0f} s yet; "
             "run again then, or set settle_seconds"
         )

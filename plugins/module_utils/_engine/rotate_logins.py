@@ -10,9 +10,20 @@ from .backends.kubernetes.pods import running_pods, touch
 from .backends.pgbouncer.client import Pooler
 from .credentials import Secret
 from .deadline import Deadline
-from .errors import DeadlineExceeded, SafetyStop
+from .errors import DeadlineExceeded, SafetyStop, TooSoon
 from .keeper import Keeper
-from .login_rotation import NEXT_PASSWORD, NEXT_USER, begun, ended, idle_login, is_begun, published, seconds_to_settle
+from .login_rotation import (
+    NEXT_PASSWORD,
+    NEXT_USER,
+    begun,
+    ended,
+    has_previous,
+    idle_login,
+    is_begun,
+    published,
+    seconds_to_settle,
+    settled,
+)
 from .render import Context
 from .render.pooler import CONSOLE, PAUSER, PAUSER_KEY
 
@@ -38,17 +49,21 @@ def renew_login(keeper: Keeper, settle_seconds: float | None) -> None:
 def end_login(keeper: Keeper, _settle_seconds: float | None) -> None:
     """Give the idle login a password that is kept nowhere."""
     kept = keeper.read()
+    keeper.copy(kept.texts)
     if is_begun(kept.texts):
         raise SafetyStop("a rotation of the project was begun and is not finished; rotate it first")
+    if not has_previous(kept.texts):
+        return
     password, texts = ended(kept.texts)
-    keeper.write(kept, texts)
+    kept = keeper.write(kept, texts)
     _await_poolers(keeper, idle_login(texts), password, texts)
+    keeper.write(kept, settled(kept.texts))
 
 
 def _refuse_too_soon(texts: Mapping[str, str], settle_seconds: float) -> None:
     left = seconds_to_settle(texts, now=time.time(), settle_seconds=settle_seconds)
     if left > 0:
-        raise SafetyStop(
+        raise TooSoon(
             f"clients may still use the login before the last one for {left:.0f} s, and this would replace it; "
             "end it first with end_previous, or wait, or set settle_seconds"
         )
@@ -56,6 +71,8 @@ def _refuse_too_soon(texts: Mapping[str, str], settle_seconds: float) -> None:
 
 def _await_poolers(keeper: Keeper, login: str, password: Secret, texts: Mapping[str, str]) -> None:
     """Until every pooler of the project lets the login in. A stopped project has none that could."""
+    if keeper.check:
+        return
     client, end = keeper.access.client, Deadline(limit_seconds=min(LOAD_SECONDS, keeper.deadline.remaining()))
     pods = running_pods(client, keeper.namespace, Context.POOLER, deadline=keeper.deadline)
     if not pods and not keeper.is_stopped:

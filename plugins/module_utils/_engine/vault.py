@@ -14,6 +14,9 @@ VAULT_API: Final = "vault"
 DATABASE_FOLDER: Final = "database"
 CLUSTERS_FOLDER: Final = "clusters"
 FOLDERS: Final = (DATABASE_FOLDER, CLUSTERS_FOLDER)
+# What pods of a project may read, below the name of its namespace. The engine never reads it, and destroys it when the
+# project is purged, as the next one of that name would read it.
+TENANTS_FOLDER: Final = "tenants"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,10 +10,12 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.generati
 from ansible_collections.supalove.platform.plugins.module_utils._engine.login_rotation import (
     begun,
     ended,
+    has_previous,
     idle_login,
     is_begun,
     published,
     seconds_to_settle,
+    settled,
 )
 from builders import objects_of
 
@@ -72,14 +74,14 @@ def test_who_still_uses_the_old_login_is_let_in_no_more_once_it_is_ended(texts):
     assert idle_login(after) == "owner_a"
     assert lines(after)['"owner_a"'] not in (lines(rotated)['"owner_a"'], f'"{password.reveal()}"')
     assert {key for key in after if after[key] != rotated[key]} == {"userlist.txt"}
-    assert {*rotated} - {*after} == {"rotated"}
+    assert has_previous(after), "until the poolers have read it"
+    assert {*rotated} - {*settled(after)} == {"rotated"}
     assert password.reveal() not in "".join(after.values())
 
 
-def test_ending_before_the_first_rotation_ends_nobody(texts):
-    """There has been no other login yet."""
-    _password, after = ended(texts)
-    assert lines(after)['"owner_a"'] == lines(texts)['"owner_a"']
+def test_before_the_first_rotation_there_is_nobody_to_end(texts):
+    assert not has_previous(texts)
+    assert has_previous(published(begun(texts), now=1000.0))
 
 
 def test_the_login_that_clients_may_still_use_is_not_replaced_until_they_have_settled(texts):
@@ -87,5 +89,5 @@ def test_the_login_that_clients_may_still_use_is_not_replaced_until_they_have_se
     assert seconds_to_settle(texts, now=1000.0, settle_seconds=600) == 0
     assert seconds_to_settle(rotated, now=1100.0, settle_seconds=600) == 500
     assert seconds_to_settle(rotated, now=1600.0, settle_seconds=600) == 0
-    _password, after = ended(rotated)
+    after = settled(ended(rotated)[1])
     assert seconds_to_settle(after, now=1100.0, settle_seconds=600) == 0

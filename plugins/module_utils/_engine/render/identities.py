@@ -13,11 +13,13 @@ from typing import Any
 from ..objects import Body, Desired
 from ..project.model import Platform
 from ..project.names import GROUP, NAMESPACE_PREFIXES, PLATFORM_LABEL, RECORD_PLURAL
-from .context import Context
+from .context import RESTRICTED, Context
 
 API = "supalove-api"
 WORKER = "supalove-worker"
 
+# The label that says what a namespace enforces; with -version, of which release.
+_ENFORCE = "pod-security.kubernetes.io/enforce"
 RBAC = "rbac.authorization.k8s.io"
 READ = ("get", "list", "watch")
 WRITE = ("create", "update", "patch")
@@ -119,7 +121,13 @@ def _boundary(platform: Platform) -> tuple[Desired, ...]:
                 "expression": f"{projects} || ({own}) || ({forward})",
                 "message": "the worker writes in namespaces of projects only",
                 "reason": "Forbidden",
-            }
+            },
+            {
+                "expression": "request.resource.resource != 'namespaces' || request.operation == 'DELETE' || "
+                f"({_labels_say(RESTRICTED)} && !('{_ENFORCE}-version' in object.metadata.labels))",
+                "message": "the worker keeps the pods of a project to the restricted profile",
+                "reason": "Forbidden",
+            },
         ],
     }
     version = "admissionregistration.k8s.io/v1"
@@ -128,6 +136,12 @@ def _boundary(platform: Platform) -> tuple[Desired, ...]:
         _object(platform, version, "ValidatingAdmissionPolicy", WORKER, None, spec=policy),
         _object(platform, version, "ValidatingAdmissionPolicyBinding", WORKER, None, spec=binding),
     )
+
+
+def _labels_say(wanted: Mapping[str, str]) -> str:
+    """In CEL: the object has these labels. Its profile decides what pods the worker can make in a namespace."""
+    each = (f"object.metadata.labels[?'{key}'].orValue('') == '{value}'" for key, value in sorted(wanted.items()))
+    return f"has(object.metadata.labels) && {' && '.join(each)}"
 
 
 def _object(platform: Platform, version: str, kind: str, name: str, space: str | None, **rest: Any) -> Desired:

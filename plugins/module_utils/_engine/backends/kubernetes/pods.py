@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ...deadline import Deadline
 from ...objects import ObjectId
-from ...project.names import COMPONENT_LABEL, FIELD_MANAGER, TOUCHED_ANNOTATION
+from ...project.names import COMPONENT_LABEL, FIELD_MANAGER, PROJECT_LABEL, TOUCHED_ANNOTATION
 from .client import METADATA, Client
 from .kinds import collection_path, object_path
 
@@ -13,8 +13,8 @@ MERGE_PATCH = "application/merge-patch+json"
 
 
 def running_pods(client: Client, namespace: str, component: str, *, deadline: Deadline) -> tuple[str, ...]:
-    """The names of the pods that run and are not about to go."""
-    query = {"labelSelector": f"{COMPONENT_LABEL}={component}", "fieldSelector": "status.phase=Running"}
+    """The names of a project's pods that run and are not about to go. A probe in the place of one bears no project."""
+    query = {"labelSelector": f"{COMPONENT_LABEL}={component},{PROJECT_LABEL}", "fieldSelector": "status.phase=Running"}
     items = client.list(collection_path("Pod", namespace), subject=f"Pod/{namespace}", deadline=deadline, query=query)
     return tuple(item["metadata"]["name"] for item in items if not item["metadata"].get("deletionTimestamp"))
 

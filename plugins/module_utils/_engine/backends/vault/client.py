@@ -93,14 +93,14 @@ class VaultClient:
         return self._counts["writes"]
 
     def names(self, folder: str, *, deadline: Deadline) -> tuple[str, ...]:
-        """The names of all secrets in a folder; none if there is no such folder."""
+        """The names of all secrets in a folder, and of the folders in it, which end with /; none if there is none."""
         try:
             answer = self._run(
                 lambda kv, **at: kv.list_secrets(path=folder, **at), f"{folder}/", "LIST", deadline, counted="reads"
             )
         except NotFound:
             return ()
-        return tuple(name for name in answer["data"]["keys"] if not name.endswith("/"))
+        return tuple(answer["data"]["keys"])
 
     def read(self, path: str, *, deadline: Deadline) -> Kept | None:
         """One secret; None if there is none, or its last version is deleted."""

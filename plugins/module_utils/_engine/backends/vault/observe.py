@@ -18,8 +18,20 @@ def observe(client: VaultClient, *, deadline: Deadline) -> Observed:
         ObjectId(kind=VAULT_KIND, namespace=folder, name=name)
         for folder, names in zip(FOLDERS, found, strict=True)
         for name in names
+        if not name.endswith("/")
     )
     return Observed(objects={id: live_of(id) for id in ids})
+
+
+def below(client: VaultClient, folder: str, *, deadline: Deadline) -> tuple[ObjectId, ...]:
+    """Every secret in a folder and in those below it."""
+    found: list[ObjectId] = []
+    for name in client.names(folder, deadline=deadline):
+        if name.endswith("/"):
+            found += below(client, f"{folder}/{name[:-1]}", deadline=deadline)
+        else:
+            found.append(ObjectId(kind=VAULT_KIND, namespace=folder, name=name))
+    return tuple(found)
 
 
 def live_of(id: ObjectId) -> Live:

@@ -14,7 +14,7 @@ from ...steps import Step
 from ...vault import Kept
 from .apply import apply
 from .client import VaultClient
-from .observe import observe, path_of
+from .observe import below, observe, path_of
 
 
 class Store:
@@ -44,6 +44,10 @@ class Store:
     def observe(self, *, deadline: Deadline) -> Observed:
         """Every secret of ours by its name."""
         return observe(self._client, deadline=deadline)
+
+    def below(self, folder: str, *, deadline: Deadline) -> tuple[ObjectId, ...]:
+        """Every secret in a folder and in those below it."""
+        return below(self._client, folder, deadline=deadline)
 
     def read(self, id: ObjectId, *, deadline: Deadline) -> Kept | None:
         """One secret; None if it has no values."""
