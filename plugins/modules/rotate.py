@@ -17,8 +17,8 @@ description:
     C(verifying.jwks) in the Secret; the second lets it sign. Tokens of the key before are good until that is ended
     with O(end_previous).
   - Where the platform has a Vault, the new values are written there first.
-  - A run that was killed or held back is finished by the next one. Without O(refs), projects for which a step would come
-    too soon are left as they are; named ones fail.
+  - A run that was killed or held back is finished by the next one. Without O(refs), projects for which a step would
+    come too soon are left as they are; named ones fail.
   - This module is not idempotent. Every run rotates, as it says.
 author:
   - Supalove contributors (@supalove)
