@@ -19,17 +19,16 @@ from ..project.names import (
     PROJECT_LABEL,
     cluster_namespace_of,
 )
-from ..project.quantities import MIB, format_bytes, format_cpu
+from ..project.quantities import MIB
 from ..vault import CLUSTERS_FOLDER
 from .cluster_sql import ADMIN_CONNECTIONS, DATABASES, LOGINS, cluster_bootstrap_sql, reaper_sql
-from .context import CONTAINER_SECURITY, RESTRICTED, Context, digest_of, guaranteed, pod_template
+from .context import RESTRICTED, Context, digest_of, pod_template
 from .files import Value, write_pg_hba, write_postgresql_conf
 from .platform import SHARED_PRIORITY_CLASS
 from .postgresql import (
     ADDRESSES,
     CLAIM,
     CONFIG_DIRECTORY,
-    SOCKET_MOUNT,
     SUPERUSER_CONNECTIONS,
     USER,
     claim_fixed,
@@ -38,6 +37,7 @@ from .postgresql import (
     pod_spec,
     server_container,
     service_spec,
+    sidecar,
     stateful_set_spec,
     temporary_files,
 )
@@ -264,15 +264,5 @@ def _stateful_set(context: _Cluster, files: Mapping[str, str]) -> Desired:
 
 
 def _reaper(image: str) -> Body:
-    return {
-        "name": REAPER,
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": [REAPER_PROGRAM],
-        "resources": guaranteed(cpu=format_cpu(REAPER_CPU), memory=format_bytes(REAPER_MEMORY)),
-        "securityContext": dict(CONTAINER_SECURITY),
-        "volumeMounts": [
-            {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True},
-            SOCKET_MOUNT,
-        ],
-    }
+    config: Body = {"name": "config", "mountPath": CONFIG_DIRECTORY, "readOnly": True}
+    return sidecar(REAPER, image=image, program=REAPER_PROGRAM, cpu=REAPER_CPU, memory=REAPER_MEMORY, mounts=[config])

@@ -156,6 +156,19 @@ def server_container(
     }
 
 
+def sidecar(name: str, *, image: str, program: str, cpu: int, memory: int, mounts: Iterable[Body] = ()) -> Body:
+    """A program of the server's own image beside it, which works through its socket; millicores and bytes."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [program],
+        "resources": guaranteed(cpu=format_cpu(cpu), memory=format_bytes(memory)),
+        "securityContext": dict(CONTAINER_SECURITY),
+        "volumeMounts": [*mounts, SOCKET_MOUNT],
+    }
+
+
 def claim_fixed(*, expandable: bool) -> Body:
     """What of the claim cannot change where it lives, and why."""
     if expandable:

@@ -6,10 +6,9 @@ from __future__ import annotations
 from ..databases import ADMIN
 from ..objects import Body
 from ..project.model import Project
-from ..project.quantities import MIB, format_bytes, format_cpu
-from .context import CONTAINER_SECURITY, guaranteed
+from ..project.quantities import MIB
 from .files import identifier, literal
-from .postgresql import SOCKET_MOUNT
+from .postgresql import sidecar
 
 # Of a database, in bytes; only its owner, the platform, can change it. A tenant reads it with SHOW.
 LIMIT_SETTING = "supalove.storage_limit"
@@ -55,12 +54,4 @@ def admin_sql() -> tuple[str, ...]:
 
 def quota_container(image: str) -> Body:
     """The program, in the server's own image; its work is done by the server, over whose socket it asks."""
-    return {
-        "name": NAME,
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": [PROGRAM],
-        "resources": guaranteed(cpu=format_cpu(CPU), memory=format_bytes(MEMORY)),
-        "securityContext": dict(CONTAINER_SECURITY),
-        "volumeMounts": [SOCKET_MOUNT],
-    }
+    return sidecar(NAME, image=image, program=PROGRAM, cpu=CPU, memory=MEMORY)
