@@ -46,7 +46,8 @@ options:
     description:
       - File of JSON with C(role_id) and C(secret_id), by which the module logs in to the Vault of O(platform) with
         AppRole. The role C(vault) of this collection leaves such a file.
-      - Required where the platform has a Vault. The module logs in once and revokes its token at the end.
+      - Required where the platform has a Vault. The module logs in when it begins, again before its token ends, and
+        revokes it when it is done.
       - In check mode a file that does not exist yet stands for an empty Vault.
     type: path
 requirements:

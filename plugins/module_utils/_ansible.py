@@ -234,11 +234,19 @@ def _store(module: AnsibleModule, platform: Platform, settings: Settings) -> Sto
     target = Target(
         address=platform.vault_address,
         mount=platform.vault_mount,
-        ca_file=module.params["vault_ca_file"],
+        ca_file=_ca_file_from(module.params["vault_ca_file"]),
         role_id=found["role_id"],
         secret_id=found["secret_id"],
     )
     return Store(VaultClient(target, workers=settings.workers, backoff=settings.backoff))
+
+
+def _ca_file_from(path: str | None) -> str | None:
+    """The path itself; None for the host's own certificates. Raises InvalidSpec if there is no such file."""
+    if path and not (os.path.isfile(path) and os.access(path, os.R_OK)):
+        allowed = "a readable file of certificates, or none for those that the host trusts"
+        raise InvalidSpec((Problem(path="vault_ca_file", value=path, allowed=allowed),))
+    return path
 
 
 def _credentials_from(path: str | None) -> dict[str, Secret] | None:

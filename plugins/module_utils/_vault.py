@@ -61,8 +61,11 @@ class Vault:
     def ask(self, method: str, path: str, body: JSON | None = None) -> JSON:
         """Make one request; an empty answer is an empty mapping."""
         with self.open(method, path, body) as response:
-            text = response.read()
-        answer = json.loads(text) if text else {}
+            try:
+                text = response.read()
+                answer = json.loads(text) if text else {}
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise VaultError(f"{method} {self.url}/v1/{path}: its answer was cut off, or is no JSON") from error
         return answer if isinstance(answer, dict) else {}
 
     def open(self, method: str, path: str, body: JSON | None = None) -> t.Any:

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one initialisation of a Vault, whose answer cannot get lost."""
+"""The one initialisation of a Vault, and its answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Initialises a Vault that is not, and writes its answer, the keys and the first root token, to O(dest). A Vault
     gives this answer once, so the file is made before it is asked, and no result of this module contains it.
-  - A Vault that is initialised is left alone.
+  - A Vault that is initialised is left alone. If it is, and its answer was lost, which nobody can ask for again, the
+    module fails.
 author:
   - Supalove contributors (@supalove)
 attributes:
@@ -50,6 +51,11 @@ options:
       - Whether the seal opens by itself. The shares are recovery keys then.
     type: bool
     default: false
+  remedy:
+    description:
+      - What is to be done where the answer was lost, for the message.
+    type: str
+    default: Stop every server of it and remove what they store.
 extends_documentation_fragment:
   - supalove.platform.vault
 """
@@ -69,6 +75,7 @@ dest:
   type: str
 """
 
+import contextlib
 import json
 import os
 import typing as t
@@ -131,15 +138,53 @@ def initialise(vault: Vault, body: dict[str, t.Any], dest: str) -> None:
     os.rename(part, dest)
 
 
-def finish(dest: str) -> bool:
-    """Give the answer its name if a run was killed between the two; whether it was so."""
+def is_answer(path: str) -> bool:
+    """Whether a file has a whole answer."""
     try:
-        with open(dest + ".part", encoding="utf-8") as file:
-            json.load(file)
-        os.rename(dest + ".part", dest)
+        with open(path, encoding="utf-8") as file:
+            return isinstance(json.load(file), dict)
     except (OSError, ValueError):
         return False
+
+
+def finish(dest: str) -> bool:
+    """Give the answer its name if a run was killed between the two; whether it was so."""
+    if not is_answer(dest + ".part"):
+        return False
+    os.rename(dest + ".part", dest)
     return True
+
+
+def is_lost(dest: str) -> bool:
+    """Whether an initialisation was begun here whose answer never came."""
+    return os.path.exists(dest + ".part") and not os.path.exists(dest) and not is_answer(dest + ".part")
+
+
+def lost(url: str, dest: str, remedy: str) -> str:
+    """Say what a Vault is worth that nobody has the keys of."""
+    return (
+        f"{url} is initialised, and its answer did not arrive: {dest}.part holds no keys: they are lost. Nothing is "
+        f"kept in such a Vault yet. To found it anew: {remedy} Then remove {dest}.part and run again. "
+        f"If somebody has initialised it by hand and has the keys, remove {dest}.part only."
+    )
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether there was no room for an answer, or Vault said no. Any other error may hide a success."""
+    return isinstance(error, OSError) or (isinstance(error, VaultError) and 400 <= error.status < 500)
+
+
+def failure_of(error: Exception, vault: Vault, dest: str, remedy: str) -> str:
+    """Say what an initialisation that failed has left."""
+    status = status_of(vault)
+    if status["initialized"]:
+        left = lost(vault.url, dest, remedy) if is_lost(dest) else f"{dest}.part holds its answer; run again"
+        return f"{error}. {left}"
+    if not status["answers"] or not is_refusal(error):
+        return f"{error}. The Vault may be initialised all the same, or still be at it; run again, which will tell"
+    with contextlib.suppress(OSError):
+        os.remove(dest + ".part")
+    return f"the Vault was not initialised: {error}"
 
 
 def main() -> None:
@@ -152,12 +197,15 @@ def main() -> None:
             "threshold": {"type": "int", "default": 3},
             "pgp_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "recovery": {"type": "bool", "default": False},
+            "remedy": {"type": "str", "default": "Stop every server of it and remove what they store."},
         },
         supports_check_mode=True,
     )
-    vault, dest = vault_of(module.params), module.params["dest"]
+    vault, dest, remedy = vault_of(module.params), module.params["dest"], module.params["remedy"]
     status = status_of(vault)
     if status["initialized"]:
+        if is_lost(dest):
+            module.fail_json(msg=lost(vault.url, dest, remedy))
         module.exit_json(changed=not module.check_mode and finish(dest), dest=dest)
     if module.check_mode:
         module.exit_json(changed=True, dest=dest)
@@ -168,7 +216,7 @@ def main() -> None:
     try:
         initialise(vault, request_from(module.params), dest)
     except (VaultError, OSError) as error:
-        module.fail_json(msg=f"the Vault was not initialised: {error}")
+        module.fail_json(msg=failure_of(error, vault, dest, remedy))
     module.exit_json(changed=True, dest=dest)
 
 

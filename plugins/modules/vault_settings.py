@@ -40,6 +40,7 @@ options:
   policies:
     description:
       - Policies by name. C(${accessor:PATH}) in one stands for the accessor of the auth method at that path.
+      - One that differs in comments and blank lines only is left alone.
     type: dict
     default: {}
   objects:
@@ -116,6 +117,16 @@ def differing(found: JSON, wanted: JSON) -> JSON:
     return {key: found.get(key) for key, value in wanted.items() if canonical(found.get(key)) != canonical(value)}
 
 
+def rules_of(policy: str | None) -> list[str]:
+    r"""Give what a policy says, without comments, which nobody needs another right for.
+
+    >>> rules_of("# a\n\n  path x {}  \n")
+    ['path x {}']
+    """
+    lines = [line.strip() for line in (policy or "").splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
 class Settings:
     """The settings of one Vault, and what was changed of them. Without a Vault all are missing."""
 
@@ -163,12 +174,12 @@ class Settings:
                 raise VaultError(f"{place}/{path} is there, but {text}. Choose another path, or move what is there")
 
     def keep_policy(self, name: str, text: str, accessors: JSON) -> None:
-        """Write a policy that differs."""
+        """Write a policy that differs, in more than its comments."""
         path = f"sys/policies/acl/{name}"
         body = {"policy": ACCESSOR.sub(lambda found: accessors.get(found[1], found[0]), text)}
-        before = differing(self.read(path), body)
-        if before:
-            self.write(path, body, before if before["policy"] else None)
+        found = self.read(path).get("policy")
+        if not found or rules_of(found) != rules_of(body["policy"]):
+            self.write(path, body, {"policy": found} if found else None)
 
     def keep_object(self, path: str, wanted: JSON) -> None:
         """Write an object of which a value differs, with all the wanted values."""

@@ -31,6 +31,10 @@ class Proxy:
         self._threads = [threading.Thread(target=self._accept, name="proxy")]
         self._threads[0].start()
 
+    def delay(self, seconds: float) -> None:
+        """How much later everything arrives from now on."""
+        self._delay = seconds
+
     def cut(self) -> None:
         """End every connection; new ones are accepted."""
         for one in self._open:
@@ -71,15 +75,15 @@ class Proxy:
                 continue
             self._open += [client, server]
             for source, sink in ((client, server), (server, client)):
-                thread = threading.Thread(target=_pass_on, args=(source, sink, self._delay), name="proxy")
+                thread = threading.Thread(target=_pass_on, args=(source, sink, lambda: self._delay), name="proxy")
                 self._threads.append(thread)
                 thread.start()
 
 
-def _pass_on(source: socket.socket, sink: socket.socket, delay_seconds: float) -> None:
+def _pass_on(source: socket.socket, sink: socket.socket, delay_seconds: Callable[[], float]) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
-            time.sleep(delay_seconds)
+            time.sleep(delay_seconds())
             sink.sendall(data)
     for one in (source, sink):
         with contextlib.suppress(OSError):

@@ -98,8 +98,17 @@ class Vault:
         """How many are valid; the root's own is one of them."""
         return len(self.root.list("auth/token/accessors")["data"]["keys"])
 
+    def let_tokens_live(self, seconds: int) -> None:
+        """Of later logins of the engine."""
+        self.root.auth.approle.create_or_update_approle(
+            self.mount, token_policies=[self.mount], token_ttl=f"{seconds}s", token_no_default_policy=True
+        )
+
+    def logins(self) -> list[dict[str, Any]]:
+        """Every login of an AppRole, whoever's."""
+        return [one for one in self.requests() if one["request"]["path"] == "auth/approle/login"]
+
     def revoke_all_others(self) -> None:
-        """As when every token has expired."""
         own = self.root.lookup_token()["data"]["accessor"]
         for accessor in self.root.list("auth/token/accessors")["data"]["keys"]:
             if accessor != own:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -202,12 +204,56 @@ def test_vault_sealed_mid_run_leaves_no_half_written_secret(engine, vault, ref):
     assert vault.texts(path_of(engine, ref)) == engine.secret(ref)
 
 
-def test_a_token_that_expires_mid_run_is_told_and_the_next_run_finishes(engine, vault, ref):
+def test_a_run_longer_than_a_tokens_life_logs_in_again(engine, vault, ref):
+    vault.let_tokens_live(2)
+    before, asked = vault.tokens(), len(vault.logins())
+    with vault.store() as store:
+        waiting = _Before(store, lambda: time.sleep(2.5))
+        report = engine.reconcile({ref: FREE}, platform=vault.platform(), vault=waiting)
+    assert report.succeeded, report
+    assert vault.texts(path_of(engine, ref)) == engine.secret(ref)
+    assert len(vault.logins()) == asked + 2
+    assert vault.tokens() == before
+
+
+def test_a_token_that_ends_while_a_request_is_on_its_way_is_replaced(vault):
+    """Sent before its end, and read after it."""
+    vault.let_tokens_live(3)
+    asked = len(vault.logins())
+    with through_proxy(vault) as (address, proxy), vault.store(address=address) as store:
+        store.observe(deadline=Deadline(limit_seconds=30))
+        time.sleep(1.8)
+        proxy.delay(1.5)
+        soon = threading.Timer(0.5, proxy.delay, [0.0])
+        soon.start()
+        store.observe(deadline=Deadline(limit_seconds=30))
+        soon.join()
+    refused = [one["request"]["path"] for one in vault.requests() if "permission denied" in one.get("error", "")]
+    assert refused[-1].startswith(vault.mount)
+    assert len(vault.logins()) == asked + 2
+
+
+def test_a_token_that_always_ends_on_its_way_is_told_and_not_asked_for_forever(vault):
+    vault.let_tokens_live(1)
+    asked = len(vault.logins())
+    with (
+        through_proxy(vault, delay_seconds=1.2) as (slow, _proxy),
+        vault.store(address=slow) as store,
+        pytest.raises(Denied, match="its token has ended"),
+    ):
+        store.read(a_secret("database/a").id, deadline=Deadline(limit_seconds=60))
+    assert len(vault.logins()) == asked + 2
+
+
+def test_a_token_that_is_revoked_mid_run_is_told_and_the_next_run_finishes(engine, vault, ref):
+    """Before its time, so somebody wanted that: no other is asked for."""
+    asked = len(vault.logins())
     with vault.store() as store:
         report = engine.reconcile({ref: FREE}, platform=vault.platform(), vault=_Before(store, vault.revoke_all_others))
     (outcome,) = report.outcomes
-    assert "its token has expired" in outcome.failure.reason
+    assert "its token has ended" in outcome.failure.reason
     assert outcome.failure.status == 403
+    assert len(vault.logins()) == asked + 1
     with vault.store() as store:
         assert engine.reconcile({ref: FREE}, platform=vault.platform(), vault=store).succeeded
 
@@ -272,6 +318,21 @@ def test_a_certificate_of_another_authority_is_refused(engine, vault, ref):
     """The system's authorities have not signed it."""
     with vault.store(ca_file=None) as store, pytest.raises(Rejected, match="certificate cannot be verified"):
         engine.reconcile({ref: FREE}, platform=vault.platform(), vault=store)
+
+
+def test_a_ca_file_that_goes_away_is_told(vault, tmp_path):
+    with (
+        vault.store(ca_file=str(tmp_path / "gone.pem")) as store,
+        pytest.raises(Unreachable, match=r"LOGIN Vault .*gone\.pem"),
+    ):
+        store.observe(deadline=Deadline(limit_seconds=10))
+
+
+def test_a_ca_file_without_certificates_is_told(vault, tmp_path):
+    path = tmp_path / "ca.pem"
+    path.write_text("nothing")
+    with vault.store(ca_file=str(path)) as store, pytest.raises(Rejected, match="certificate cannot be verified"):
+        store.observe(deadline=Deadline(limit_seconds=10))
 
 
 def test_a_wrong_secret_id_is_told_without_showing_it(engine, vault, ref):

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 from ansible_collections.supalove.platform.plugins.modules import vault_credentials, vault_init, vault_settings
@@ -16,7 +19,7 @@ from ansible_collections.supalove.platform.plugins.modules import vault_credenti
 def run(module, vault, **arguments):
     """What the module gives; with the root's token, unless another login is given."""
     login = {} if module is vault_init or "role_id" in arguments else {"token": vault.root.token}
-    where = {"url": vault.address, "ca_path": str(vault.ca_file)}
+    where = {} if vault is None else {"url": vault.address, "ca_path": str(vault.ca_file)}
     done = subprocess.run(
         [sys.executable, "-P", str(module.__file__)],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": {**where, **login, **arguments}}),
@@ -55,6 +58,16 @@ def test_settings_are_written_once_and_a_change_by_hand_is_the_only_difference(v
         [f"auth/auth-{name}/role/a"],
         {f"auth/auth-{name}/role/a": {"token_ttl": 30}},
     )
+
+
+def test_a_policy_that_says_the_same_in_other_words_is_left_alone(vault):
+    """Whoever may not write a policy need not do so for a comment."""
+    rule = 'path "x/a" { capabilities = ["read"] }'
+    name = f"of-{vault.mount}"
+    run(vault_settings, vault, policies={name: f"# Before.\n{rule}\n"})
+    assert run(vault_settings, vault, policies={name: f"# Now.\n\n  # Indented.\n{rule}\n"})["changes"] == []
+    changed = run(vault_settings, vault, policies={name: f"# Now.\n{rule.replace('read', 'list')}\n"})
+    assert changed["changes"] == [f"sys/policies/acl/{name}"]
 
 
 def test_a_check_writes_nothing(vault, asked):
@@ -106,3 +119,56 @@ def test_a_vault_that_is_initialised_is_left_alone_but_for_an_answer_that_was_cu
     (tmp_path / "init.json.part").write_text('{"keys_base64": ["a"]}')
     assert run(vault_init, vault, dest=str(dest))["changed"] is True
     assert json.loads(dest.read_text()) == {"keys_base64": ["a"]}
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_vault_that_is_initialised_and_whose_answer_is_lost_says_what_to_do(vault, tmp_path, check):
+    (tmp_path / "init.json.part").write_text(" " * 100)
+    dest = str(tmp_path / "init.json")
+    result = run(vault_init, vault, dest=dest, remedy="Remove /var/lib/openbao", _ansible_check_mode=check)
+    assert f"{dest}.part holds no keys: they are lost" in result["msg"]
+    assert "Remove /var/lib/openbao" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("becomes", "answer", "told", "left"),
+    [
+        (False, b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "the Vault was not initialised", []),
+        (True, b"", "holds no keys: they are lost", ["init.json.part"]),
+        (True, b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "holds no keys: they are lost", ["init.json.part"]),
+        # It may still be at it.
+        (False, b"", "may be initialised all the same", ["init.json.part"]),
+        (False, b"HTTP/1.1 500 Error\r\n\r\n", "may be initialised all the same", ["init.json.part"]),
+    ],
+)
+def test_an_initialisation_without_an_answer_is_not_taken_for_none(tmp_path, becomes, answer, told, left):
+    with answering_init_with(answer, becomes=becomes) as address:
+        result = run(vault_init, None, url=address, dest=str(tmp_path / "init.json"))
+    assert told in result["msg"]
+    assert [path.name for path in tmp_path.iterdir()] == left
+
+
+@contextlib.contextmanager
+def answering_init_with(answer, *, becomes):
+    """The address of something that has a Vault's status, and answers its initialisation with what is given."""
+    is_initialised = False
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            status = json.dumps({"initialized": is_initialised, "sealed": True}).encode()
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(status), status))
+
+        def do_POST(self):
+            nonlocal is_initialised
+            is_initialised = becomes
+            self.wfile.write(answer)
+
+        def log_message(self, *_arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()

@@ -4,10 +4,15 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
+import pytest
 from ansible_collections.supalove.platform.plugins.module_utils import _ansible
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.plan import plan_objects
+from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import InvalidSpec
 from ansible_collections.supalove.platform.plugins.module_utils._engine.observed import NOTHING
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
+from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Settings
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import (
     Failure,
     Outcome,
@@ -77,3 +82,17 @@ def test_a_result_without_diff_mode_has_none():
 def test_a_result_of_a_thousand_changes_stays_small():
     result = result_of(outcomes(Result.CHANGED, 1000, steps=STEPS))
     assert len(json.dumps(result)) < 300_000
+
+
+@pytest.mark.parametrize("place", ["gone.pem", "."])
+def test_a_ca_file_that_is_none_is_refused_by_its_option_and_no_traceback(tmp_path, place):
+    login = tmp_path / "login.json"
+    login.write_text('{"role_id": "a", "secret_id": "b"}')
+    ca_file = str(tmp_path / place)
+    module = SimpleNamespace(params={"vault_ca_file": ca_file, "vault_credentials_file": str(login)})
+    platform = Platform(vault_address="https://vault.example.org:8200")
+    with pytest.raises(InvalidSpec) as caught:
+        _ansible._store(module, platform, Settings())
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.value) == ("vault_ca_file", ca_file)
+    assert problem.allowed.startswith("a readable file")

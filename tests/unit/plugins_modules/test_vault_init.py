@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.supalove.platform.plugins.modules.vault_init import binary_of, finish, request_from
+from ansible_collections.supalove.platform.plugins.modules import vault_init
+from ansible_collections.supalove.platform.plugins.modules.vault_init import (
+    Vault,
+    binary_of,
+    failure_of,
+    finish,
+    request_from,
+)
 
 ARMOURED = """-----BEGIN PGP PUBLIC KEY BLOCK-----
 {headers}
@@ -78,3 +85,13 @@ def test_an_answer_that_was_written_before_a_kill_gets_its_name(
         (tmp_path / "init.json.part").write_text(part)
     assert finish(str(dest)) is finished
     assert dest.exists() is finished
+
+
+def test_an_answer_that_could_not_get_its_name_is_not_called_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vault_init, "status_of", lambda _vault: {"answers": True, "initialized": True})
+    dest = tmp_path / "init.json"
+    (tmp_path / "init.json.part").write_text(ANSWER)
+    told = failure_of(OSError("no such directory"), Vault("https://a", None, 1), str(dest), "")
+    assert told == f"no such directory. {dest}.part holds its answer; run again"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The one place that speaks to Vault: one login for a run, its token revoked at the end. OpenBao has the same API.
+"""The one place that speaks to Vault: a login for a run, its token revoked at the end. OpenBao has the same API.
 
 What is sent: https://openbao.org/api-docs/secret/kv/kv-v2/ and https://openbao.org/api-docs/auth/approle/.
 """
@@ -7,7 +7,9 @@ What is sent: https://openbao.org/api-docs/secret/kv/kv-v2/ and https://openbao.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -41,7 +43,10 @@ ANSWER_SECONDS = 10.0
 REASON_LENGTH = 300
 _CAS_MISMATCH = "check-and-set"
 _SEALED = "sealed"
-_EXPIRED = "permission denied: the policy of this login does not allow it, or its token has expired"
+_DENIED = "permission denied: the policy of this login does not allow it, or its token has ended"
+# A token is replaced when this part of its life is left, or these seconds if they are less.
+_REPLACED_PART = 0.1
+_REPLACED_SECONDS = 30.0
 
 T = TypeVar("T")
 
@@ -57,8 +62,18 @@ class Target:
     secret_id: Secret
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Token:
+    """When a login's token is replaced, and when it ends, on the monotonic clock."""
+
+    replaced: float
+    ends: float
+
+
 class VaultClient:
-    """One version 2 key-value store, through one login that is made when it is first needed. May be used by threads."""
+    """One version 2 key-value store, through a login that is made when it is first needed, and again before its token
+    ends. May be used by threads.
+    """
 
     def __init__(
         self, target: Target, *, workers: int, backoff: Backoff, answer_seconds: float = ANSWER_SECONDS
@@ -80,7 +95,7 @@ class VaultClient:
             timeout=answer_seconds,
             session=self._session,
         )
-        self._is_in = False
+        self._token: _Token | None = None
 
     @property
     def reads(self) -> int:
@@ -142,9 +157,9 @@ class VaultClient:
     def close(self) -> None:
         """Revoke the token of this run. One that cannot be revoked now ends by itself."""
         with self._lock:
-            if self._is_in:
-                self._is_in = False
-                with contextlib.suppress(requests.RequestException, _exceptions.VaultError):
+            if self._token is not None:
+                self._token = None
+                with contextlib.suppress(OSError, _exceptions.VaultError):
                     self._hvac.auth.token.revoke_self()
         self._session.close()
 
@@ -153,23 +168,43 @@ class VaultClient:
 
         def once() -> Any:
             deadline.require(f"{verb} {subject}")
-            self._log_in(deadline)
             self._count(counted)
             kv = self._hvac.secrets.kv.v2
             return _translated(lambda: call(kv, mount_point=self._target.mount), subject=subject, verb=verb)
 
-        return retrying(once, deadline=deadline, backoff=self._backoff)
+        return retrying(lambda: self._logged_in(once, deadline), deadline=deadline, backoff=self._backoff)
 
-    def _log_in(self, deadline: Deadline) -> None:
+    def _logged_in(self, once: Callable[[], T], deadline: Deadline) -> T:
+        """Result of a request. One whose token ended on its way is sent a second time, with another, and no third."""
+        token = self._log_in(deadline)
+        try:
+            return once()
+        except Denied:
+            if time.monotonic() < token.ends:
+                raise
+        self._log_in(deadline)
+        return once()
+
+    def _log_in(self, deadline: Deadline) -> _Token:
+        """A token that has not ended."""
         with self._lock:
-            if self._is_in:
-                return
-            subject = f"Vault {self._target.address}"
-            deadline.require(f"LOGIN {subject}")
-            role_id, secret_id = self._target.role_id.reveal(), self._target.secret_id.reveal()
-            login = self._hvac.auth.approle.login
-            _translated(lambda: login(role_id=role_id, secret_id=secret_id), subject=subject, verb="LOGIN")
-            self._is_in = True
+            if self._token is None or time.monotonic() >= self._token.replaced:
+                self._token = self._new_token(deadline)
+            return self._token
+
+    def _new_token(self, deadline: Deadline) -> _Token:
+        """Log in. The token before, if there is one, may be in use by other threads, and ends by itself."""
+        subject = f"Vault {self._target.address}"
+        deadline.require(f"LOGIN {subject}")
+        role_id, secret_id = self._target.role_id.reveal(), self._target.secret_id.reveal()
+        login = self._hvac.auth.approle.login
+        # Before Vault begins to count.
+        started = time.monotonic()
+        answer = _translated(lambda: login(role_id=role_id, secret_id=secret_id), subject=subject, verb="LOGIN")
+        # Without a duration it never ends.
+        seconds = float(answer["auth"]["lease_duration"]) or math.inf
+        earlier = min(_REPLACED_SECONDS, seconds * _REPLACED_PART)
+        return _Token(replaced=started + seconds - earlier, ends=started + seconds)
 
     def _count(self, what: str) -> None:
         with self._lock:
@@ -191,7 +226,8 @@ def _translated(call: Callable[[], T], *, subject: str, verb: str) -> T:
     except requests.exceptions.ReadTimeout as error:
         reason = "it did not answer in time"
         raise Unreachable(subject=subject, verb=verb, reason=reason) from error
-    except requests.RequestException as error:
+    except OSError as error:
+        # Those of requests among them. A file of certificates that went away is a plain one.
         raise Unreachable(subject=subject, verb=verb, reason=_short(_innermost(error))) from error
 
 
@@ -200,7 +236,7 @@ def _error_of(error: Any, subject: str, verb: str) -> BackendError:
     if isinstance(error, _exceptions.InvalidPath):
         return NotFound(subject=subject, verb=verb, reason="there is none", status=404)
     if isinstance(error, _exceptions.Unauthorized | _exceptions.Forbidden):
-        return Denied(subject=subject, verb=verb, reason=_EXPIRED, status=403)
+        return Denied(subject=subject, verb=verb, reason=_DENIED, status=403)
     if isinstance(error, _exceptions.InvalidRequest):
         if _CAS_MISMATCH in said:
             return Conflict(subject=subject, verb=verb, reason="somebody else has written it", status=400)
