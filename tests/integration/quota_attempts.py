@@ -5,6 +5,7 @@ from __future__ import annotations
 
 FULL = "53100"
 DENIED = "42501"
+TOO_LARGE = "54000"
 
 # What a project has: other roles with rights, columns, options, schemas of its own, and names that want quoting.
 SCHEMA = """

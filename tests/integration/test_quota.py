@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import threading
@@ -20,7 +21,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.project.
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render import quota
 from fix_postgresql import LIMIT, ROOT, Server, Shared, Tenant, deadline
 from fix_proxy import Proxy
-from quota_attempts import ATTEMPTS, DENIED, FULL, FUTILE, OBSTACLES, SCHEMA, STILL_WORKS
+from quota_attempts import ATTEMPTS, DENIED, FULL, FUTILE, OBSTACLES, SCHEMA, STILL_WORKS, TOO_LARGE
 
 STATEMENTS = ROOT / "images/postgresql/root/usr/local/share/supalove/quota"
 MIB = 1024**2
@@ -48,6 +49,7 @@ SELECT pg_class.oid::regclass FROM pg_class WHERE relkind IN ('r', 'p') AND pg_c
 AND relnamespace <> 'information_schema'::regnamespace
 AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = pg_class.oid AND tgname ~ '^supalove_quota_')
 """
+VACUUMED = "SELECT vacuum_count FROM pg_stat_all_tables WHERE relid = 'pg_db_role_setting'::regclass"
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +169,34 @@ def test_who_asks_for_the_storage_of_projects_is_told(full, shared):
     assert told["full"]["bytes"] >= told["full"]["limit"] == LIMIT
 
 
+# They are in the catalogs that all databases share, and no event trigger is asked.
+def test_settings_of_a_role_take_no_room_to_speak_of(full, shared):
+    change = "ALTER ROLE CURRENT_USER {where} SET search_path = '{value}'"
+    for where in ("", "IN DATABASE postgres"):
+        assert refusal(full, change.format(where=where, value="x" * 9000)) == TOO_LARGE
+    rewrite = change.format(where="", value="x" * 7000)
+    again = "DO $$ BEGIN FOR i IN 1..2000 LOOP EXECUTE $_${}$_$; COMMIT; END LOOP; END $$"
+    for count in range(1, 5):
+        assert refusal(full, again.format(rewrite)) == ""
+        await_that(lambda count=count: int(shared.server.sql(VACUUMED)) >= count, lambda: "no vacuum")
+    # Of twice as many rows as were written between two looks.
+    assert int(shared.server.sql("SELECT pg_total_relation_size('pg_db_role_setting')")) < 2 * 2000 * 8192
+    assert refusal(full, "ALTER ROLE CURRENT_USER RESET ALL") == ""
+
+
+def test_a_password_that_is_none_is_taken_away(shared):
+    tenant = made(shared)
+    key = base64.b64encode(bytes(32)).decode()
+    with tenant.connect() as connection:
+        salt = base64.b64encode(bytes(3 * MIB)).decode()
+        connection.execute(f"ALTER ROLE CURRENT_USER PASSWORD 'SCRAM-SHA-256$4096:{salt}${key}:{key}'")
+    asked = f"SELECT rolpassword IS NULL FROM pg_authid WHERE rolname = '{tenant.owner}'"
+    await_that(lambda: shared.server.sql(asked) == "True", lambda: "it is there")
+    # The next run gives it its own again.
+    shared.bring(tenant.desired())
+    assert refusal(tenant, "SELECT 1") == ""
+
+
 def test_a_neighbour_goes_on(full, shared):
     tenant = made(shared)
     with tenant.connect() as connection:
@@ -283,7 +313,9 @@ def test_a_table_that_is_made_while_the_block_comes_up_takes_no_rows(shared, pos
 
 # Commands are refused, or nobody may create either; rows are let in yet.
 @pytest.mark.parametrize(
-    "begun", [lambda text: text.partition("COMMIT;")[0] + "COMMIT;", lambda text: text.rpartition("DO $$")[0]]
+    "begun",
+    [lambda text: text.partition("COMMIT;")[0] + "COMMIT;", lambda text: text.rpartition("DO $$")[0]],
+    ids=["commands", "rights"],
 )
 def test_what_a_killed_program_has_begun_the_next_round_finishes(shared, postgresql, begun):
     tenant = made(shared)
