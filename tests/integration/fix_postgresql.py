@@ -9,20 +9,16 @@ a port-forward are.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import os
-import platform
 import secrets
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 import pytest
@@ -66,16 +62,10 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.p
     USER,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Step
+from fix_container import as_postgres, container, image_of, in_network_of, podman
 from fix_proxy import Proxy
 
-T = TypeVar("T")
-ROOT = Path(__file__).parents[2]
 START_SECONDS = 60
-LABEL = "supalove.test=postgresql"
-LIBC = ctypes.CDLL(None, use_errno=True)
-SETRESUID = {"x86_64": 117, "aarch64": 147}
-# The limits that the machine's own cannot be raised above.
-ULIMITS = ["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=30000:30000"]
 # Bytes of a tenant's database, of which an empty one takes 8 MiB.
 LIMIT = 24 * 1024**2
 CLUSTER = SharedCluster(
@@ -108,11 +98,11 @@ class Server:
         def connect_here() -> socket.socket:
             return socket.create_connection(("127.0.0.1", port), source_address=(source, 0))
 
-        return _in_network_of(self.pid(), connect_here)
+        return in_network_of(self.pid(), connect_here)
 
     def pid(self) -> int:
         if not self.found:
-            self.found.append(int(_podman("inspect", "--format", "{{.State.Pid}}", self.id)))
+            self.found.append(int(podman("inspect", "--format", "{{.State.Pid}}", self.id)))
         return self.found[0]
 
     def sql(self, text: str, database: str = "postgres") -> str:
@@ -124,7 +114,7 @@ class Server:
 
     def superuser(self, database: str = "postgres") -> psycopg.Connection[Any]:
         socket_directory = str(self.directory / "run")
-        return _as_postgres(
+        return as_postgres(
             lambda: psycopg.connect(
                 host=socket_directory,
                 user="postgres",
@@ -140,12 +130,12 @@ class Server:
 
     def stop(self) -> None:
         """As when the pod is told to stop."""
-        _podman("stop", "--time", "20", self.id)
+        podman("stop", "--time", "20", self.id)
         self.found.clear()
 
     def start(self) -> None:
         """As when the pod comes back on the same volume."""
-        _podman("start", self.id)
+        podman("start", self.id)
         # Who asked while it was down has noted that there is no process.
         self.found.clear()
         self.await_ready()
@@ -153,10 +143,10 @@ class Server:
     @contextlib.contextmanager
     def without(self, program: str) -> Iterator[None]:
         """One of the containers beside it is killed, and comes back afterwards."""
-        _podman("kill", self.beside[program])
-        _podman("wait", self.beside[program])
+        podman("kill", self.beside[program])
+        podman("wait", self.beside[program])
         yield
-        _podman("start", self.beside[program])
+        podman("start", self.beside[program])
 
     def run(self, text: str, database: str) -> None:
         """Statements as the image's programs run them, meta-commands of psql among them."""
@@ -168,7 +158,7 @@ class Server:
     def kill_a_process(self) -> None:
         """As when the kernel runs out of memory: PostgreSQL ends all sessions and recovers."""
         pid = self.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
-        _podman("exec", self.id, "sh", "-c", f"kill -9 {pid}")
+        podman("exec", self.id, "sh", "-c", f"kill -9 {pid}")
 
     def await_ready(self) -> None:
         end = time.monotonic() + START_SECONDS
@@ -334,29 +324,13 @@ def running_cluster(directory: Path, cluster: SharedCluster) -> Iterator[Server]
     }
     variables = [word for name, value in env.items() for word in ("--env", f"{name}={value}")]
     with contextlib.ExitStack() as stack:
-        started = _container(stack, *mounts, *server_mounts, *variables, image)
+        started = container(stack, *mounts, *server_mounts, *variables, image)
         server = Server(id=started, directory=directory, secret=secret)
         server.await_ready()
         often = ["--env", "SUPALOVE_QUOTA_SECONDS=1"]
         for program, more in ((REAPER_PROGRAM, []), (quota.PROGRAM, often)):
-            server.beside[program] = _container(stack, *mounts, *more, "--entrypoint", program, image)
+            server.beside[program] = container(stack, *mounts, *more, "--entrypoint", program, image)
         yield server
-
-
-def image_of(name: str) -> str:
-    """Podman's name of one of our images as the recipe is now, built if it is not there."""
-    build = [sys.executable, str(ROOT / "images/build.py")]
-    recipe = str(ROOT / "images" / name)
-    key = subprocess.run([*build, "key", recipe], capture_output=True, text=True, check=True).stdout.strip()
-    tag = f"localhost/supalove-test/{name}:{key}"
-    if subprocess.run(["podman", "image", "exists", tag], check=False).returncode == 0:
-        return tag
-    built = subprocess.run([*build, "build", recipe], capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr[-3000:]
-    image, version, archive = built.stdout.split()
-    _podman("load", "--quiet", "--input", archive)
-    _podman("tag", f"{image}:{version}", tag)
-    return tag
 
 
 def _write_mounts(directory: Path, cluster: SharedCluster) -> dict[str, str]:
@@ -370,61 +344,3 @@ def _write_mounts(directory: Path, cluster: SharedCluster) -> dict[str, str]:
             (place / name).write_text(text)
         os.chown(place, USER, USER)
     return secret
-
-
-def _container(stack: contextlib.ExitStack, *arguments: str) -> str:
-    flags = [
-        "--runtime",
-        "runc",
-        "--detach",
-        "--label",
-        LABEL,
-        "--network",
-        "none",
-        "--log-driver",
-        "k8s-file",
-        *ULIMITS,
-    ]
-    restricted = ["--read-only", "--read-only-tmpfs", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
-    id = _podman("run", *flags, *restricted, "--shm-size", "256m", *arguments)
-    stack.callback(_podman, "rm", "--force", "--time", "0", "--volumes", id)
-    return id
-
-
-def _podman(*arguments: str) -> str:
-    done = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False, timeout=120)
-    if done.returncode != 0:
-        raise subprocess.CalledProcessError(done.returncode, arguments[:2], done.stdout, done.stderr)
-    return done.stdout.strip()
-
-
-def _in_network_of(pid: int, call: Callable[[], T]) -> T:
-    """What `call` returns in the network of another process."""
-
-    def enter() -> T:
-        with open(f"/proc/{pid}/ns/net") as namespace:
-            _system_call(LIBC.setns, namespace.fileno(), 0)
-        return call()
-
-    return _in_thread(enter)
-
-
-def _as_postgres(call: Callable[[], T]) -> T:
-    """What `call` returns for the system user postgres, as whom the socket lets the superuser in."""
-
-    def become() -> T:
-        # Not os.setresuid: the C library would do the same in all threads.
-        _system_call(LIBC.syscall, SETRESUID[platform.machine()], -1, USER, -1)
-        return call()
-
-    return _in_thread(become)
-
-
-def _in_thread(call: Callable[[], T]) -> T:
-    """Network and user are the kernel's for each thread on its own, so they go with it."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="inside") as pool:
-        return pool.submit(call).result()
-
-
-def _system_call(function: Any, *arguments: int) -> None:
-    assert function(*arguments) == 0, f"system call failed, error {ctypes.get_errno()}; these tests run as root"

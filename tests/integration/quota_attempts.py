@@ -5,6 +5,7 @@ from __future__ import annotations
 
 FULL = "53100"
 DENIED = "42501"
+TOO_LARGE = "54000"
 
 # What a project has: other roles with rights, columns, options, schemas of its own, and names that want quoting.
 SCHEMA = """
@@ -28,6 +29,12 @@ GRANT INSERT, UPDATE (note) ON child TO {probe};
 GRANT SELECT, UPDATE ON parent TO {probe} WITH GRANT OPTION;
 GRANT CREATE, USAGE ON SCHEMA "odd "" '; DROP " TO {probe} WITH GRANT OPTION;
 GRANT CREATE ON SCHEMA supalove_quota TO PUBLIC;
+CREATE SCHEMA nobody;
+CREATE TABLE nobody.rows (id int);
+REVOKE ALL ON SCHEMA nobody FROM CURRENT_USER;
+CREATE SCHEMA only_create;
+CREATE TABLE only_create.rows (id int);
+REVOKE USAGE ON SCHEMA only_create FROM CURRENT_USER;
 ALTER DEFAULT PRIVILEGES GRANT INSERT ON TABLES TO {probe};
 INSERT INTO parent SELECT generate_series(1, 50);
 INSERT INTO child SELECT 1, 'one';
@@ -50,6 +57,8 @@ STILL_WORKS = [
     "DROP VIEW seen",
     "SELECT lo_unlink(oid) FROM pg_largeobject_metadata",
     "SHOW supalove.storage_limit",
+    # Reads every list of rights.
+    "SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace",
 ]
 ATTEMPTS = [
     # To write.

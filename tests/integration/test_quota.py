@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import threading
@@ -17,27 +18,38 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
 from ansible_collections.supalove.platform.plugins.module_utils._engine.describe import storage_of
 from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Desired
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render import quota
-from fix_postgresql import LIMIT, ROOT, Server, Shared, Tenant, deadline
+from fix_container import ROOT
+from fix_postgresql import LIMIT, Server, Shared, Tenant, deadline
 from fix_proxy import Proxy
-from quota_attempts import ATTEMPTS, DENIED, FULL, FUTILE, OBSTACLES, SCHEMA, STILL_WORKS
+from quota_attempts import ATTEMPTS, DENIED, FULL, FUTILE, OBSTACLES, SCHEMA, STILL_WORKS, TOO_LARGE
 
 STATEMENTS = ROOT / "images/postgresql/root/usr/local/share/supalove/quota"
 MIB = 1024**2
 # Four rounds of the program, and the work that is to be done in them.
 WAIT_SECONDS = 15
 
-# Of everything that a block might touch, in the order in which the server has it.
+# Of everything that a block might touch, in the order in which the server has it. An empty list of rights that has no
+# dimension looks like one that has, and is an error for whoever reads it; so the dimensions are told with it.
 RIGHTS = """
 SELECT 'table', oid::regclass::text, relacl::text, relowner::text FROM pg_class WHERE relkind <> 't'
 UNION ALL SELECT 'column', attrelid::regclass || '.' || attname, attacl::text, '' FROM pg_attribute
-UNION ALL SELECT 'schema', nspname, nspacl::text, nspowner::text FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp'
-UNION ALL SELECT 'database', datname, datacl::text, datdba::text FROM pg_database WHERE datname = current_database()
+UNION ALL SELECT 'schema', nspname, concat(nspacl::text, ' ', array_ndims(nspacl)), nspowner::text
+  FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp'
+UNION ALL SELECT 'database', datname, concat(datacl::text, ' ', array_ndims(datacl)), datdba::text
+  FROM pg_database WHERE datname = current_database()
 UNION ALL SELECT 'default', oid::text, defaclacl::text, '' FROM pg_default_acl
 UNION ALL SELECT 'trigger', tgname, tgenabled::text, tgrelid::text FROM pg_trigger
 UNION ALL SELECT 'event', evtname, evtenabled::text, '' FROM pg_event_trigger
 UNION ALL SELECT 'function', oid::regprocedure::text, CASE WHEN proname !~ '^lo' THEN proacl::text END, '' FROM pg_proc
 ORDER BY 1, 2, 3, 4
 """
+
+UNGUARDED = """
+SELECT pg_class.oid::regclass FROM pg_class WHERE relkind IN ('r', 'p') AND pg_class.oid >= 16384
+AND relnamespace <> 'information_schema'::regnamespace
+AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = pg_class.oid AND tgname ~ '^supalove_quota_')
+"""
+VACUUMED = "SELECT vacuum_count FROM pg_stat_all_tables WHERE relid = 'pg_db_role_setting'::regclass"
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +107,17 @@ def rights(tenant: Tenant) -> list[str]:
     return tenant.shared.server.sql(RIGHTS, tenant.database).splitlines()
 
 
+def unguarded(tenant: Tenant) -> str:
+    """The tables that take rows."""
+    return tenant.shared.server.sql(UNGUARDED, tenant.database)
+
+
+def waits(tenant: Tenant) -> bool:
+    """Whether the program waits for a lock in the tenant's database."""
+    asked = "FROM pg_stat_activity WHERE application_name = 'supalove-quota' AND wait_event_type = 'Lock'"
+    return tenant.shared.server.sql(f"SELECT count(*) {asked} AND datname = '{tenant.database}'") == "1"
+
+
 def refusal(tenant: Tenant, text: str) -> str:
     """The SQLSTATE by which a statement of the tenant's is refused, in a session of its own; empty if it is not."""
     with tenant.connect() as connection:
@@ -146,6 +169,34 @@ def test_who_asks_for_the_storage_of_projects_is_told(full, shared):
     assert told["full"]["bytes"] >= told["full"]["limit"] == LIMIT
 
 
+# They are in the catalogs that all databases share, and no event trigger is asked.
+def test_settings_of_a_role_take_no_room_to_speak_of(full, shared):
+    change = "ALTER ROLE CURRENT_USER {where} SET search_path = '{value}'"
+    for where in ("", "IN DATABASE postgres"):
+        assert refusal(full, change.format(where=where, value="x" * 9000)) == TOO_LARGE
+    rewrite = change.format(where="", value="x" * 7000)
+    again = "DO $$ BEGIN FOR i IN 1..2000 LOOP EXECUTE $_${}$_$; COMMIT; END LOOP; END $$"
+    for count in range(1, 5):
+        assert refusal(full, again.format(rewrite)) == ""
+        await_that(lambda count=count: int(shared.server.sql(VACUUMED)) >= count, lambda: "no vacuum")
+    # Of twice as many rows as were written between two looks.
+    assert int(shared.server.sql("SELECT pg_total_relation_size('pg_db_role_setting')")) < 2 * 2000 * 8192
+    assert refusal(full, "ALTER ROLE CURRENT_USER RESET ALL") == ""
+
+
+def test_a_password_that_is_none_is_taken_away(shared):
+    tenant = made(shared)
+    key = base64.b64encode(bytes(32)).decode()
+    with tenant.connect() as connection:
+        salt = base64.b64encode(bytes(3 * MIB)).decode()
+        connection.execute(f"ALTER ROLE CURRENT_USER PASSWORD 'SCRAM-SHA-256$4096:{salt}${key}:{key}'")
+    asked = f"SELECT rolpassword IS NULL FROM pg_authid WHERE rolname = '{tenant.owner}'"
+    await_that(lambda: shared.server.sql(asked) == "True", lambda: "it is there")
+    # The next run gives it its own again.
+    shared.bring(tenant.desired())
+    assert refusal(tenant, "SELECT 1") == ""
+
+
 def test_a_neighbour_goes_on(full, shared):
     tenant = made(shared)
     with tenant.connect() as connection:
@@ -178,14 +229,17 @@ def test_after_cleaning_up_everything_is_as_it_was(shared):
     await_state(tenant, "warning")
     before = rights(tenant)
     assert refusal(tenant, "INSERT INTO parent VALUES (98)") == ""
-    fill(tenant, LIMIT)
-    await_state(tenant, "blocked")
-    assert rights(tenant) != before
-    with tenant.connect() as connection:
-        connection.execute("DELETE FROM filler WHERE id > 20")
-        connection.execute("VACUUM FULL filler")
-    await_state(tenant, "ok")
-    assert rights(tenant) == before
+    # What is put back can be taken again.
+    for _time in range(2):
+        fill(tenant, LIMIT)
+        await_state(tenant, "blocked")
+        assert rights(tenant) != before
+        assert unguarded(tenant) == ""
+        with tenant.connect() as connection:
+            connection.execute("DELETE FROM filler WHERE id > 20")
+            connection.execute("VACUUM FULL filler")
+        await_state(tenant, "ok")
+        assert rights(tenant) == before
     assert refusal(tenant, "INSERT INTO parent VALUES (99); CREATE TABLE new (id int); SELECT lo_create(0)") == ""
     assert refusal(tenant, "CREATE TEMP TABLE temporary AS SELECT 1") == ""
     assert plan_databases(tenant.desired(), shared.observed()).steps == ()
@@ -234,25 +288,52 @@ def test_whoever_comes_back_and_holds_locks_does_not_hold_up_the_block(shared):
             stop.set()
     assert refusal(tenant, "INSERT INTO filler VALUES (1)") == FULL
     assert refusal(tenant, "EXPLAIN ANALYZE CREATE TABLE supalove_quota.new AS SELECT 1") == DENIED
+    assert unguarded(tenant) == ""
 
 
-def test_what_a_killed_program_has_begun_the_next_round_finishes(shared, postgresql):
+def test_a_table_that_is_made_while_the_block_comes_up_takes_no_rows(shared, postgresql):
+    tenant = made(shared)
+    with postgresql.superuser(tenant.database) as holder, tenant.connect() as before:
+        before.execute("CREATE SCHEMA later")
+        # The program waits at one schema, and the next is open yet to what asks no event trigger.
+        holder.execute("BEGIN; SELECT FROM pg_namespace WHERE nspname = 'public' FOR UPDATE")
+        shared.bring(limited(tenant, 4 * MIB))
+        await_that(lambda: waits(tenant), lambda: "the program does not wait")
+        assert refusal(tenant, "CREATE TABLE new (id int)") == FULL
+        make = "EXPLAIN ANALYZE CREATE TABLE IF NOT EXISTS later.made AS SELECT 1"
+        await_that(lambda: refusal(tenant, make) == "", lambda: "it cannot be made")
+        with contextlib.suppress(psycopg.OperationalError), tenant.connect() as late:
+            late.execute("BEGIN; EXPLAIN ANALYZE CREATE TABLE later.making AS SELECT 1")
+            holder.execute("COMMIT")
+            await_state(tenant, "blocked")
+            with pytest.raises(psycopg.OperationalError, match="terminat"):
+                late.execute("INSERT INTO later.making VALUES (1); COMMIT")
+    await_state(tenant, "blocked")
+    assert shared.server.sql("SELECT to_regclass('later.made')", tenant.database) == "later.made"
+    assert unguarded(tenant) == ""
+
+
+# Commands are refused, or nobody may create either; rows are let in yet.
+@pytest.mark.parametrize(
+    "begun",
+    [lambda text: text.partition("COMMIT;")[0] + "COMMIT;", lambda text: text.rpartition("DO $$")[0]],
+    ids=["commands", "rights"],
+)
+def test_what_a_killed_program_has_begun_the_next_round_finishes(shared, postgresql, begun):
     tenant = made(shared)
     before = rights(tenant)
     with postgresql.without(quota.PROGRAM):
         shared.bring(limited(tenant, 4 * MIB))
         postgresql.run((STATEMENTS / "ask.sql").read_text(), "postgres")
         assert state(tenant) == "blocked soon"
-        # Commands are refused, and rows are not yet.
-        begun, commit, _rest = (STATEMENTS / "block.sql").read_text().partition("COMMIT;")
-        postgresql.run(begun + commit, tenant.database)
+        postgresql.run(begun((STATEMENTS / "block.sql").read_text()), tenant.database)
     await_state(tenant, "blocked")
-    assert refusal(tenant, "INSERT INTO parent VALUES (99)") == FULL
+    assert unguarded(tenant) == ""
     with postgresql.without(quota.PROGRAM):
         shared.bring(limited(tenant, LIMIT))
         # Rows are let in, and commands are not yet.
-        begun, _begin, _rest = (STATEMENTS / "lift.sql").read_text().partition("BEGIN;")
-        postgresql.run(begun, tenant.database)
+        lifted, _begin, _rest = (STATEMENTS / "lift.sql").read_text().partition("BEGIN;")
+        postgresql.run(lifted, tenant.database)
     await_state(tenant, "ok")
     assert rights(tenant) == before
 

@@ -11,7 +11,7 @@ from ..project.names import Names
 from .context import Context
 from .files import identifier, literal
 from .postgresql import CREDENTIALS_DIRECTORY
-from .quota import limit_sql, storage_sql
+from .quota import limit_sql, settings_sql, storage_sql
 
 # Databases that every cluster has. No tenant has business in them.
 FOREIGN_DATABASES = ("postgres", "template1")
@@ -41,6 +41,7 @@ def bootstrap_sql(names: Names, *, connections: int, probe_connections: int, sto
             *storage_sql(),
             limit_sql(names.database, storage_limit),
             f"\\connect {database}",
+            settings_sql(),
             # A tenant may have dropped or replaced it; then it is already the tenant's own.
             *when_exists(
                 f"ALTER SCHEMA public OWNER TO {owner}",

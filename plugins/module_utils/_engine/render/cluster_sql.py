@@ -11,7 +11,7 @@ from ..databases import ADMIN, ADMIN_KEY, ADMIN_SCHEMA, TEMPLATE, TENANT
 from ..project.names import UID_PATTERN
 from .bootstrap import FOREIGN_DATABASES, login_role, unless_exists
 from .files import identifier, literal
-from .quota import admin_sql, storage_sql
+from .quota import admin_sql, settings_sql, storage_sql
 
 ADMIN_CONNECTIONS = 8
 DATABASES = f"^p_{UID_PATTERN}$"
@@ -88,6 +88,7 @@ def _template() -> tuple[str, ...]:
         ),
         f"ALTER DATABASE {template} WITH IS_TEMPLATE true ALLOW_CONNECTIONS true;",
         f"\\connect {template}",
+        settings_sql(),
         "REVOKE ALL ON SCHEMA public FROM PUBLIC;",
         f"GRANT USAGE, CREATE ON SCHEMA public TO {identifier(TENANT)};",
         "SELECT pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', oid::pg_catalog.regprocedure)",

@@ -41,6 +41,18 @@ def storage_sql() -> tuple[str, ...]:
     )
 
 
+def settings_sql() -> str:
+    """In a database of tenants: what a role there sets for itself has to fit into a page.
+
+    Any role may give itself settings, no event trigger is asked, and they are in a catalog that all databases share and
+    no database's size has. A column that PostgreSQL may not move out of its row holds 8 KiB at the most.
+    """
+    return (
+        "UPDATE pg_catalog.pg_attribute SET attstorage = 'p' WHERE attname = 'setconfig' AND attstorage <> 'p'"
+        " AND attrelid = 'pg_catalog.pg_db_role_setting'::pg_catalog.regclass;"
+    )
+
+
 def admin_sql() -> tuple[str, ...]:
     """What the admin of a shared cluster needs to set limits, and to read what became of them."""
     admin = identifier(ADMIN)

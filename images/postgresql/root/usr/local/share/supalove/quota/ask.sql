@@ -1,7 +1,10 @@
 -- SPDX-License-Identifier: GPL-3.0-or-later
--- Notes the size of every database; its rows are what is to be done or told, as verb and name of the database.
+-- Notes the size of every database; its rows are what is to be done or told, as a verb and a name.
 -- 1. At its limit a database is blocked, and stays so until it is below 90 % of it; from 80 % on its state is a warning.
 -- 2. What was decided and is not done yet is told again each time; so is a block of which somebody has given back a part.
+-- 3. What tenants write to the catalogs that all databases share is in no database's size. Any role may change its own
+--    settings and password, as often as it likes: those catalogs are vacuumed, as autovacuum may be minutes away, and a
+--    verifier that is far longer than any real one is taken away. How long settings may be says the bootstrap.
 -- The limit is a setting of the database, which only its owner, the platform, can change.
 BEGIN;
 
@@ -33,6 +36,11 @@ ON CONFLICT (database) DO UPDATE SET
   since = CASE WHEN known.state = excluded.state THEN known.since ELSE excluded.since END,
   state = excluded.state;
 
+SELECT 'vacuum', relid::regclass::text FROM pg_stat_all_tables JOIN pg_class ON oid = relid
+WHERE relisshared AND n_dead_tup > 1000
+UNION ALL
+SELECT 'forget', rolname FROM pg_authid WHERE rolname ~ '^p_[a-z2-7]{12}_[a-z]+$' AND octet_length(rolpassword) > 1024
+UNION ALL
 SELECT CASE state WHEN 'blocked' THEN 'block' ELSE 'lift' END, name
 FROM supalove_quota.storage JOIN pg_database ON oid = database
 WHERE datallowconn AND ((state = 'blocked') <> blocked OR (state = 'blocked' AND EXISTS (

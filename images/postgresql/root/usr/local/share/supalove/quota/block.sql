@@ -4,7 +4,8 @@
 -- Who owns a table can give itself any right on it and disable its triggers. So
 -- 1. an event trigger, which no tenant can touch, refuses every command but DROP;
 -- 2. the sessions that began before it end, as they may just be making something;
--- 3. nobody may create in any schema, as EXPLAIN ANALYZE CREATE TABLE AS makes a table and asks no event trigger;
+-- 3. nobody may create in any schema, as EXPLAIN ANALYZE CREATE TABLE AS makes a table and asks no event trigger; the
+--    sessions that began before that end, too;
 -- 4. every table gets a trigger that refuses rows. Rights on tables stay: a DELETE asks for UPDATE on what refers to it.
 -- Its functions are in pg_catalog: in any other schema of its database a tenant may have put its own before.
 BEGIN;
@@ -65,7 +66,7 @@ BEGIN
   RETURN FOUND;
 END $$;
 
-DO $$
+CREATE FUNCTION pg_temp.end_sessions_that_began() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   began_before CONSTANT timestamptz := clock_timestamp();
 BEGIN
@@ -77,17 +78,71 @@ BEGIN
   END LOOP;
 END $$;
 
--- The lists of rights as they are: lift.sql puts back exactly them, whoever gave what. From here on nobody changes them.
+-- Runs a statement although tenants hold the lock that it needs; whether they did, this time or before.
+CREATE FUNCTION pg_temp.insist(statement text, is_hindered boolean) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  FOR attempt IN 1..5 LOOP
+    BEGIN
+      -- Who comes back needs longer for that than the statement does to be the first in the queue.
+      IF is_hindered THEN
+        PERFORM pg_temp.end_sessions(clock_timestamp());
+      END IF;
+      EXECUTE statement;
+      EXIT;
+    EXCEPTION
+      -- Dropped meanwhile.
+      WHEN undefined_table OR invalid_schema_name THEN
+        EXIT;
+      WHEN lock_not_available THEN
+        IF attempt = 5 THEN
+          RAISE;
+        END IF;
+        is_hindered := true;
+    END;
+  END LOOP;
+  RETURN is_hindered;
+END $$;
+
+-- The schemas in which somebody may create. A list without any rights may have no dimension: an error to aclexplode.
+CREATE TEMPORARY VIEW open_schemas AS
+SELECT oid, nspacl FROM pg_namespace
+WHERE NOT starts_with(nspname, 'pg_') AND nspname <> 'information_schema' AND EXISTS (
+  SELECT FROM aclexplode(CASE cardinality(nspacl) WHEN 0 THEN NULL ELSE COALESCE(nspacl, acldefault('n', nspowner)) END)
+  WHERE privilege_type = 'CREATE'
+);
+
+SELECT pg_temp.end_sessions_that_began();
+
+-- Their lists of rights as they are: lift.sql puts back exactly them, whoever gave what. From here on nobody changes them.
 DO $$
 DECLARE
   kept jsonb;
 BEGIN
   IF (SELECT obj_description(oid, 'pg_event_trigger') FROM pg_event_trigger WHERE evtname = 'supalove_quota') IS NULL THEN
-    SELECT COALESCE(jsonb_object_agg(oid, nspacl::text), '{}') INTO kept
-    FROM pg_namespace WHERE NOT starts_with(nspname, 'pg_') AND nspname <> 'information_schema';
+    SELECT COALESCE(jsonb_object_agg(oid, nspacl::text), '{}') INTO kept FROM pg_temp.open_schemas;
     EXECUTE format('COMMENT ON EVENT TRIGGER supalove_quota IS %L', kept);
   END IF;
 END $$;
+
+-- What is left always has an item, one that gives nothing: such a list has a dimension.
+DO $$
+DECLARE
+  schema_id oid;
+  is_hindered boolean := false;
+BEGIN
+  FOR schema_id IN SELECT oid FROM pg_temp.open_schemas LOOP
+    is_hindered := pg_temp.insist(format(
+      'UPDATE pg_namespace SET nspacl = array_append('
+      ' ARRAY(SELECT makeaclitem(grantee, grantor, privilege_type, is_grantable)'
+      '  FROM aclexplode(COALESCE(nspacl, acldefault(''n'', nspowner))) WHERE privilege_type <> ''CREATE''),'
+      ' format(''%%I=/%%1$I'', pg_get_userbyid(nspowner))::aclitem)'
+      'WHERE oid = %s', schema_id), is_hindered);
+    COMMIT;
+  END LOOP;
+END $$;
+
+-- Again: who came back in time may have made a table that others do not see yet.
+SELECT pg_temp.end_sessions_that_began();
 
 -- One after the other: the locks of all tables at once would be too many for a table of locks that all tenants share.
 DO $$
@@ -96,18 +151,7 @@ DECLARE
   is_hindered boolean := false;
 BEGIN
   FOR one IN
-    SELECT format(
-      'UPDATE pg_namespace SET nspacl = ARRAY(SELECT makeaclitem(grantee, grantor, privilege_type, is_grantable)'
-      ' FROM aclexplode(COALESCE(nspacl, acldefault(''n'', nspowner))) WHERE privilege_type <> ''CREATE'')'
-      ' WHERE oid = %s', oid) AS statement
-    FROM pg_namespace
-    WHERE NOT starts_with(nspname, 'pg_') AND nspname <> 'information_schema' AND EXISTS (
-      SELECT FROM aclexplode(COALESCE(nspacl, acldefault('n', nspowner))) WHERE privilege_type = 'CREATE'
-    )
-    UNION ALL
-    -- The name of no trigger that is there.
-    SELECT format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %I.%I EXECUTE FUNCTION pg_catalog.supalove_quota_write()',
-      'supalove_quota_' || left(md5(gen_random_uuid()::text), 8), nspname, relname)
+    SELECT nspname, relname
     FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
     WHERE relkind IN ('r', 'p', 'f') AND relpersistence <> 't'
       AND NOT starts_with(nspname, 'pg_') AND nspname <> 'information_schema'
@@ -116,25 +160,10 @@ BEGIN
         WHERE tgrelid = pg_class.oid AND tgfoid = 'pg_catalog.supalove_quota_write'::regproc
       )
   LOOP
-    FOR attempt IN 1..5 LOOP
-      BEGIN
-        -- Who comes back needs longer for that than the statement does to be the first in the queue.
-        IF is_hindered THEN
-          PERFORM pg_temp.end_sessions(clock_timestamp());
-        END IF;
-        EXECUTE one.statement;
-        EXIT;
-      EXCEPTION
-        -- Dropped meanwhile.
-        WHEN undefined_table OR invalid_schema_name THEN
-          EXIT;
-        WHEN lock_not_available THEN
-          IF attempt = 5 THEN
-            RAISE;
-          END IF;
-          is_hindered := true;
-      END;
-    END LOOP;
+    -- The name of no trigger that is there.
+    is_hindered := pg_temp.insist(format(
+      'CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %I.%I EXECUTE FUNCTION pg_catalog.supalove_quota_write()',
+      'supalove_quota_' || left(md5(gen_random_uuid()::text), 8), one.nspname, one.relname), is_hindered);
     COMMIT;
   END LOOP;
 END $$;
