@@ -49,9 +49,11 @@ print(json.dumps(found))
 
 @pytest.fixture(scope="module")
 def pods(platform: Cluster) -> list[dict[str, Any]]:
-    """Of every component, in the namespaces of projects and shared clusters."""
-    found = [pod for pod in platform.objects("pods", "-A") if pod["metadata"]["namespace"].startswith(TENANTS)]
-    kinds = {(pod["metadata"]["namespace"][:2], pod["metadata"]["labels"]["supalove.cloud/component"]) for pod in found}
+    """Of every component, in the namespaces of projects and shared clusters; clients of other tests are none."""
+    component = "supalove.cloud/component"
+    labelled = platform.objects("pods", "-A", "-l", component)
+    found = [pod for pod in labelled if pod["metadata"]["namespace"].startswith(TENANTS)]
+    kinds = {(pod["metadata"]["namespace"][:2], pod["metadata"]["labels"][component]) for pod in found}
     assert kinds >= {("p-", "pooler"), ("p-", "postgresql"), ("s-", "postgresql")}
     return found
 
