@@ -39,9 +39,8 @@ for pid in filter(str.isdigit, os.listdir('/proc')):
             'token': os.path.exists(f'/proc/{pid}/root/var/run/secrets/kubernetes.io/serviceaccount/token'),
             'own_network': os.readlink(f'/proc/{pid}/ns/net') != os.readlink('/proc/1/ns/net'),
         })
-    except FileNotFoundError:
-        continue
-    except ProcessLookupError:
+    except (OSError, StopIteration, KeyError):
+        # It ended while it was looked at, and its files are empty or gone.
         continue
 print(json.dumps(found))
 """
