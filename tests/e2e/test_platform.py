@@ -129,6 +129,7 @@ def test_a_tenant_logs_in_to_no_other_database_through_its_pooler(tenants: Clust
 
 COUNT = """
 CREATE TABLE IF NOT EXISTS counted (id serial PRIMARY KEY);
+TRUNCATE counted;
 """
 # One transaction after the other, for as long as the file is there; a failure ends it.
 LOOP = """
