@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from .access import Access
 from .backends.kubernetes.records import READY, STOPPED, Record
-from .backends.kubernetes.secrets import read_texts, replace_texts
+from .backends.kubernetes.secrets import read_body, read_texts, replace_texts, texts_of
 from .deadline import Deadline
 from .errors import NotFound, SafetyStop
 from .objects import Desired, ObjectId
@@ -83,17 +83,18 @@ class Keeper:
     def copy(self, texts: Mapping[str, str]) -> bool:
         """Bring the Secret up to date; False if it was. Raises SafetyStop if it is what is newer."""
         client = self.access.client
-        there = read_texts(client, self.secret, deadline=self.deadline)
+        body = read_body(client, self.secret, deadline=self.deadline)
+        there = texts_of(self.secret, body)
         if there == texts:
             return False
-        if there is not None and _generation(there) > _generation(texts):
+        if _generation(there) > _generation(texts):
             raise SafetyStop(
                 f"{_kept_id(self.record.uid)} is older than the Secret that is in use, as after Vault was restored "
                 "from a snapshot; delete it there with all its versions, run the module projects, which takes over the "
                 "Secret's values, then rotate again"
             )
         if not self.check:
-            replace_texts(client, self.secret, texts, deadline=self.deadline)
+            replace_texts(client, self.secret, body, texts, deadline=self.deadline)
         self._note(self.secret)
         return True
 

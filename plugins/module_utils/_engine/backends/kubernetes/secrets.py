@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ...credentials import Secret
 from ...deadline import Deadline
 from ...errors import NotFound, Rejected
-from ...objects import ObjectId, SecretKey
+from ...objects import Body, ObjectId, SecretKey
 from ...project.names import FIELD_MANAGER
 from .client import METADATA, Client
 from .kinds import object_path
@@ -28,31 +28,36 @@ def read_secret(client: Client, key: SecretKey, *, deadline: Deadline) -> Secret
 def read_texts(client: Client, id: ObjectId, *, deadline: Deadline) -> dict[str, str] | None:
     """All values of a Secret; None if there is none. Raises Rejected if one is no text."""
     try:
-        body = client.get(object_path(id), subject=str(id), deadline=deadline)
+        body = read_body(client, id, deadline=deadline)
     except NotFound:
         return None
+    return texts_of(id, body)
+
+
+def read_body(client: Client, id: ObjectId, *, deadline: Deadline) -> Body:
+    """A Secret as the server has it. Raises NotFound."""
+    return client.get(object_path(id), subject=str(id), deadline=deadline)
+
+
+def texts_of(id: ObjectId, body: Body) -> dict[str, str]:
+    """The values of a Secret that was read. Raises Rejected if one is no text."""
     return {key: _text(id, key, value) for key, value in (body.get("data") or {}).items()}
 
 
-def replace_texts(client: Client, id: ObjectId, texts: Mapping[str, str], *, deadline: Deadline) -> bool:
-    """Give a Secret other values; the object stays the same one, so pods that mount it are not restarted.
+def replace_texts(client: Client, id: ObjectId, body: Body, texts: Mapping[str, str], *, deadline: Deadline) -> None:
+    """Give a Secret that was read other values; it stays the same object, so pods that mount it are not restarted.
 
-    False if it had them already. Raises NotFound, and Conflict if somebody else changes it at the same time.
+    Raises NotFound, and Conflict if somebody else has changed it since.
     """
-    body = client.get(object_path(id), subject=str(id), deadline=deadline)
-    data = data_of(texts)
-    if body.get("data") == data:
-        return False
     client.send(
         "PUT",
         object_path(id),
         subject=str(id),
         deadline=deadline,
         query={"fieldManager": FIELD_MANAGER},
-        body={**body, "data": data},
+        body={**body, "data": data_of(texts)},
         accept=METADATA,
     )
-    return True
 
 
 def data_of(texts: Mapping[str, str]) -> dict[str, str]:
