@@ -16,7 +16,7 @@ from .shell import run
 CLIENT = "lab-client"
 # Enough for psql to start and log in within its timeout; two fit into what a quota leaves beside a pause.
 CLIENT_CPU = "150m"
-CLIENT_IMAGE = "registry.supalove.cloud/lab/client:17-2"
+CLIENT_IMAGE = "registry.supalove.cloud/lab/client:17-3"
 POD_SECONDS = 60
 
 
