@@ -10,6 +10,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 from fix_apiserver import api_server  # noqa: F401
 from fix_engine import engine, own_engine, prepared, ref  # noqa: F401
 from fix_fifty import undisturbed  # noqa: F401
+from fix_object_store import object_store, object_store_server  # noqa: F401
 from fix_postgresql import postgresql, shared  # noqa: F401
 from fix_proxy import proxied  # noqa: F401
 from fix_vault import vault, vault_server  # noqa: F401

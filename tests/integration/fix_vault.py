@@ -5,11 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import datetime
-import ipaddress
 import itertools
 import json
-import secrets
 import shutil
 import signal
 import socket
@@ -31,11 +28,8 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.vault.store import Store
 from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import Secret
 from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Backoff
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from fix_apiserver import Program
+from fix_certificates import write_certificates
 
 START_SECONDS = 30
 ROLE = Path(__file__).resolve().parents[2] / "roles/vault"
@@ -142,7 +136,7 @@ def vault_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
     directory = tmp_path_factory.mktemp("vault")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    _write_certificates(directory)
+    write_certificates(directory)
     (directory / "config.json").write_text(json.dumps(_config(directory, port)))
     program = Program(
         arguments=[str(shutil.which("bao")), "server", f"-config={directory / 'config.json'}"],
@@ -233,35 +227,3 @@ def _await(is_so: Any) -> None:
                 return
         time.sleep(0.05)
     pytest.fail("OpenBao did not get ready")
-
-
-def _write_certificates(directory: Path) -> None:
-    authority_key, authority = _certificate("authority", None, None)
-    key, certificate = _certificate("127.0.0.1", authority_key, authority)
-    (directory / "ca.crt").write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    (directory / "server.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (directory / "server.key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-
-
-def _certificate(
-    name: str, issuer_key: ec.EllipticCurvePrivateKey | None, issuer: x509.Certificate | None
-) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(secrets.randbits(64))
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(hours=6))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-    )
-    if issuer is not None:
-        address = x509.IPAddress(ipaddress.ip_address(name))
-        builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
-    return key, builder.sign(issuer_key or key, hashes.SHA256())

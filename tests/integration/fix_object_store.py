@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real SeaweedFS on loopback with TLS and its IAM API, and a bucket of its own for each test."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.config
+import botocore.exceptions
+import pytest
+from fix_apiserver import Program
+from fix_certificates import write_certificates
+
+START_SECONDS = 60
+REGION = "us-east-1"
+# Parts of the server; each has a second port for its own protocol.
+PARTS = ("master", "volume", "filer")
+
+_numbers = itertools.count(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectStore:
+    """The server as its administrator sees it, and one bucket."""
+
+    address: str
+    ca_file: Path
+    access_key: str
+    secret_key: str
+    program: Program
+    bucket: str = ""
+
+    def client(self, access_key: str = "", secret_key: str = "", service: str = "s3") -> Any:
+        """boto3's client for the administrator, or for somebody else."""
+        return boto3.client(
+            service,
+            endpoint_url=self.address,
+            region_name=REGION,
+            aws_access_key_id=access_key or self.access_key,
+            aws_secret_access_key=secret_key or self.secret_key,
+            verify=str(self.ca_file),
+            config=botocore.config.Config(
+                retries={"total_max_attempts": 1},
+                connect_timeout=5,
+                read_timeout=20,
+                s3={"addressing_style": "path"},
+            ),
+        )
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Every object below a prefix."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return [one["Key"] for page in pages for one in page.get("Contents", ())]
+
+    def get(self, key: str) -> bytes:
+        found: bytes = self.client().get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        return found
+
+    def put(self, key: str, data: bytes) -> None:
+        self.client().put_object(Bucket=self.bucket, Key=key, Body=data)
+
+    def port(self) -> int:
+        return int(self.address.rsplit(":", 1)[1])
+
+
+@pytest.fixture(scope="session")
+def object_store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    directory = tmp_path_factory.mktemp("object-store")
+    write_certificates(directory)
+    store = serve(directory)
+    try:
+        await_answer(store)
+        yield store
+    finally:
+        store.program.stop()
+
+
+@pytest.fixture
+def object_store(object_store_server: ObjectStore) -> ObjectStore:
+    """The server with a bucket that no other test has."""
+    store = dataclasses.replace(object_store_server, bucket=f"test-{next(_numbers)}")
+    store.client().create_bucket(Bucket=store.bucket)
+    return store
+
+
+def serve(directory: Path, *, port: int = 0, launcher: tuple[str, ...] = ()) -> ObjectStore:
+    """A server on a directory that has certificates; `launcher` is put before its command line."""
+    port = port or free_ports(1)[0]
+    access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
+    credentials = [{"accessKey": access_key, "secretKey": secret_key}]
+    admin = {"name": "admin", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
+    with open(directory / "s3.json", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        json.dump({"identities": [admin]}, file)
+    (directory / "data").mkdir(exist_ok=True)
+    program = Program(arguments=[*launcher, *_arguments(directory, port)], log=directory / "log")
+    store = ObjectStore(
+        address=f"https://127.0.0.1:{port}",
+        ca_file=directory / "ca.crt",
+        access_key=access_key,
+        secret_key=secret_key,
+        program=program,
+    )
+    program.start()
+    return store
+
+
+def await_answer(store: ObjectStore) -> None:
+    """Until it lists its buckets."""
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        assert store.program.is_up(), store.program.log.read_text()[-3000:]
+        with contextlib.suppress(botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
+            store.client().list_buckets()
+            return
+        time.sleep(0.2)
+    pytest.fail(f"SeaweedFS did not get ready\n{store.program.log.read_text()[-3000:]}")
+
+
+def _arguments(directory: Path, port: int) -> list[str]:
+    ports = iter(free_ports(2 * len(PARTS) + 1))
+    parts = [f"-{part}.{name}={next(ports)}" for part in PARTS for name in ("port", "port.grpc")]
+    return [
+        str(shutil.which("weed")),
+        "server",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        f"-dir={directory / 'data'}",
+        "-master.telemetry=false",
+        "-master.volumeSizeLimitMB=64",
+        "-volume.max=100",
+        *parts,
+        "-s3",
+        f"-s3.port={port}",
+        f"-s3.port.grpc={next(ports)}",
+        f"-s3.config={directory / 's3.json'}",
+        f"-s3.cert.file={directory / 'server.crt'}",
+        f"-s3.key.file={directory / 'server.key'}",
+        "-s3.iam.readOnly=false",
+    ]
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in found]
