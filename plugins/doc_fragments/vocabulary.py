@@ -24,6 +24,15 @@ options:
       - 'C(shared_clusters.NAME.max_transaction_seconds) - The age at which the cluster itself ends a tenant''s
         transaction, whatever the tenant has set.'
       - 'C(shared_clusters.NAME.cordoned) - A cordoned cluster keeps the projects that it has and takes no new ones.'
+      - 'C(shared_clusters.NAME.archive_engine) - What archives the PostgreSQL. Only wal-g encrypts before it sends,
+        and makes deltas. By default wal-g.'
+      - 'C(shared_clusters.NAME.rpo_seconds) - The longest that a commit is not in the archive. Each period costs an
+        object there. By default 60.'
+      - 'C(shared_clusters.NAME.backup_hours) - Time from one base backup to the next. By default 24.'
+      - 'C(shared_clusters.NAME.full_backup_days) - Time from one full base backup to the next; those between are
+        deltas. By default 7.'
+      - 'C(shared_clusters.NAME.backup_bandwidth) - The most that a base backup sends in a second. By default all it
+        can.'
       - 'C(namespace) - Namespace of the records and of the lease.'
       - 'C(domain) - Domain below which projects get host names.'
       - 'C(cluster_domain) - DNS domain of the Kubernetes cluster.'
@@ -34,6 +43,19 @@ options:
       - 'C(vault_address) - Address of the Vault or OpenBao that keeps the platform''s secrets. Without it they are
         kept in Kubernetes alone; with it, the next run takes over those that are there.'
       - 'C(vault_mount) - Mount of the version 2 key-value store in it.'
+      - 'C(object_store_endpoint) - Address of the S3 object store that keeps the archives. Without it nothing is
+        archived.'
+      - 'C(object_store_region) - Region of the bucket.'
+      - 'C(object_store_bucket) - Bucket of the archives; it is there.'
+      - 'C(object_store_prefix) - Folder of this platform in the bucket. Two platforms never share one.'
+      - 'C(object_store_ca) - Certificates by which the object store is verified. By default those that systems
+        trust.'
+      - 'C(object_store_networks) - Where the object store is for the pods'' network policies. By default the address
+        of the endpoint; required where that is a name.'
+      - 'C(object_store_identities) - Whose keys archives are written with. With per_archive each has an identity of
+        its own, made through the store''s IAM API as SeaweedFS has it, that opens nothing else; with shared all use
+        the given keys.'
+      - 'C(recovery_window_days) - How far back every second can be restored.'
     type: dict
     default: {}
 """
@@ -57,6 +79,13 @@ options:
         placement and 86400 for dedicated.'
       - 'C(runtime_class) - RuntimeClass of the project''s pods. By default the cluster''s own runtime.'
       - 'C(priority) - Whose pods go first when a node is full; higher wins. It cannot be changed later.'
+      - 'C(archive_engine) - What archives the PostgreSQL. Only wal-g encrypts before it sends, and makes deltas. By
+        default wal-g.'
+      - 'C(rpo_seconds) - The longest that a commit is not in the archive. Each period costs an object there. By
+        default 60.'
+      - 'C(backup_hours) - Time from one base backup to the next. By default 24.'
+      - 'C(full_backup_days) - Time from one full base backup to the next; those between are deltas. By default 7.'
+      - 'C(backup_bandwidth) - The most that a base backup sends in a second. By default all it can.'
     type: dict
     required: true
 """

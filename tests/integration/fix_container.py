@@ -24,15 +24,15 @@ SETRESUID = {"x86_64": 117, "aarch64": 147}
 ULIMITS = ["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=30000:30000"]
 
 
-def image_of(name: str) -> str:
-    """Podman's name of one of our images as the recipe is now, built if it is not there."""
+def image_of(name: str, *options: str) -> str:
+    """Podman's name of one of our images as it would be built now, built if it is not there; `options` of the builder."""
     build = [sys.executable, str(ROOT / "images/build.py")]
     recipe = str(ROOT / "images" / name)
-    key = subprocess.run([*build, "key", recipe], capture_output=True, text=True, check=True).stdout.strip()
+    key = subprocess.run([*build, "key", recipe, *options], capture_output=True, text=True, check=True).stdout.strip()
     tag = f"localhost/supalove-test/{name}:{key}"
     if subprocess.run(["podman", "image", "exists", tag], check=False).returncode == 0:
         return tag
-    built = subprocess.run([*build, "build", recipe], capture_output=True, text=True, check=False)
+    built = subprocess.run([*build, "build", recipe, *options], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr[-3000:]
     image, version, archive = built.stdout.split()
     podman("load", "--quiet", "--input", archive)
@@ -40,7 +40,7 @@ def image_of(name: str) -> str:
     return tag
 
 
-def container(stack: contextlib.ExitStack, *arguments: str) -> str:
+def container(stack: contextlib.ExitStack, *arguments: str, network: str = "none") -> str:
     flags = [
         "--runtime",
         "runc",
@@ -48,7 +48,7 @@ def container(stack: contextlib.ExitStack, *arguments: str) -> str:
         "--label",
         LABEL,
         "--network",
-        "none",
+        network,
         "--log-driver",
         "k8s-file",
         *ULIMITS,

@@ -148,6 +148,8 @@ def _arguments(directory: Path, port: int) -> list[str]:
         f"-s3.cert.file={directory / 'server.crt'}",
         f"-s3.key.file={directory / 'server.key'}",
         "-s3.iam.readOnly=false",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
     ]
 
 

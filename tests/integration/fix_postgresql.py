@@ -337,7 +337,12 @@ def _write_mounts(directory: Path, cluster: SharedCluster) -> dict[str, str]:
     (desired,) = [one for one in render_cluster(cluster, Platform()) if one.generates]
     secret = new_texts(desired.generates, secrets.token_bytes)
     verifiers = {key: text for key, text in secret.items() if key.endswith(".verifier")}
-    for folder, files in {"config": cluster_files(cluster), "credentials": verifiers, "run": {}, "data": {}}.items():
+    for folder, files in {
+        "config": cluster_files(cluster, Platform()),
+        "credentials": verifiers,
+        "run": {},
+        "data": {},
+    }.items():
         place = directory / folder
         place.mkdir()
         for name, text in files.items():

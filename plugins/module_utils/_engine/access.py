@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from .archives import ARCHIVE_KIND
 from .backends.kubernetes.apply import apply
 from .backends.kubernetes.client import Client
 from .backends.kubernetes.kinds import KINDS
 from .backends.kubernetes.secrets import read_texts
+from .credentials import Secret
 from .deadline import Deadline
 from .errors import EngineError, NotFound
 from .objects import ObjectId
@@ -62,37 +64,72 @@ class Vault(Protocol):
     def replace(self, id: ObjectId, kept: Kept, *, deadline: Deadline) -> None:
         """Give a secret other values. Raises Conflict if it has a version other than that of `kept` by now."""
 
-    def apply(self, step: Step, *, adopt: Callable[[], Texts | None], deadline: Deadline) -> Applied:
-        """Do one step; `adopt` gives the values that a new secret takes over, if there are any."""
+    def apply(
+        self, step: Step, *, adopt: Callable[[], Texts | None], given: Mapping[str, Secret], deadline: Deadline
+    ) -> Applied:
+        """Do one step; `adopt` gives the values that a new secret takes over, if there are any.
+
+        `given`: those that the user gave to the run.
+        """
+
+
+class Archives(Protocol):
+    """Who may write which archive in the object store; may be used by several threads."""
+
+    @property
+    def reads(self) -> int:
+        """Requests sent that read."""
+
+    @property
+    def writes(self) -> int:
+        """Requests sent that write."""
+
+    def observe(self, *, deadline: Deadline) -> Observed:
+        """Every identity of ours. Raises BackendError, DeadlineExceeded."""
+
+    def apply(self, step: Step, *, texts: Texts | None, deadline: Deadline) -> Applied:
+        """Do one step; an identity is made with the keys in `texts`. Raises BackendError, DeadlineExceeded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """The ways into a platform. `vault`: None where the platform has none."""
+    """The ways into a platform. `vault`, `archives`: None where the platform has none.
+
+    `given`: values that the user gave to this run, for Secrets that take them over.
+    """
 
     client: Client
     databases: Databases
     vault: Vault | None = None
+    archives: Archives | None = None
+    given: Mapping[str, Secret] = field(default_factory=dict, repr=False)
+
+    @property
+    def _all(self) -> Iterator[Client | Databases | Vault | Archives]:
+        return (one for one in (self.client, self.databases, self.vault, self.archives) if one is not None)
 
     @property
     def reads(self) -> int:
         """Requests and statements sent that read."""
-        return sum(one.reads for one in (self.client, self.databases, self.vault) if one is not None)
+        return sum(one.reads for one in self._all)
 
     @property
     def writes(self) -> int:
         """Requests and statements sent that write."""
-        return sum(one.writes for one in (self.client, self.databases, self.vault) if one is not None)
+        return sum(one.writes for one in self._all)
 
     def apply(self, step: Step, *, before: Live | None, deadline: Deadline) -> Applied:
         """Do one step in the system where its object is. Raises BackendError, DeadlineExceeded."""
         source = step.desired.values_from
         if step.id.kind in KINDS:
             texts = None if source is None else self._kept(source, deadline)
-            return apply(self.client, step, before=before, deadline=deadline, texts=texts)
+            return apply(self.client, step, before=before, deadline=deadline, texts=texts, given=self.given)
         if step.id.kind == VAULT_KIND and self.vault is not None:
             adopt = (lambda: None) if source is None else (lambda: read_texts(self.client, source, deadline=deadline))
-            return self.vault.apply(step, adopt=adopt, deadline=deadline)
+            return self.vault.apply(step, adopt=adopt, given=self.given, deadline=deadline)
+        if step.id.kind == ARCHIVE_KIND and self.archives is not None:
+            found = None if source is None else read_texts(self.client, source, deadline=deadline)
+            return self.archives.apply(step, texts=found, deadline=deadline)
         return self.databases.apply(step, deadline=deadline)
 
     def _kept(self, id: ObjectId, deadline: Deadline) -> Texts:

@@ -36,7 +36,10 @@ def pods_of(desired: Iterable[Desired], owner: str) -> tuple[Pod, ...]:
 
 
 def _pod(desired: Desired, owner: str) -> Pod:
-    requests = [each["resources"]["requests"] for each in desired.body["spec"]["template"]["spec"]["containers"]]
+    spec = desired.body["spec"]["template"]["spec"]
+    # Those of the beginning that go on running ask for their own (a sidecar).
+    beside = [each for each in spec.get("initContainers", ()) if each.get("restartPolicy") == "Always"]
+    requests = [each["resources"]["requests"] for each in (*spec["containers"], *beside)]
     cpu = sum(parse_cpu(one["cpu"]) for one in requests)
     return Pod(owner=owner, cpu=cpu, memory=sum(parse_bytes(one["memory"]) for one in requests))
 

@@ -3,23 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from .credentials import SALT_BYTES, USERLIST, Secret, generate_password, scram_verifier, userlist_line
-from .objects import GeneratedKey, GeneratedLogin, Known
+from .objects import Generated, GeneratedKey, GeneratedLogin, GeneratedText, GivenText, Known
 from .signing import generate_key, key_set
 
 RandomBytes = Callable[[int], bytes]
+NOTHING_GIVEN: Mapping[str, Secret] = MappingProxyType({})
 
 
-def new_texts(generated: Iterable[GeneratedLogin | GeneratedKey], random_bytes: RandomBytes) -> dict[str, str]:
-    """New values by the names that `GeneratedLogin` and `GeneratedKey` tell."""
+def new_texts(
+    generated: Iterable[Generated], random_bytes: RandomBytes, given: Mapping[str, Secret] = NOTHING_GIVEN
+) -> dict[str, str]:
+    """New values by the names that the kinds of `Generated` tell; those of `GivenText` are taken out of `given`."""
     texts: dict[str, str] = {}
     lines: list[str] = []
     for one in generated:
         if isinstance(one, GeneratedKey):
             key = generate_key(random_bytes).reveal()
             texts |= {one.private: key, one.public: key_set((key,))}
+        elif isinstance(one, GeneratedText):
+            texts[one.key] = random_bytes(one.random_bytes).hex()
+        elif isinstance(one, GivenText):
+            texts[one.key] = given[one.name].reveal()
         else:
             password = generate_password(random_bytes)
             texts |= _of_login(one, password, random_bytes)

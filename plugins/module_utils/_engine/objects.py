@@ -73,6 +73,25 @@ class GeneratedKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedText:
+    """Random bytes in hexadecimal digits, under the name `key`."""
+
+    key: str
+    random_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenText:
+    """A value that the run was given by its user, under the name `key`; `name` is what the run calls it."""
+
+    key: str
+    name: str
+
+
+Generated = GeneratedLogin | GeneratedKey | GeneratedText | GivenText
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SecretKey:
     """Where a secret value is kept, in place of the value: only who applies a step reads it."""
 
@@ -94,7 +113,7 @@ class Desired:
     """
 
     body: Body
-    generates: tuple[GeneratedLogin | GeneratedKey, ...] = ()
+    generates: tuple[Generated, ...] = ()
     values_from: ObjectId | None = None
     fixed: Mapping[str, str] = field(default_factory=dict, hash=False)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .archives import ARCHIVE_KIND
 from .backends.kubernetes.kinds import KINDS
 from .backends.kubernetes.plan import plan_objects
+from .backends.object_store.plan import plan_identities
 from .backends.postgresql.plan import plan_databases
 from .backends.vault.plan import plan_secrets
 from .databases import DATABASE_KINDS
@@ -22,6 +24,7 @@ def plan_all(desired: tuple[Desired, ...], observed: Observed) -> Plan:
         plan_objects(of_kubernetes(desired), observed),
         plan_databases((one for one in desired if one.id.kind in DATABASE_KINDS), observed),
         plan_secrets((one for one in desired if one.id.kind == VAULT_KIND), observed),
+        plan_identities((one for one in desired if one.id.kind == ARCHIVE_KIND), observed),
     )
     order = {one.id: number for number, one in enumerate(desired)}
     steps = sorted((step for plan in plans for step in plan.steps), key=lambda step: order[step.id])

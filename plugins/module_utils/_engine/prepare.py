@@ -149,8 +149,10 @@ def _look(access: Access, inventory: Inventory, settings: Settings, deadline: De
     missing = [step.id for step in plan_objects(wanted, observed).steps if step.action is Action.CREATE]
     found = in_parallel(lambda id: read_object(client, id, deadline=deadline), missing, workers=settings.workers)
     observed = observed.and_also(Observed(objects={live.id: live for live in found if live is not None}))
-    vault = access.vault if inventory.platform.shared_clusters else None
-    return observed if vault is None else observed.and_also(vault.observe(deadline=deadline))
+    for other in (access.vault, access.archives):
+        if other is not None and inventory.platform.shared_clusters:
+            observed = observed.and_also(other.observe(deadline=deadline))
+    return observed
 
 
 def _await_definition(client: Client, platform: Platform, plan: Plan, deadline: Deadline) -> Failure | None:

@@ -24,7 +24,7 @@ from .project.model import Inventory, Platform, Project
 from .project.names import PROJECT_LABEL, Ref, Uid
 from .project.placement import Placed, Placement, place
 from .project.vocabulary import MANAGERS
-from .render import credentials_of, namespace_object_of, render
+from .render import credentials_of, namespace_object_of, render, secrets_of
 from .render.record import render_record
 from .rendering import Rendering
 from .settings import Drift, Settings
@@ -141,14 +141,13 @@ def goal_of(project: Project) -> str:
 
 
 def read_all(run: Run) -> tuple[dict[Ref, Record], Observed]:
-    """Every record, and what is there in the API server and in Vault, in one read per kind, all at once.
+    """Every record, and what is there in each system, in one read per kind, all at once.
 
-    Raises SafetyStop if the platform does not know the kind of records, BackendError if the cluster or Vault cannot be
-    read.
+    Raises SafetyStop if the platform does not know the kind of records, BackendError if a system cannot be read.
     """
     run.progress.note(f"reading the state of {len(run.inventory.projects)} projects")
-    vault = run.access.vault
-    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="observe") as pool:
+    others = [one for one in (run.access.vault, run.access.archives) if one is not None]
+    with ThreadPoolExecutor(max_workers=1 + len(others), thread_name_prefix="observe") as pool:
         observing = pool.submit(
             observe,
             run.client,
@@ -158,10 +157,12 @@ def read_all(run: Run) -> tuple[dict[Ref, Record], Observed]:
             workers=run.settings.workers,
             deadline=run.deadline,
         )
-        kept = None if vault is None else pool.submit(vault.observe, deadline=run.deadline)
+        told = [pool.submit(one.observe, deadline=run.deadline) for one in others]
         known = read_known(run)
     observed = observing.result()
-    return known, observed if kept is None else observed.and_also(kept.result())
+    for one in told:
+        observed = observed.and_also(one.result())
+    return known, observed
 
 
 def read_known(run: Run) -> dict[Ref, Record]:
@@ -208,15 +209,17 @@ def _secrets(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record
     certified: dict[ObjectId, Live] = {}
     doubted: list[ObjectId] = []
     for project in projects:
-        id, record = credentials_of(project.ref), known.get(project.ref)
+        record = known.get(project.ref)
         status = record.status if record else None
-        stamp = status.stamps.get(id) if status and status.phase in (goal_of(project), WAITING) else None
+        stamps = status.stamps if status and status.phase in (goal_of(project), WAITING) else {}
         if observed.find(namespace_object_of(project.ref)) is None:
             continue
-        if stamp is None or run.settings.drift is Drift.FULL:
-            doubted.append(id)
-        else:
-            certified[id] = Live(id=id, uid=stamp.uid, version=stamp.version, fingerprint="", labels={}, body=None)
+        for id in secrets_of(project, run.platform):
+            stamp = stamps.get(id)
+            if stamp is None or run.settings.drift is Drift.FULL:
+                doubted.append(id)
+            else:
+                certified[id] = Live(id=id, uid=stamp.uid, version=stamp.version, fingerprint="", labels={}, body=None)
     found = observe_each(run.client, doubted, workers=run.settings.workers, deadline=run.deadline)
     return found.and_also(Observed(objects=certified))
 

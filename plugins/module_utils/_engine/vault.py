@@ -13,7 +13,9 @@ VAULT_API: Final = "vault"
 # Logins of projects by uid, so that a reused ref never inherits any, and of shared clusters by name.
 DATABASE_FOLDER: Final = "database"
 CLUSTERS_FOLDER: Final = "clusters"
-FOLDERS: Final = (DATABASE_FOLDER, CLUSTERS_FOLDER)
+# Keys of archives, by the archives' names. They outlive projects, as what they open does.
+ARCHIVE_FOLDER: Final = "archive"
+FOLDERS: Final = (DATABASE_FOLDER, CLUSTERS_FOLDER, ARCHIVE_FOLDER)
 # What pods of a project may read, below the name of its namespace. The engine never reads it, and destroys it when the
 # project is purged, as the next one of that name would read it.
 TENANTS_FOLDER: Final = "tenants"

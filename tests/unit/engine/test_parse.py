@@ -97,7 +97,13 @@ LONG = "a" * 41
             "supalove_platform.images.postgresql",
             "a tag other than latest",
         ),
-        ({}, {}, {"images": {"mysql": "x:1"}}, "supalove_platform.images", "a key out of pgbouncer, postgresql"),
+        (
+            {},
+            {},
+            {"images": {"mysql": "x:1"}},
+            "supalove_platform.images",
+            "a key out of archiver, pgbouncer, postgresql",
+        ),
     ],
 )
 def test_wrong_input_names_the_place_and_what_is_allowed(projects, tiers, platform, path, allowed):

@@ -154,7 +154,7 @@ def test_a_new_setting_restarts_the_pods_and_an_unchanged_one_does_not():
 
 def test_the_database_accepts_no_more_sessions_than_its_settings_allow():
     files = one("ConfigMap", "postgresql", objects_of(a_project(connections=50)))["data"]
-    assert "max_connections = '106'" in files["postgresql.conf"]
+    assert "max_connections = '108'" in files["postgresql.conf"]
     assert "CONNECTION LIMIT 100 " in files["bootstrap.sql"]
 
 

@@ -90,7 +90,7 @@ def test_a_changed_setting_makes_the_pod_anew(change):
 
 @pytest.mark.parametrize("memory", [GIB // 2, GIB, 4 * GIB, 64 * GIB])
 def test_memory_is_shared_so_that_sorting_in_all_sessions_fits(memory):
-    settings = cluster_settings(a_cluster(memory=memory, max_connections=20))
+    settings = cluster_settings(a_cluster(memory=memory, max_connections=20), Platform())
     shared = int(settings["shared_buffers"].removesuffix("MB")) * 1024**2
     work = int(settings["work_mem"].removesuffix("kB")) * 1024
     assert shared + 20 * work <= memory
@@ -98,13 +98,13 @@ def test_memory_is_shared_so_that_sorting_in_all_sessions_fits(memory):
 
 
 def test_the_places_of_admin_and_superuser_come_on_top_of_the_tenants():
-    settings = cluster_settings(a_cluster(max_connections=300))
+    settings = cluster_settings(a_cluster(max_connections=300), Platform())
     reserved = settings["reserved_connections"] + settings["superuser_reserved_connections"]
     assert settings["max_connections"] - reserved == 300
 
 
 def test_the_first_rule_for_tenants_names_databases_and_logins_of_projects_only():
-    lines = cluster_files(a_cluster())["pg_hba.conf"].splitlines()[1:]
+    lines = cluster_files(a_cluster(), Platform())["pg_hba.conf"].splitlines()[1:]
     assert lines[:2] == ['local all "postgres" peer', "local all all reject"]
     rules = [re.findall(r'"(.*?)"', line) for line in lines if "scram" in line]
     assert rules[:2] == [["postgres", "supalove"]] * 2
@@ -121,7 +121,7 @@ def test_the_reaper_is_in_the_image_and_reads_a_file_that_is_mounted():
     program = IMAGES / "postgresql/root" / REAPER_PROGRAM.lstrip("/")
     assert program.stat().st_mode & 0o100
     assert "$config/reaper.sql" in program.read_text()
-    assert "interval '300 seconds'" in cluster_files(a_cluster())["reaper.sql"]
+    assert "interval '300 seconds'" in cluster_files(a_cluster(), Platform())["reaper.sql"]
 
 
 def test_shared_clusters_have_a_priority_above_every_tier_and_no_class_without_them():

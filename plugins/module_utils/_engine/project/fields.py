@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ _IMAGE = re.compile(r"[a-z0-9][a-z0-9.:/_-]*[a-z0-9](?::[A-Za-z0-9_][A-Za-z0-9._
 _DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _PROVISIONER = re.compile(r"[a-z0-9]([-a-z0-9./]*[a-z0-9])?")
 _HTTPS_ADDRESS = re.compile(r"https://([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?|\[[0-9a-f:]{2,39}\])(:[0-9]{1,5})?")
+_PEM = re.compile(r"\s*(-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+")
 _CPU_PATTERN = r"^([0-9]{1,4}(\.[0-9]{1,3})?|[0-9]{1,7}m)$"
 _BYTES_PATTERN = r"^[0-9]{1,6}(Mi|Gi|Ti)$"
 
@@ -158,6 +160,29 @@ HTTPS_ADDRESS = matching(
     "an address such as https://vault.example.org:8200, without a path",
 )
 IMAGE = matching(_is_pinned_image, "an image with a tag other than latest, or a digest")
+
+
+def _is_pem(text: str) -> bool:
+    return _PEM.fullmatch(text) is not None
+
+
+CERTIFICATES = matching(_is_pem, "certificates in PEM, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----")
+
+
+def networks() -> Kind:
+    """Networks in CIDR notation, in their one order."""
+    allowed = "a list of networks such as 192.0.2.0/24 or 2001:db8::/64"
+
+    def read(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError(allowed)
+        try:
+            return tuple(sorted({str(ipaddress.ip_network(_text(one))) for one in value}))
+        except ValueError as error:
+            raise ValueError(allowed) from error
+
+    schema = {"type": "array", "items": TEXT, "minItems": 1, "description": allowed}
+    return Kind(read=read, write=list, schema=schema, stored={"type": "array", "items": TEXT})
 
 
 def _text(value: object) -> str:

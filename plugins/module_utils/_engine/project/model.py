@@ -8,14 +8,30 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from .names import Ref
+from .vocabulary import PER_ARCHIVE
 
 # The tags are those of images/<name>/recipe.yml; a test compares them.
 IMAGES: Mapping[str, str] = MappingProxyType(
     {
-        "postgresql": "registry.supalove.cloud/platform/postgresql:17-3",
+        "postgresql": "registry.supalove.cloud/platform/postgresql:17-4",
         "pgbouncer": "registry.supalove.cloud/platform/pgbouncer:1.26-4",
+        "archiver": "registry.supalove.cloud/platform/archiver:17-1",
     }
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archiving:
+    """How a PostgreSQL is archived, where the platform has an object store.
+
+    `rpo_seconds`: the longest that a commit is not in the archive. `backup_bandwidth`: bytes per second, 0 for any.
+    """
+
+    archive_engine: str = "wal-g"
+    rpo_seconds: int = 60
+    backup_hours: int = 24
+    full_backup_days: int = 7
+    backup_bandwidth: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +56,7 @@ class Tier:
     overrides: Mapping[str, int] = field(hash=False)
     runtime_class: str | None
     priority: int
+    archiving: Archiving = Archiving()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +96,15 @@ class SharedCluster:
     max_connections: int
     max_transaction_seconds: int
     cordoned: bool
+    archiving: Archiving = Archiving()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
     """What all projects share. `domain` is None as long as projects have no public host names.
 
-    `vault_address`: None as long as secrets are kept in Kubernetes alone.
+    `vault_address`: None as long as secrets are kept in Kubernetes alone. `object_store_endpoint`: None as long as
+    nothing is archived. `object_store_networks`: None for the endpoint's own address.
     """
 
     namespace: str = "supalove-system"
@@ -96,6 +115,14 @@ class Platform:
     storage_expandable: bool = False
     vault_address: str | None = None
     vault_mount: str = "supalove"
+    object_store_endpoint: str | None = None
+    object_store_region: str = "us-east-1"
+    object_store_bucket: str = "supalove"
+    object_store_prefix: str = "platform"
+    object_store_ca: str | None = None
+    object_store_networks: tuple[str, ...] | None = None
+    object_store_identities: str = PER_ARCHIVE
+    recovery_window_days: int = 7
     images: Mapping[str, str] = field(default_factory=lambda: IMAGES, hash=False)
     # In the order of their names.
     shared_clusters: tuple[SharedCluster, ...] = ()

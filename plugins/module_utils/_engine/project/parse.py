@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from ..errors import InvalidSpec, Problem
 from . import fields, vocabulary
-from .model import IMAGES, Inventory, Platform, Project, SharedCluster, Tier
+from .model import IMAGES, Archiving, Inventory, Platform, Project, SharedCluster, Tier
 from .names import RESERVED_REFS, Ref
 from .quantities import MIB, format_bytes
 from .section import Section, entries
 from .vocabulary import (
     ABSENT,
+    ARCHIVING,
     DEDICATED,
     LIMITS,
     MANAGED_BY,
@@ -35,6 +38,7 @@ MAX_DATABASES = 200
 SESSIONS_PER_DATABASE = 8
 
 _KINDS = {one.name: one.kind for one in LIMITS}
+_UNSAID: dict[str, object] = dict.fromkeys(one.name for one in ARCHIVING)
 # What a shared cluster divides among its projects and a project cannot have to itself.
 _OF_ITS_OWN = ("cpu", "memory")
 
@@ -74,10 +78,31 @@ def _platform(value: object, problems: list[Problem]) -> Platform:
     images = section.section("images")
     given["images"] = {name: images.read(name, fields.IMAGE, default) for name, default in IMAGES.items()}
     images.refuse_unknown()
+    _check_object_store(section, given)
     clusters = [_cluster(name, spec, problems) for name, spec in section.entries("shared_clusters")]
     section.refuse_unknown()
     found = (cluster for cluster in clusters if cluster is not None)
     return replace(base, **given, shared_clusters=tuple(sorted(found, key=lambda one: one.name)))
+
+
+def _check_object_store(section: Section, given: Mapping[str, Any]) -> None:
+    """Network policies know addresses and no names."""
+    endpoint = given["object_store_endpoint"]
+    if endpoint is not None and given["object_store_networks"] is None and address_of(endpoint) is None:
+        allowed = f"the networks of the object store, as {endpoint} is a name"
+        section.refuse("object_store_networks", None, allowed)
+
+
+def address_of(endpoint: str) -> str | None:
+    """The network of one address that an endpoint names; None if it names a host.
+
+    >>> address_of("https://192.0.2.7:8333")
+    '192.0.2.7/32'
+    """
+    try:
+        return str(ipaddress.ip_network(urlsplit(endpoint).hostname or ""))
+    except ValueError:
+        return None
 
 
 def _cluster(name: str, value: object, problems: list[Problem]) -> SharedCluster | None:
@@ -88,13 +113,21 @@ def _cluster(name: str, value: object, problems: list[Problem]) -> SharedCluster
         "max_connections": None,
         "max_transaction_seconds": TRANSACTION_SECONDS[SHARED],
         "cordoned": False,
+        **_UNSAID,
     }
     given = section.read_all(vocabulary.SHARED_CLUSTER, defaults)
+    archiving = _archiving(given)
     section.refuse_unknown()
     if not section.is_sound:
         return None
     given["max_connections"] = given["max_connections"] or given["max_databases"] * SESSIONS_PER_DATABASE
-    return SharedCluster(name=name, **given)
+    return SharedCluster(name=name, archiving=archiving, **given)
+
+
+def _archiving(given: dict[str, Any]) -> Archiving:
+    """Takes what concerns the archive out of what was read."""
+    said = {key: given.pop(key) for key in _UNSAID}
+    return Archiving(**{key: value for key, value in said.items() if value is not None})
 
 
 def _tiers(value: object, problems: list[Problem]) -> dict[str, Tier | None]:
@@ -107,13 +140,14 @@ def _tier(name: str, value: object, problems: list[Problem]) -> Tier | None:
     _check_name(section, name)
     defaults: dict[str, object] = {"placement": DEDICATED, "runtime_class": None, "priority": 0}
     optional = dict.fromkeys(("cpu", "memory", "connections", "clients", "transaction_seconds"))
-    given = section.read_all(vocabulary.TIER, {**defaults, **optional})
+    given = section.read_all(vocabulary.TIER, {**defaults, **optional, **_UNSAID})
     _check_placement(section, given)
+    archiving = _archiving(given)
     overrides = _overrides(section.section("overrides"), given)
     section.refuse_unknown()
     if not section.is_sound:
         return None
-    return Tier(name=name, overrides=overrides, **_with_defaults(given))
+    return Tier(name=name, overrides=overrides, archiving=archiving, **_with_defaults(given))
 
 
 def _check_name(section: Section, name: str) -> None:
@@ -130,6 +164,9 @@ def _check_placement(section: Section, given: Mapping[str, Any]) -> None:
             section.refuse(key, given[key], "nothing, as a shared cluster's PostgreSQL is sized where it is declared")
         elif given["placement"] == DEDICATED and not section.says(key):
             section.read(key, _KINDS[key], required=True)
+    if given["placement"] == SHARED:
+        for key in filter(section.says, _UNSAID):
+            section.refuse(key, given[key], "nothing, as a shared cluster is archived as it says where it is declared")
     storage = given["storage"]
     if given["placement"] == DEDICATED and storage is not None and storage < LEAST_VOLUME:
         section.refuse("storage", format_bytes(storage), f"at least {format_bytes(LEAST_VOLUME)}")

@@ -15,6 +15,9 @@ PROJECTS_VARIABLE = "supalove_projects"
 
 DEDICATED = "dedicated"
 SHARED = "shared"
+# Whose keys archives are written with.
+PER_ARCHIVE = "per_archive"
+IDENTITIES = (PER_ARCHIVE, "shared")
 # In a record beside what the user wrote: who owns its spec.
 MANAGED_BY = "managedBy"
 MANAGERS = ("inventory", "api")
@@ -61,6 +64,37 @@ LIMITS = (
     ),
 )
 
+ENGINES = ("wal-g", "barman-cloud")
+
+# How a PostgreSQL is archived, if the platform has an object store: a project's own, or a shared cluster's.
+ARCHIVING = (
+    Field(
+        name="archive_engine",
+        kind=fields.choice(*ENGINES),
+        about="What archives the PostgreSQL. Only wal-g encrypts before it sends, and makes deltas. By default wal-g.",
+    ),
+    Field(
+        name="rpo_seconds",
+        kind=fields.whole(10, 3600),
+        about="The longest that a commit is not in the archive. Each period costs an object there. By default 60.",
+    ),
+    Field(
+        name="backup_hours",
+        kind=fields.whole(1, 168),
+        about="Time from one base backup to the next. By default 24.",
+    ),
+    Field(
+        name="full_backup_days",
+        kind=fields.whole(1, 31),
+        about="Time from one full base backup to the next; those between are deltas. By default 7.",
+    ),
+    Field(
+        name="backup_bandwidth",
+        kind=fields.size(MIB),
+        about="The most that a base backup sends in a second. By default all it can.",
+    ),
+)
+
 TIER = (
     Field(
         name="placement",
@@ -79,6 +113,7 @@ TIER = (
         kind=fields.whole(0, 1_000_000),
         about="Whose pods go first when a node is full; higher wins. It cannot be changed later.",
     ),
+    *ARCHIVING,
 )
 
 PROJECT = (
@@ -116,6 +151,7 @@ SHARED_CLUSTER = (
         kind=fields.flag(),
         about="A cordoned cluster keeps the projects that it has and takes no new ones.",
     ),
+    *ARCHIVING,
 )
 
 PLATFORM = (
@@ -143,5 +179,39 @@ PLATFORM = (
         name="vault_mount",
         kind=fields.label(),
         about="Mount of the version 2 key-value store in it.",
+    ),
+    Field(
+        name="object_store_endpoint",
+        kind=fields.HTTPS_ADDRESS,
+        about="Address of the S3 object store that keeps the archives. Without it nothing is archived.",
+    ),
+    Field(name="object_store_region", kind=fields.label(), about="Region of the bucket."),
+    Field(name="object_store_bucket", kind=fields.label(), about="Bucket of the archives; it is there."),
+    Field(
+        name="object_store_prefix",
+        kind=fields.label(),
+        about="Folder of this platform in the bucket. Two platforms never share one.",
+    ),
+    Field(
+        name="object_store_ca",
+        kind=fields.CERTIFICATES,
+        about="Certificates by which the object store is verified. By default those that systems trust.",
+    ),
+    Field(
+        name="object_store_networks",
+        kind=fields.networks(),
+        about="Where the object store is for the pods' network policies. By default the address of the endpoint; "
+        "required where that is a name.",
+    ),
+    Field(
+        name="object_store_identities",
+        kind=fields.choice(*IDENTITIES),
+        about="Whose keys archives are written with. With per_archive each has an identity of its own, made through "
+        "the store's IAM API as SeaweedFS has it, that opens nothing else; with shared all use the given keys.",
+    ),
+    Field(
+        name="recovery_window_days",
+        kind=fields.whole(1, 365),
+        about="How far back every second can be restored.",
     ),
 )

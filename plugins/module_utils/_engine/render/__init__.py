@@ -7,6 +7,9 @@ from ..objects import Desired, ObjectId
 from ..project.model import Platform, Project
 from ..project.names import Ref, Uid, namespace_of
 from ..project.placement import Placement
+from ..project.vocabulary import DEDICATED
+from .archive import SECRET as ARCHIVE_SECRET
+from .archive import is_archived
 from .context import Context, context_of
 from .database import render_database
 from .isolation import render_isolation
@@ -38,6 +41,13 @@ def credentials_of(ref: Ref) -> ObjectId:
     return ObjectId(kind="Secret", namespace=namespace_of(ref), name=Context.CREDENTIALS)
 
 
+def secrets_of(project: Project, platform: Platform) -> tuple[ObjectId, ...]:
+    """Every Secret with generated values in the project's namespace."""
+    has_own = project.tier.placement == DEDICATED and is_archived(platform)
+    archive = ObjectId(kind="Secret", namespace=namespace_of(project.ref), name=ARCHIVE_SECRET)
+    return (credentials_of(project.ref), *((archive,) if has_own else ()))
+
+
 def endpoints_of(project: Project, platform: Platform, uid: Uid) -> dict[str, str]:
     """Where clients inside the cluster find the project; as whom they log in says the Secret, and it changes."""
     context = context_of(project, platform, Placement(), uid)
@@ -49,4 +59,4 @@ def endpoints_of(project: Project, platform: Platform, uid: Uid) -> dict[str, st
     }
 
 
-__all__ = ["Context", "credentials_of", "endpoints_of", "namespace_object_of", "render"]
+__all__ = ["Context", "credentials_of", "endpoints_of", "namespace_object_of", "render", "secrets_of"]

@@ -8,6 +8,7 @@ name is qualified or looked up in pg_catalog alone: the session's search_path is
 from __future__ import annotations
 
 from ..project.names import Names
+from .archive import archive_sql
 from .context import Context
 from .files import identifier, literal
 from .postgresql import CREDENTIALS_DIRECTORY
@@ -39,6 +40,7 @@ def bootstrap_sql(names: Names, *, connections: int, probe_connections: int, sto
             f"GRANT CONNECT, TEMPORARY, CREATE ON DATABASE {database} TO {owner};",
             f"GRANT CONNECT ON DATABASE {database} TO {probe};",
             *storage_sql(),
+            *archive_sql(),
             limit_sql(names.database, storage_limit),
             f"\\connect {database}",
             settings_sql(),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..archives import archive_of_cluster
 from ..databases import ADMIN, ADMIN_KEY
 from ..objects import Body, Desired, GeneratedLogin, ObjectId
 from ..project.model import Platform, SharedCluster
@@ -21,9 +22,11 @@ from ..project.names import (
 )
 from ..project.quantities import MIB
 from ..vault import CLUSTERS_FOLDER
+from .archive import archive_egress, archive_settings, is_archived, render_archive, with_archiver
 from .cluster_sql import ADMIN_CONNECTIONS, DATABASES, LOGINS, cluster_bootstrap_sql, reaper_sql
 from .context import RESTRICTED, Context, digest_of, pod_template
 from .files import Value, write_pg_hba, write_postgresql_conf
+from .isolation import dns_egress
 from .platform import SHARED_PRIORITY_CLASS
 from .postgresql import (
     ADDRESSES,
@@ -86,13 +89,15 @@ def render_cluster(cluster: SharedCluster, platform: Platform, secret_uid: str =
     `secret_uid` is the uid that the API server gave to the Secret of credentials, empty before there is one.
     """
     context = _Cluster(cluster=cluster, platform=platform, secret_uid=secret_uid)
-    files = cluster_files(cluster)
+    files = cluster_files(cluster, platform)
+    archive = archive_of_cluster(cluster.name)
     name = Context.POSTGRESQL
     return (
         _namespace(context),
         _network_policy(context),
         context.object("v1", "ServiceAccount", SERVICE_ACCOUNT, automountServiceAccountToken=False),
         *_credentials(context),
+        *render_archive(context.object, platform, cluster.archiving, archive=archive),
         context.object("v1", "ConfigMap", name, component=name, data=files),
         context.object("v1", "Service", name, component=name, spec=service_spec(context.pod_labels)),
         _claim(context),
@@ -105,17 +110,17 @@ def cluster_credentials_of(cluster: SharedCluster) -> ObjectId:
     return ObjectId(kind="Secret", namespace=cluster_namespace_of(cluster.name), name=Context.CREDENTIALS)
 
 
-def cluster_files(cluster: SharedCluster) -> dict[str, str]:
+def cluster_files(cluster: SharedCluster, platform: Platform) -> dict[str, str]:
     """The files that the image's programs read."""
     return {
-        "postgresql.conf": write_postgresql_conf(cluster_settings(cluster)),
+        "postgresql.conf": write_postgresql_conf(cluster_settings(cluster, platform)),
         "pg_hba.conf": write_pg_hba(_hba_rules()),
         "bootstrap.sql": cluster_bootstrap_sql(),
         "reaper.sql": reaper_sql(max_transaction_seconds=cluster.max_transaction_seconds),
     }
 
 
-def cluster_settings(cluster: SharedCluster) -> dict[str, Value]:
+def cluster_settings(cluster: SharedCluster, platform: Platform) -> dict[str, Value]:
     """PostgreSQL's settings for many small databases of tenants that are strangers to each other."""
     memory_mib = cluster.memory // MIB
     return {
@@ -123,6 +128,7 @@ def cluster_settings(cluster: SharedCluster) -> dict[str, Value]:
         **_connection_settings(cluster),
         **_vacuum_settings(memory_mib),
         **_sharing_settings(cluster),
+        **archive_settings(platform, cluster.archiving),
         # One WAL for all: fewer full pages, and a write for each of them compressed.
         "checkpoint_timeout": "15min",
         "wal_compression": "lz4",
@@ -216,14 +222,16 @@ def _namespace(context: _Cluster) -> Desired:
 
 
 def _network_policy(context: _Cluster) -> Desired:
-    """In, only from projects' poolers to the database's port; out, nothing."""
+    """In, only from projects' poolers to the database's port; out, only to the object store."""
     projects = {"matchExpressions": [{"key": PROJECT_LABEL, "operator": "Exists"}]}
     poolers = {"namespaceSelector": projects, "podSelector": {"matchLabels": {COMPONENT_LABEL: Context.POOLER}}}
     port = {"protocol": "TCP", "port": Context.POSTGRESQL_PORT}
+    egress = [dns_egress(), *archive_egress(context.platform)] if is_archived(context.platform) else []
     spec = {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"from": [poolers], "ports": [port]}],
+        **({"egress": egress} if egress else {}),
     }
     return context.object("networking.k8s.io/v1", "NetworkPolicy", "cluster", spec=spec)
 
@@ -257,7 +265,9 @@ def _stateful_set(context: _Cluster, files: Mapping[str, str]) -> Desired:
         priority_class=SHARED_PRIORITY_CLASS,
         runtime_class=None,
         user=USER,
-        spec=pod_spec(containers=containers, verifiers=(ADMIN_KEY,), memory=cluster.memory),
+        spec=with_archiver(
+            pod_spec(containers=containers, verifiers=(ADMIN_KEY,), memory=cluster.memory), context.platform
+        ),
     )
     spec = stateful_set_spec(selector=context.pod_labels, template=template)
     return context.object("apps/v1", "StatefulSet", Context.POSTGRESQL, component=Context.POSTGRESQL, spec=spec)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ..databases import ADMIN, ADMIN_KEY, ADMIN_SCHEMA, TEMPLATE, TENANT
 from ..project.names import UID_PATTERN
+from .archive import archive_sql
 from .bootstrap import FOREIGN_DATABASES, login_role, unless_exists
 from .files import identifier, literal
 from .quota import admin_sql, settings_sql, storage_sql
@@ -106,6 +107,7 @@ def _own_code() -> tuple[str, ...]:
     return (
         f"GRANT CONNECT ON DATABASE postgres TO {admin};",
         *storage_sql(),
+        *archive_sql(),
         *admin_sql(),
         "BEGIN;",
         f"DROP SCHEMA IF EXISTS {schema} CASCADE;",

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..archives import archive_of
 from ..objects import Desired
-from ..project.model import Project
+from ..project.model import Platform, Project
 from ..project.placement import PROBE_SESSIONS, login_sessions, sessions_of
+from .archive import archive_settings, render_archive, with_archiver
 from .bootstrap import bootstrap_sql
 from .context import Context
 from .files import Value, write_pg_hba, write_postgresql_conf
@@ -28,9 +30,10 @@ from .quota import quota_container, volume_limit
 
 
 def render_database(context: Context) -> tuple[Desired, ...]:
-    """Configuration, Service, volume and StatefulSet."""
-    files = config_files(context)
+    """Archive, configuration, Service, volume and StatefulSet."""
+    files, archiving = config_files(context), context.project.tier.archiving
     return (
+        *render_archive(context.object, context.platform, archiving, archive=archive_of(context.uid)),
         context.object("v1", "ConfigMap", context.POSTGRESQL, component=context.POSTGRESQL, data=files),
         context.object(
             "v1",
@@ -47,7 +50,7 @@ def render_database(context: Context) -> tuple[Desired, ...]:
 def config_files(context: Context) -> dict[str, str]:
     """The files that the image's programs read."""
     return {
-        "postgresql.conf": write_postgresql_conf(postgresql_settings(context.project)),
+        "postgresql.conf": write_postgresql_conf(postgresql_settings(context.project, context.platform)),
         "pg_hba.conf": write_pg_hba(_hba_rules(context)),
         "bootstrap.sql": bootstrap_sql(
             context.names,
@@ -58,10 +61,11 @@ def config_files(context: Context) -> dict[str, str]:
     }
 
 
-def postgresql_settings(project: Project) -> dict[str, Value]:
+def postgresql_settings(project: Project, platform: Platform) -> dict[str, Value]:
     """Settings that follow from memory, storage and connections of the project; the rest is PostgreSQL's default."""
     return {
         **common_settings(memory=project.memory, storage=project.storage, sessions=project.connections),
+        **archive_settings(platform, project.tier.archiving),
         "max_connections": sessions_of(project) + SUPERUSER_CONNECTIONS,
     }
 
@@ -99,6 +103,8 @@ def _stateful_set(context: Context, files: dict[str, str]) -> Desired:
     spec = stateful_set_spec(
         replicas=context.replicas,
         selector=labels,
-        template=context.pod_template(context.POSTGRESQL, config=files, user=USER, spec=pod),
+        template=context.pod_template(
+            context.POSTGRESQL, config=files, user=USER, spec=with_archiver(pod, context.platform)
+        ),
     )
     return context.object("apps/v1", "StatefulSet", context.POSTGRESQL, component=context.POSTGRESQL, spec=spec)

@@ -2,7 +2,7 @@
 """Who may ask the API server for what: the identity of the API and dashboard, and that of the worker.
 
 The API writes SupaloveProject and nothing else. The worker does what a run of the projects module does. It may list no
-Secrets, and reads and writes those of one name only; a policy holds all its writes inside of projects' namespaces.
+Secrets, and reads and writes those of two names only; a policy holds all its writes inside of projects' namespaces.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from ..objects import Body, Desired
 from ..project.model import Platform
 from ..project.names import GROUP, NAMESPACE_PREFIXES, PLATFORM_LABEL, RECORD_PLURAL
+from .archive import SECRET as ARCHIVE
 from .context import RESTRICTED, Context
 
 API = "supalove-api"
@@ -48,7 +49,7 @@ WORKER_RULES = (
         (*READ, *WRITE),
     ),
     _rule("", ("secrets",), ("create",)),
-    _rule("", ("secrets",), ("get", "update"), resourceNames=[Context.CREDENTIALS]),
+    _rule("", ("secrets",), ("get", "update"), resourceNames=[ARCHIVE, Context.CREDENTIALS]),
     _rule("", ("pods",), (*READ, "patch")),
     _rule("", ("pods/portforward",), ("get", "create")),
     _rule("", ("nodes",), ("list",)),

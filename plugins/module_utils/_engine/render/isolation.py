@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ..objects import Body, Desired
 from ..project.names import CLUSTER_LABEL, COMPONENT_LABEL
+from .archive import archive_egress
 from .context import Context
 
 
@@ -22,7 +23,7 @@ def _project(context: Context) -> Desired:
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"from": [{"podSelector": {}}], "ports": [pooler_port]}],
         "egress": [
-            {"to": [_cluster_dns()], "ports": [{"protocol": "UDP", "port": 53}, _tcp(53)]},
+            dns_egress(),
             {"to": [_pods_of(context.POOLER)], "ports": [pooler_port]},
         ],
     }
@@ -30,14 +31,18 @@ def _project(context: Context) -> Desired:
 
 
 def _database(context: Context) -> Desired:
-    """The pooler and the database: from the one to the other and not back, on the database's port."""
+    """The pooler and the database: from the one to the other and not back, on the database's port.
+
+    And both to the object store: a policy of its own for the database's pod would cost every node more rules. Whoever
+    gets there has no key to it.
+    """
     port = _tcp(context.POSTGRESQL_PORT)
     members = [context.POOLER, context.POSTGRESQL]
     spec = {
         "podSelector": {"matchExpressions": [{"key": COMPONENT_LABEL, "operator": "In", "values": members}]},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"from": [_pods_of(context.POOLER)], "ports": [port]}],
-        "egress": [{"to": [_pods_of(context.POSTGRESQL)], "ports": [port]}],
+        "egress": [{"to": [_pods_of(context.POSTGRESQL)], "ports": [port]}, *archive_egress(context.platform)],
     }
     return context.object("networking.k8s.io/v1", "NetworkPolicy", "database", spec=spec)
 
@@ -55,6 +60,11 @@ def _shared_database(context: Context, cluster: str) -> Desired:
 
 def _pods_of(component: str) -> Body:
     return {"podSelector": {"matchLabels": {COMPONENT_LABEL: component}}}
+
+
+def dns_egress() -> Body:
+    """The rule of a policy that lets pods ask for names."""
+    return {"to": [_cluster_dns()], "ports": [{"protocol": "UDP", "port": 53}, _tcp(53)]}
 
 
 def _cluster_dns() -> Body:

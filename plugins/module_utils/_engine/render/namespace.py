@@ -11,7 +11,7 @@ from ..project.names import PROJECT_LABEL, UID_LABEL
 from ..project.placement import POOLERS_AT_ONCE
 from ..project.quantities import MIB, format_bytes, format_cpu
 from ..vault import DATABASE_FOLDER
-from . import quota
+from . import archive, quota
 from .context import RESTRICTED, Context
 from .pooler import CLIENT_LOGINS, PAUSER, PAUSER_KEY, pooler_limits, pooler_requests
 from .secrets import render_secret
@@ -61,7 +61,9 @@ def _own(context: Context) -> tuple[int, int]:
     """Millicores and bytes of the pod of its own PostgreSQL, if it has one."""
     if context.placement.cluster is not None:
         return 0, 0
-    return context.project.cpu + quota.CPU, context.project.memory + quota.MEMORY
+    archiver = (archive.CPU, archive.MEMORY) if archive.is_archived(context.platform) else (0, 0)
+    beside = (quota.CPU + archiver[0], quota.MEMORY + archiver[1])
+    return context.project.cpu + beside[0], context.project.memory + beside[1]
 
 
 def _volumes(context: Context) -> dict[str, str]:

@@ -28,8 +28,8 @@ MOST_CACHE_MIB = 16 * 1024**2 - 1
 MOST_WORK_KIB = 2**31 - 1
 MOST_TEMPORARY_MIB = 2 * 1024**2 - 1
 
-# Those of probes, reaper and quota.
-SUPERUSER_CONNECTIONS = 4
+# Those of probes, reaper, quota, and the archiver with its base backup.
+SUPERUSER_CONNECTIONS = 6
 # A fast shutdown ends sessions at once; the time goes into the last checkpoint.
 SHUTDOWN_SECONDS = 180
 PROBE_SECONDS = 5

@@ -10,9 +10,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 
+from ...credentials import Secret
 from ...deadline import Deadline
 from ...errors import Conflict
-from ...generation import new_texts
+from ...generation import NOTHING_GIVEN, new_texts
 from ...objects import Body, Desired, sentence
 from ...observed import Applied, Live
 from ...project.names import FIELD_MANAGER, FINGERPRINT_ANNOTATION, MARK_ANNOTATION, RECORD_KIND
@@ -39,15 +40,18 @@ def apply(
     before: Live | None,
     deadline: Deadline,
     texts: Mapping[str, str] | None = None,
+    given: Mapping[str, Secret] = NOTHING_GIVEN,
     random_bytes: RandomBytes = secrets.token_bytes,
 ) -> Applied:
-    """Do one step. `texts`: the values of a Secret that are kept elsewhere; without them they are made.
+    """Do one step. `texts`: the values of a Secret that are kept elsewhere; without them they are made, or `given`.
 
     Raises Conflict if it would take over an object that has become somebody else's since the plan.
     """
     desired = step.desired
     if desired.is_create_only:
-        return _create(client, desired, texts or new_texts(desired.generates, random_bytes), deadline, random_bytes)
+        return _create(
+            client, desired, texts or new_texts(desired.generates, random_bytes, given), deadline, random_bytes
+        )
     if step.action is Action.CREATE and owner_labels(desired):
         _refuse_foreign(client, desired, deadline)
     answer = _server_side_apply(client, desired, deadline)

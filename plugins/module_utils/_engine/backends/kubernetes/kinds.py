@@ -71,7 +71,11 @@ _WORKLOAD = Exact(
     paths=(_POD,),
     defaults={
         **{f"{_POD}.{path}": value for path, value in _POD_DEFAULTS.items()},
-        **{f"{_POD}.containers[].{path}": value for path, value in _CONTAINER_DEFAULTS.items()},
+        **{
+            f"{_POD}.{containers}[].{path}": value
+            for containers in ("containers", "initContainers")
+            for path, value in _CONTAINER_DEFAULTS.items()
+        },
     },
 )
 

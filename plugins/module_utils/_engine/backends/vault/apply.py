@@ -6,9 +6,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 
+from ...credentials import Secret
 from ...deadline import Deadline
 from ...errors import Conflict
-from ...generation import new_texts
+from ...generation import NOTHING_GIVEN, new_texts
 from ...observed import Applied
 from ...steps import Action, Step
 from .client import VaultClient
@@ -22,6 +23,7 @@ def apply(
     step: Step,
     *,
     adopt: Callable[[], Texts | None],
+    given: Mapping[str, Secret] = NOTHING_GIVEN,
     deadline: Deadline,
     random_bytes: Callable[[int], bytes] = secrets.token_bytes,
 ) -> Applied:
@@ -33,7 +35,7 @@ def apply(
     if step.action is Action.DELETE:
         client.delete(path, deadline=deadline)
         return Applied(changed=True, live=live)
-    texts = adopt() or new_texts(step.desired.generates, random_bytes)
+    texts = adopt() or new_texts(step.desired.generates, random_bytes, given)
     try:
         client.write(path, texts, version=0, deadline=deadline)
     except Conflict:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
+from ...credentials import Secret
 from ...deadline import Deadline
+from ...generation import NOTHING_GIVEN
 from ...objects import ObjectId
 from ...observed import Applied, Observed
 from ...steps import Step
@@ -57,6 +59,13 @@ class Store:
         """Give a secret other values. Raises Conflict if it has a version other than that of `kept` by now."""
         self._client.write(path_of(id), kept.texts, version=kept.version, deadline=deadline)
 
-    def apply(self, step: Step, *, adopt: Callable[[], Mapping[str, str] | None], deadline: Deadline) -> Applied:
+    def apply(
+        self,
+        step: Step,
+        *,
+        adopt: Callable[[], Mapping[str, str] | None],
+        given: Mapping[str, Secret] = NOTHING_GIVEN,
+        deadline: Deadline,
+    ) -> Applied:
         """Do one step; `adopt` gives the values that a new secret takes over, if there are any."""
-        return apply(self._client, step, adopt=adopt, deadline=deadline)
+        return apply(self._client, step, adopt=adopt, given=given, deadline=deadline)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import http.client
+import json
+import os
+import sys
+from pathlib import Path
+
+from . import store, web
+from .config import Config, ConfigError, Credentials, Incarnation
+from .engines import Place
+from .resident import Resident
+
+SECONDS = 10
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the command line says; 0 if it was done."""
+    parser = argparse.ArgumentParser(prog="supalove-archiver", description="Keeps the archive of a PostgreSQL.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("run", help="archive until told to stop")
+    commands.add_parser("status", help="how it goes, as JSON")
+    asking = commands.add_parser("backup", help="ask for a base backup now")
+    asking.add_argument("--full", action="store_true", help="one that needs no other")
+    founding = commands.add_parser("found", help="say in the archive whose it is")
+    founding.add_argument("data", type=Path)
+    founding.add_argument("system_identifier")
+    founding.add_argument("postgresql", type=int)
+    listing = commands.add_parser("backups", help="the base backups in the archive, as JSON")
+    listing.add_argument("data", type=Path)
+    told = parser.parse_args(arguments)
+    try:
+        return _do(told)
+    except (ConfigError, store.StoreError, store.ForeignPrefix) as error:
+        sys.stderr.write(f"supalove-archiver: ERROR: {error}\n")
+        return 1
+
+
+def _do(told: argparse.Namespace) -> int:
+    if told.command == "run":
+        return Resident(Path(os.environ["PGDATA"])).run()
+    if told.command == "status":
+        sys.stdout.write(_ask("GET", "/status") + "\n")
+    elif told.command == "backup":
+        sys.stdout.write(_ask("POST", "/backup/full" if told.full else "/backup"))
+    elif told.command == "found":
+        _found(told.data, told.system_identifier, told.postgresql)
+    else:
+        sys.stdout.write(json.dumps(store.backups(_place(told.data))) + "\n")
+    return 0
+
+
+def _ask(method: str, path: str) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", web.PORT, timeout=SECONDS)
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    except OSError as error:
+        raise ConfigError(f"the archiver does not answer on port {web.PORT}: {error}") from error
+    finally:
+        connection.close()
+    if answer.status >= 400:
+        raise ConfigError(text.strip())
+    return text
+
+
+def _found(data: Path, system_identifier: str, postgresql: int) -> None:
+    place, incarnation = _place(data), Incarnation.read(data)
+    now = datetime.datetime.now(datetime.UTC)
+    store.found(
+        place,
+        {
+            "version": 1,
+            "incarnation": incarnation.id,
+            "archive": place.archive,
+            "engine": place.config.engine,
+            "postgresql": postgresql,
+            "system_identifier": system_identifier,
+            "began": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "parent": incarnation.parent,
+        },
+    )
+
+
+def _place(data: Path) -> Place:
+    config = Config.read()
+    return Place(
+        config=config,
+        credentials=Credentials.read(),
+        archive=config.archive,
+        incarnation=Incarnation.read(data).id,
+    )

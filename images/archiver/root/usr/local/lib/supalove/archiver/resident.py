@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The resident: it waits for the server, says whose archive this is, and then archives until it is told to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from . import schedule, web
+from .config import SOCKETS, SPOOL, Config, ConfigError, Credentials, Incarnation
+from .engines import SESSION, Engine, Place, engine_of
+from .programs import Done, kill_all, run
+from .state import State
+from .wal import Wal
+
+TICK_SECONDS = 0.2
+LOOK_SECONDS = 2.0
+SQL_SECONDS = 30.0
+STORE_SECONDS = 90.0
+# A base backup may take this long, and no longer.
+BACKUP_SECONDS = 24 * 3600.0
+RETRY_SECONDS = 5.0
+SELF = "/usr/local/bin/supalove-archiver"
+
+HEARTBEAT = "UPDATE supalove_archive.heartbeat SET at = pg_catalog.clock_timestamp()"
+IDENTITY = (
+    "SELECT system_identifier || ' ' || pg_catalog.current_setting('server_version_num')::int / 10000"
+    " FROM pg_catalog.pg_control_system() WHERE NOT pg_catalog.pg_is_in_recovery()"
+)
+
+
+def say(text: str) -> None:
+    """A line for the log."""
+    sys.stderr.write(f"supalove-archiver: {text}\n")
+    sys.stderr.flush()
+
+
+class Resident:
+    """One archiver; `run` returns when it has been told to stop and all WAL is archived."""
+
+    def __init__(self, data: Path, spool: Path = SPOOL) -> None:
+        self._data = data
+        self._state = State()
+        self._stopping = threading.Event()
+        self._asked = threading.Event()
+        self._asked_full = False
+        self._founded = False
+        self._past = schedule.Past()
+        self._wal = Wal(
+            data=data, spool=spool, engine_of=self._engine, source_of=self._source, state=self._state
+        )  # fmt: skip
+
+    def run(self) -> int:
+        """Work until SIGTERM or SIGINT. The kubelet sends it when the server has ended: then the rest is sent."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stopping.set())
+        server = web.serve(self._state, self._ask_backup)
+        workers = [
+            threading.Thread(target=self._keep_archive, name="archive", daemon=True),
+            threading.Thread(target=self._keep_figures, name="figures", daemon=True),
+        ]
+        for worker in workers:
+            worker.start()
+        while not (self._stopping.is_set() and (self._wal.is_drained() or not self._founded)):
+            self._wal.tick_in()
+            if self._founded:
+                self._wal.tick_out()
+            time.sleep(TICK_SECONDS)
+        kill_all()
+        server.shutdown()
+        say("stopped")
+        # What still waits in a thread is nobody's any more.
+        os._exit(0)
+
+    def _place(self) -> Place:
+        config = Config.read()
+        return Place(
+            config=config,
+            credentials=Credentials.read(),
+            archive=config.archive,
+            incarnation=Incarnation.read(self._data).id,
+        )
+
+    def _engine(self) -> Engine:
+        return engine_of(self._place())
+
+    def _source(self) -> Engine:
+        """What is restored from: the incarnation before this one."""
+        place = self._place()
+        parent = Incarnation.read(self._data).parent
+        if parent is None:
+            raise ConfigError("this incarnation was not restored from another")
+        return engine_of(
+            Place(
+                config=place.config,
+                credentials=place.credentials,
+                archive=str(parent["archive"]),
+                incarnation=str(parent["incarnation"]),
+            )
+        )
+
+    def _ask_backup(self, full: bool) -> bool:  # noqa: FBT001 (the shape of web.Ask)
+        if self._asked.is_set() or self._state.read().backup_running:
+            return False
+        self._asked_full = full
+        self._asked.set()
+        return True
+
+    def _keep_archive(self) -> None:
+        """Found the archive, then heartbeats and base backups, each when it is due."""
+        while not self._stopping.is_set() and not self._found():
+            self._stopping.wait(RETRY_SECONDS)
+        heart_at = 0.0
+        while not self._stopping.is_set():
+            try:
+                config = Config.read()
+            except ConfigError as error:
+                self._state.failed("heartbeat", str(error))
+                self._stopping.wait(RETRY_SECONDS)
+                continue
+            now = time.time()
+            if now >= heart_at:
+                heart_at = now + config.rpo_seconds
+                self._beat()
+            self._backup_if_due(config, now)
+            self._stopping.wait(1.0)
+
+    def _found(self) -> bool:
+        """True once the archive says that it is ours; before that nothing is sent."""
+        try:
+            place = self._place()
+        except ConfigError as error:
+            self._refuse(str(error))
+            return False
+        self._state.note(archive=place.archive, incarnation=place.incarnation, engine=place.config.engine)
+        asked = self._psql(IDENTITY)
+        if asked.code != 0 or not asked.output.strip():
+            self._refuse(asked.said or "the server does not answer yet")
+            return False
+        done = run([SELF, "found", str(self._data), *asked.output.split()], environment={}, seconds=STORE_SECONDS)
+        if done.code != 0:
+            self._refuse(done.said or f"supalove-archiver found ended with {done.code}")
+            return False
+        if not self._look_at_backups():
+            return False
+        self._founded = True
+        self._state.note(refused="")
+        say(f"archiving to {place.url} with {place.config.engine}")
+        return True
+
+    def _refuse(self, reason: str) -> None:
+        if self._state.read().refused != reason:
+            say(f"nothing is archived: {reason}")
+        self._state.note(refused=reason)
+
+    def _look_at_backups(self) -> bool:
+        done = run([SELF, "backups", str(self._data)], environment={}, seconds=STORE_SECONDS)
+        if done.code != 0:
+            self._refuse(done.said)
+            return False
+        made = json.loads(done.output)
+        self._past = schedule.Past(
+            backups=[one["at"] for one in made], fulls=[one["at"] for one in made if one["full"]]
+        )
+        return True
+
+    def _beat(self) -> None:
+        done = self._psql(HEARTBEAT)
+        if done.code == 0:
+            self._state.succeeded("heartbeat", "")
+        else:
+            self._state.failed("heartbeat", done.said)
+
+    def _backup_if_due(self, config: Config, now: float) -> None:
+        work = self._state.read().backup
+        past = schedule.Past(
+            backups=self._past.backups, fulls=self._past.fulls, failures=work.failures, failed_at=work.error_at
+        )
+        due = schedule.next_backup(config.archive, hours=config.backup_hours, past=past, now=now)
+        self._state.note(backup_next_at=due)
+        if now < due and not self._asked.is_set():
+            return
+        full = self._asked_full or schedule.is_full_due(days=config.full_days, past=past, now=now)
+        self._state.note(backup_running=True)
+        threading.Thread(target=self._backup, args=(full,), name="backup", daemon=True).start()
+        while self._state.read().backup_running and not self._stopping.is_set():
+            # The heart goes on beating: a long backup must not make the timeline coarse.
+            self._stopping.wait(min(1.0, config.rpo_seconds))
+            if time.time() >= now + config.rpo_seconds:
+                now = time.time()
+                self._beat()
+        self._asked.clear()
+        self._asked_full = False
+
+    def _backup(self, full: bool) -> None:  # noqa: FBT001 (of a thread)
+        try:
+            engine = self._engine()
+            say(f"base backup begins{', a full one' if full else ''}")
+            argv = engine.backup(self._data, full=full)
+            done = run(argv, environment=engine.environment(), seconds=BACKUP_SECONDS)
+            if done.code == 0 and self._look_at_backups():
+                self._state.succeeded("backup", "full" if full else "delta")
+                say("base backup done")
+            else:
+                self._state.failed("backup", done.said or f"exit code {done.code}")
+                say(f"base backup failed: {done.said}")
+        except ConfigError as error:
+            self._state.failed("backup", str(error))
+        finally:
+            self._state.note(backup_running=False)
+
+    def _keep_figures(self) -> None:
+        while not self._stopping.wait(LOOK_SECONDS):
+            volume = os.statvfs(self._data.parent)
+            self._state.note(
+                wal_bytes=_bytes_in(self._data / "pg_wal"),
+                volume_bytes=volume.f_blocks * volume.f_frsize,
+                volume_free_bytes=volume.f_bavail * volume.f_frsize,
+            )
+
+    def _psql(self, statement: str) -> Done:
+        argv = ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-h", str(SOCKETS), "-U", "postgres", "-d", "postgres"]
+        environment = {"PGOPTIONS": SESSION, "PGAPPNAME": "supalove-archiver", "PGCONNECT_TIMEOUT": "10"}
+        return run([*argv, "-c", statement], environment=environment, seconds=SQL_SECONDS)
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    try:
+        for one in os.scandir(folder):
+            if one.is_file(follow_symlinks=False):
+                total += one.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return total
+    return total

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The few requests that the archiver itself sends to the object store.
+
+Each runs as a program of its own (`supalove-archiver found` and so on), as boto3 would cost the resident one more
+memory than all the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from .engines import Place
+
+DESCRIPTION = "incarnation.json"
+# Of what is read whole, in bytes.
+LARGEST = 64 * 1024
+
+
+class StoreError(Exception):
+    """The store refused or did not answer."""
+
+
+class ForeignPrefix(Exception):
+    """The prefix is another incarnation's."""
+
+
+def found(place: Place, description: dict[str, Any]) -> None:
+    """Say in the archive whose prefix this is, once. Raises StoreError, ForeignPrefix.
+
+    1. What is there already and says the same is ours: an earlier start wrote it.
+    2. If it says something else, or there are objects and no description, nothing must be archived here.
+    """
+    client = _client(place)
+    key = f"{place.key}/{DESCRIPTION}"
+    there = _read(client, place.config.bucket, key)
+    if there is None:
+        _refuse_objects(client, place)
+        _write(client, place.config.bucket, key, description)
+        there = _read(client, place.config.bucket, key)
+    same = ("incarnation", "archive", "system_identifier")
+    if there is None or any(there.get(name) != description[name] for name in same):
+        said = {name: (there or {}).get(name) for name in same}
+        raise ForeignPrefix(f"{key} says {said}, and this is {[description[name] for name in same]}")
+
+
+def backups(place: Place) -> list[dict[str, Any]]:
+    """Base backups that finished, oldest first: name, when (seconds since the epoch), whether it is a full one.
+
+    With WAL-G the sentinel is written last. Barman's description is there from the start, and says in the end DONE.
+    """
+    client = _client(place)
+    made: list[dict[str, Any]] = []
+    for key, at in _listed(client, place):
+        if key.startswith("basebackups_005/") and key.endswith(_SENTINEL):
+            name = key.split("/")[1].removesuffix(_SENTINEL)
+            made.append({"name": name, "at": at, "full": "_D_" not in name})
+        elif key.startswith("pg/base/") and key.endswith("/backup.info") and _is_done(client, place, key):
+            made.append({"name": key.split("/")[2], "at": at, "full": True})
+    return sorted(made, key=lambda one: float(one["at"]))
+
+
+_SENTINEL = "_backup_stop_sentinel.json"
+
+
+def _listed(client: Any, place: Place) -> Iterator[tuple[str, float]]:
+    """Keys below the incarnation's prefix, with the times when they were written."""
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=place.config.bucket, Prefix=f"{place.key}/")
+    with _translated():
+        for page in pages:
+            for one in page.get("Contents", ()):
+                yield one["Key"].removeprefix(f"{place.key}/"), one["LastModified"].timestamp()
+
+
+def _is_done(client: Any, place: Place, key: str) -> bool:
+    with _translated():
+        text = client.get_object(Bucket=place.config.bucket, Key=f"{place.key}/{key}")["Body"].read(LARGEST)
+    return b"status=DONE" in text.splitlines()
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Errors of boto3 as ours."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise StoreError(str(error)) from error
+
+
+def _client(place: Place) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=place.config.endpoint,
+        region_name=place.config.region,
+        aws_access_key_id=place.credentials.access_key,
+        aws_secret_access_key=place.credentials.secret_key,
+        verify=place.authority() or None,
+        config=Config(
+            connect_timeout=5,
+            read_timeout=20,
+            retries={"total_max_attempts": 3, "mode": "standard"},
+            s3={"addressing_style": "path"},
+        ),
+    )
+
+
+def _read(client: Any, bucket: str, key: str) -> dict[str, Any] | None:
+    try:
+        with _translated():
+            text = client.get_object(Bucket=bucket, Key=key)["Body"].read(LARGEST)
+        found: dict[str, Any] = json.loads(text)
+    except StoreError as error:
+        if _code(error) in ("NoSuchKey", "404"):
+            return None
+        raise
+    except ValueError as error:
+        raise ForeignPrefix(f"{key} is no JSON") from error
+    return found
+
+
+def _write(client: Any, bucket: str, key: str, description: dict[str, Any]) -> None:
+    """Only if there is none: of two that come at once, one sees the other's when it reads it back."""
+    try:
+        with _translated():
+            body = json.dumps(description, indent=2).encode()
+            client.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*")
+    except StoreError as error:
+        if _code(error) not in ("PreconditionFailed", "ConditionalRequestConflict"):
+            raise
+
+
+def _refuse_objects(client: Any, place: Place) -> None:
+    with _translated():
+        listed = client.list_objects_v2(Bucket=place.config.bucket, Prefix=f"{place.key}/", MaxKeys=1)
+    for one in listed.get("Contents", ()):
+        raise ForeignPrefix(f"{place.key} has objects ({one['Key']}) and no {DESCRIPTION}")
+
+
+def _code(error: StoreError) -> str:
+    """The store's own word for what is wrong."""
+    response = getattr(error.__cause__, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))

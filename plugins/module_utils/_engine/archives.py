@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Archives in the object store: names that the engine, the archiver in the image and the documentation agree on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .project.names import Uid
+
+# Kind of the identities that archives are written as. Their namespace is the platform's folder in the bucket.
+ARCHIVE_KIND: Final = "ArchiveIdentity"
+ARCHIVE_API: Final = "object-store"
+# Of the object store, in the Secrets of archives and in the file that a run is given.
+ACCESS_KEY: Final = "access_key"
+SECRET_KEY: Final = "secret_key"
+
+
+def archive_of(uid: Uid) -> str:
+    """The archive of a project's own PostgreSQL, all its incarnations."""
+    return f"p-{uid}"
+
+
+def archive_of_cluster(cluster: str) -> str:
+    """The archive of a shared cluster."""
+    return f"s-{cluster}"

@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A PostgreSQL of a project's own with its archiver beside it, as in the pod, and SeaweedFS as the object store."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import secrets
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.archives import archive_of
+from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import Secret
+from ansible_collections.supalove.platform.plugins.module_utils._engine.generation import new_texts
+from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Desired
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Inventory
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Ref, Uid, names_of, new_uid
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.placement import Placement
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render import render
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.archive import (
+    CONFIG_DIRECTORY as ARCHIVE_CONFIG,
+)
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.archive import (
+    CREDENTIALS_DIRECTORY as ARCHIVE_CREDENTIALS,
+)
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.archive import SPOOL
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.postgresql import (
+    CONFIG_DIRECTORY,
+    CREDENTIALS_DIRECTORY,
+    DATA_DIRECTORY,
+    DATA_MOUNT,
+    SOCKET_DIRECTORY,
+    USER,
+)
+from fix_container import as_postgres, container, image_of, podman
+from fix_object_store import ObjectStore, free_ports
+
+SECONDS = 60
+REF = "acme"
+TIER = {"cpu": "250m", "memory": "256Mi", "storage": "1Gi"}
+FOLDERS = ("config", "credentials", "run", "data", "spool", "archive-config", "archive-credentials")
+
+
+def archiver_image() -> str:
+    """The archiver with the stand-in for WAL-G in it."""
+    return image_of("archiver", "--binary", "wal-g=/bin/false")
+
+
+@dataclasses.dataclass
+class Archived:
+    """The pair. `directory` holds what their pod would mount."""
+
+    directory: Path
+    uid: Uid
+    store: ObjectStore
+    port: int
+    server: str = ""
+    archiver: str = ""
+
+    @property
+    def database(self) -> str:
+        return names_of(Ref(REF), self.uid).database
+
+    def sql(self, text: str, database: str = "") -> str:
+        """What the superuser gets for an answer, over the pod's socket; columns are parted by |."""
+        with self.session(database) as connection:
+            cursor = connection.execute(text.encode())
+            rows = cursor.fetchall() if cursor.description else []
+        return "\n".join("|".join("" if value is None else str(value) for value in row) for row in rows)
+
+    def session(self, database: str = "") -> psycopg.Connection[Any]:
+        return as_postgres(
+            lambda: psycopg.connect(
+                host=str(self.directory / "run"), user="postgres", dbname=database or self.database, autocommit=True
+            )
+        )
+
+    def status(self) -> dict[str, Any]:
+        """What the archiver tells of itself."""
+        done = subprocess.run(
+            ["podman", "exec", self.archiver, "/usr/local/bin/supalove-archiver", "status"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return json.loads(done.stdout) if done.returncode == 0 else {}
+
+    def ask_backup(self) -> str:
+        return podman("exec", self.archiver, "/usr/local/bin/supalove-archiver", "backup", "--full")
+
+    @property
+    def incarnation(self) -> str:
+        return str(json.loads((self.directory / "data/pgdata.incarnation").read_text())["incarnation"])
+
+    @property
+    def prefix(self) -> str:
+        """Of this incarnation in the bucket."""
+        return f"platform/{archive_of(self.uid)}/{self.incarnation}"
+
+    def names(self) -> set[str]:
+        """Of the objects of this incarnation, without folders."""
+        return {key.rsplit("/", 1)[-1] for key in self.store.keys(f"{self.prefix}/")}
+
+    def segment(self) -> str:
+        """End the running segment; its name."""
+        return self.sql("SELECT pg_walfile_name(pg_switch_wal())")
+
+    def await_archived(self, segment: str) -> None:
+        self.await_(lambda: any(name.startswith(segment) for name in self.names()), f"{segment} is not archived")
+
+    def await_(self, is_so: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with contextlib.suppress(psycopg.OperationalError, FileNotFoundError):
+                if is_so():
+                    return
+            time.sleep(0.2)
+        pytest.fail(f"{what}: {self.status()}\n{self.logs()}")
+
+    def logs(self) -> str:
+        found = [subprocess.run(["podman", "logs", "--tail", "40", one], capture_output=True, text=True, check=False)
+                 for one in (self.server, self.archiver) if one]  # fmt: skip
+        return "\n".join(one.stdout + one.stderr for one in found)
+
+
+def inventory(store: ObjectStore, address: str, engine: str) -> Inventory:
+    platform = {
+        "object_store_endpoint": address,
+        "object_store_bucket": store.bucket,
+        "object_store_ca": store.ca_file.read_text(),
+        "object_store_identities": "shared",
+    }
+    tiers = {"pro": {**TIER, "archive_engine": engine, "rpo_seconds": 10}}
+    return parse(projects={REF: {"tier": "pro"}}, tiers=tiers, platform=platform)
+
+
+@contextlib.contextmanager
+def archived(store: ObjectStore, engine: str, *, address: str = "") -> Iterator[Archived]:
+    """The pair from nothing; `address`: of the store, if not its own."""
+    with contextlib.ExitStack() as stack:
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="supalove-test-", dir=memory)))
+        directory.chmod(0o711)
+        made = Archived(directory=directory, uid=new_uid(), store=store, port=free_ports(1)[0])
+        _write(made, inventory(store, address or store.address, engine))
+        start(stack, made)
+        yield made
+
+
+def start(stack: contextlib.ExitStack, made: Archived) -> None:
+    """Both containers, the archiver first."""
+    shared = [
+        *("--volume", f"{made.directory}/run:{SOCKET_DIRECTORY}"),
+        *("--volume", f"{made.directory}/data:{DATA_MOUNT}"),
+        *("--volume", f"{made.directory}/spool:{SPOOL}"),
+        *("--volume", f"{made.directory}/config:{CONFIG_DIRECTORY}:ro"),
+        *("--env", f"PGDATA={DATA_DIRECTORY}"),
+        *("--env", f"SUPALOVE_ARCHIVER_PORT={made.port}"),
+    ]
+    archiver = [
+        *("--volume", f"{made.directory}/archive-config:{ARCHIVE_CONFIG}:ro"),
+        *("--volume", f"{made.directory}/archive-credentials:{ARCHIVE_CREDENTIALS}:ro"),
+    ]
+    server = [
+        *("--volume", f"{made.directory}/credentials:{CREDENTIALS_DIRECTORY}:ro"),
+    ]
+    made.archiver = container(stack, *shared, *archiver, archiver_image(), "run", network="host")
+    made.server = container(stack, *shared, *server, image_of("postgresql"))
+    made.await_(lambda: made.sql("SELECT 1") == "1", "PostgreSQL did not get ready")
+
+
+def _write(made: Archived, found: Inventory) -> None:
+    (project,) = found.projects
+    objects = render(project, found.platform, Placement(), made.uid)
+    given = {"access_key": Secret(made.store.access_key), "secret_key": Secret(made.store.secret_key)}
+    texts: dict[str, dict[str, str]] = {}
+    for one in objects:
+        if one.generates:
+            texts[one.id.name] = new_texts(one.generates, secrets.token_bytes, given)
+    verifiers = {key: text for key, text in texts["credentials"].items() if key.endswith(".verifier")}
+    config = {**_config_map(objects, "postgresql")}
+    # The tests' machine may have a PostgreSQL of its own; this one is reached over its socket.
+    config["postgresql.conf"] += "listen_addresses = ''\n"
+    contents: dict[str, dict[str, str]] = {
+        "config": config,
+        "credentials": verifiers,
+        "archive-config": _config_map(objects, "archiver"),
+        "archive-credentials": texts["archive"],
+    }
+    for folder in FOLDERS:
+        place = made.directory / folder
+        place.mkdir()
+        for name, text in contents.get(folder, {}).items():
+            (place / name).write_text(text)
+        os.chown(place, USER, USER)
+
+
+def _config_map(objects: tuple[Desired, ...], name: str) -> dict[str, str]:
+    (found,) = [one.body["data"] for one in objects if one.id.kind == "ConfigMap" and one.id.name == name]
+    return dict(found)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The archiver beside a real PostgreSQL, over real S3, with each archive engine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from fix_archive import Archived, archived
+from fix_container import podman
+from fix_object_store import ObjectStore
+from fix_proxy import Proxy
+
+ENGINES = ("barman-cloud",)
+
+
+@pytest.fixture(params=ENGINES)
+def pair(object_store: ObjectStore, request: pytest.FixtureRequest) -> Iterator[Archived]:
+    with archived(object_store, request.param) as made:
+        yield made
+
+
+def test_wal_and_a_base_backup_are_in_the_archive_and_it_says_whose_they_are(pair: Archived) -> None:
+    pair.sql("CREATE TABLE rows (id int); INSERT INTO rows VALUES (1)")
+    pair.await_archived(pair.segment())
+    pair.await_(lambda: pair.status()["backup"]["done"] == 1, "no base backup was made")
+    said = json.loads(pair.store.get(f"{pair.prefix}/incarnation.json"))
+    assert said["incarnation"] == pair.incarnation
+    assert said["system_identifier"] == pair.sql("SELECT system_identifier FROM pg_control_system()")
+    assert said["postgresql"] == 17
+    assert pair.status()["refused"] == ""
+    assert pair.sql("SELECT now() - at < interval '30 s' FROM supalove_archive.heartbeat", "postgres") == "True"
+
+
+def test_nothing_is_lost_while_the_store_is_away_and_what_waited_is_archived_after(object_store: ObjectStore) -> None:
+    way = Proxy(lambda: socket.create_connection(("127.0.0.1", object_store.port())))
+    try:
+        with archived(object_store, ENGINES[0], address=f"https://127.0.0.1:{way.port}") as pair:
+            pair.await_archived(pair.segment())
+            way.stop()
+            pair.sql("CREATE TABLE rows (id int)")
+            lost = []
+            for number in range(3):
+                pair.sql(f"INSERT INTO rows VALUES ({number})")
+                lost.append(pair.segment())
+            pair.await_(lambda: pair.status()["wal"]["failures"] > 0, "the archiver did not notice")
+            assert pair.status()["ready_files"] >= 3
+            assert not set(lost) & {name.split(".")[0] for name in pair.names()}
+            way.start()
+            for segment in lost:
+                pair.await_archived(segment)
+            pair.await_(lambda: pair.status()["wal"]["failures"] == 0, "the archiver still fails")
+    finally:
+        way.close()
+
+
+def test_a_prefix_that_is_another_clusters_is_left_alone(pair: Archived) -> None:
+    """As when a volume was copied, and its copy was started: its own life begins with another description."""
+    pair.await_archived(pair.segment())
+    description = f"{pair.prefix}/incarnation.json"
+    said = json.loads(pair.store.get(description))
+    pair.store.put(description, json.dumps({**said, "system_identifier": "1"}).encode())
+    podman("restart", "--time", "5", pair.archiver)
+    pair.await_(lambda: "system_identifier" in pair.status().get("refused", ""), "it did not refuse")
+    segment = pair.segment()
+    pair.await_(lambda: pair.status()["heartbeat"]["done"] == 0, "it works nevertheless")
+    assert not any(name.startswith(segment) for name in pair.names())
+
+
+def test_a_stop_of_the_pod_leaves_no_wal_behind(pair: Archived) -> None:
+    """Kubernetes ends the server first. Its shutdown checkpoint is in the segment that is archived last."""
+    pair.await_archived(pair.segment())
+    pair.sql("CREATE TABLE last AS SELECT 1")
+    podman("stop", "--time", "60", pair.server)
+    last = [one.name for one in (pair.directory / "data/pgdata/pg_wal/archive_status").iterdir()]
+    podman("stop", "--time", "60", pair.archiver)
+    assert not [name for name in last if name.endswith(".ready")]
