@@ -21,6 +21,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.archives
 from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import Secret
 from ansible_collections.supalove.platform.plugins.module_utils._engine.generation import new_texts
 from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Desired
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import Life
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Inventory
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Ref, Uid, names_of, new_uid
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
@@ -41,13 +42,17 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.p
     SOCKET_DIRECTORY,
     USER,
 )
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.restore import (
+    DIRECTORY as RESTORE_CONFIG,
+)
 from fix_container import as_postgres, container, image_of, podman
 from fix_object_store import ObjectStore, free_ports
 
 SECONDS = 60
+START_SECONDS = 120
 REF = "acme"
 TIER = {"cpu": "250m", "memory": "256Mi", "storage": "1Gi"}
-FOLDERS = ("config", "credentials", "run", "data", "spool", "archive-config", "archive-credentials")
+FOLDERS = ("config", "credentials", "run", "data", "spool", "archive-config", "archive-credentials", "restore")
 
 
 def archiver_image() -> str:
@@ -126,6 +131,19 @@ class Archived:
             time.sleep(0.2)
         pytest.fail(f"{what}: {self.status()}\n{self.logs()}")
 
+    def stop(self) -> None:
+        """As the pod is stopped: the server first."""
+        podman("stop", "--time", "60", self.server)
+        podman("stop", "--time", "60", self.archiver)
+
+    def is_up(self) -> bool:
+        """True if it answers. A server that has ended fails the test at once."""
+        with contextlib.suppress(psycopg.OperationalError):
+            return self.sql("SELECT 1") == "1"
+        if podman("inspect", "--format", "{{.State.Running}}", self.server) != "true":
+            pytest.fail(f"PostgreSQL ended: {self.logs()}")
+        return False
+
     def logs(self) -> str:
         found = [subprocess.run(["podman", "logs", "--tail", "40", one], capture_output=True, text=True, check=False)
                  for one in (self.server, self.archiver) if one]  # fmt: skip
@@ -144,20 +162,28 @@ def inventory(store: ObjectStore, address: str, engine: str) -> Inventory:
 
 
 @contextlib.contextmanager
-def archived(store: ObjectStore, engine: str, *, address: str = "") -> Iterator[Archived]:
-    """The pair from nothing; `address`: of the store, if not its own."""
+def archived(
+    store: ObjectStore, engine: str, *, address: str = "", life: Life | None = None, before: Archived | None = None
+) -> Iterator[Archived]:
+    """The pair from nothing, or in a `life` that begins with a restore of the one `before` it.
+
+    `address`: of the store, if not its own.
+    """
     with contextlib.ExitStack() as stack:
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="supalove-test-", dir=memory)))
         directory.chmod(0o711)
-        made = Archived(directory=directory, uid=new_uid(), store=store, port=free_ports(1)[0])
-        _write(made, inventory(store, address or store.address, engine))
-        start(stack, made)
+        uid = before.uid if before else new_uid()
+        made = Archived(directory=directory, uid=uid, store=store, port=free_ports(1)[0])
+        _write(made, inventory(store, address or store.address, engine), life)
+        if before is not None:
+            _inherit(made, before)
+        start(stack, made, restores=life is not None)
         yield made
 
 
-def start(stack: contextlib.ExitStack, made: Archived) -> None:
-    """Both containers, the archiver first."""
+def start(stack: contextlib.ExitStack, made: Archived, *, restores: bool = False) -> None:
+    """Both containers, the archiver first; before them, if it `restores`, the program that does."""
     shared = [
         *("--volume", f"{made.directory}/run:{SOCKET_DIRECTORY}"),
         *("--volume", f"{made.directory}/data:{DATA_MOUNT}"),
@@ -173,14 +199,25 @@ def start(stack: contextlib.ExitStack, made: Archived) -> None:
     server = [
         *("--volume", f"{made.directory}/credentials:{CREDENTIALS_DIRECTORY}:ro"),
     ]
+    if restores:
+        folder = ["--volume", f"{made.directory}/restore:{RESTORE_CONFIG}:ro"]
+        first = container(stack, *shared, *archiver, *folder, archiver_image(), "restore", network="host")
+        assert podman("wait", first) == "0", podman("logs", first)
     made.archiver = container(stack, *shared, *archiver, archiver_image(), "run", network="host")
     made.server = container(stack, *shared, *server, image_of("postgresql"))
-    made.await_(lambda: made.sql("SELECT 1") == "1", "PostgreSQL did not get ready")
+    made.await_(made.is_up, "PostgreSQL did not get ready", START_SECONDS)
 
 
-def _write(made: Archived, found: Inventory) -> None:
+def _inherit(made: Archived, before: Archived) -> None:
+    """The Secrets of a project stay the same when it is restored."""
+    for folder in ("credentials", "archive-credentials"):
+        for path in (before.directory / folder).iterdir():
+            (made.directory / folder / path.name).write_bytes(path.read_bytes())
+
+
+def _write(made: Archived, found: Inventory, life: Life | None) -> None:
     (project,) = found.projects
-    objects = render(project, found.platform, Placement(), made.uid)
+    objects = render(project, found.platform, Placement(life=life), made.uid)
     given = {"access_key": Secret(made.store.access_key), "secret_key": Secret(made.store.secret_key)}
     texts: dict[str, dict[str, str]] = {}
     for one in objects:
@@ -195,6 +232,7 @@ def _write(made: Archived, found: Inventory) -> None:
         "credentials": verifiers,
         "archive-config": _config_map(objects, "archiver"),
         "archive-credentials": texts["archive"],
+        "restore": _config_map(objects, "restore") if life else {},
     }
     for folder in FOLDERS:
         place = made.directory / folder

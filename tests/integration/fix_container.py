@@ -25,7 +25,7 @@ ULIMITS = ["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=30000:30000"]
 
 
 def image_of(name: str, *options: str) -> str:
-    """Podman's name of one of our images as it would be built now, built if it is not there; `options` of the builder."""
+    """Podman's name of one of our images as it would be built now with `options`, built if it is not there."""
     build = [sys.executable, str(ROOT / "images/build.py")]
     recipe = str(ROOT / "images" / name)
     key = subprocess.run([*build, "key", recipe, *options], capture_output=True, text=True, check=True).stdout.strip()

@@ -231,7 +231,7 @@ def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], 
     """
     listed = {project.ref: project for project in (*run.inventory.projects, *projects)}
     born = [project for project in listed.values() if not _is_unborn(project, known.get(project.ref))]
-    places = place(born, placed_of(known), run.platform)
+    places = _revived(place(born, placed_of(known), run.platform), run.settings)
     used = {places[project.ref].cluster for project in projects if project.ref in places}
     answers = run.access.databases.observe(sorted(name for name in used if name is not None), deadline=run.deadline)
     unreadable = {name: answer for name, answer in answers.items() if isinstance(answer, EngineError)}
@@ -247,6 +247,14 @@ def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], 
         rendering=run.rendering,
         trusts_stamps=trusts,
     )
+
+
+def _revived(places: Mapping[Ref, Placement], settings: Settings) -> dict[Ref, Placement]:
+    """With the lives that this run begins."""
+    return {
+        ref: replace(place, life=settings.lives[ref]) if ref in settings.lives else place
+        for ref, place in places.items()
+    }
 
 
 def _is_unborn(project: Project, record: Record | None) -> bool:

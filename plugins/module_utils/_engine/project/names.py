@@ -34,6 +34,8 @@ CREDENTIALS_ANNOTATION = f"{GROUP}/credentials"
 # On a record, from its first write: a run that is killed before it writes a status leaves them to the next.
 PLACEMENT_ANNOTATION = f"{GROUP}/placement"
 SESSIONS_ANNOTATION = f"{GROUP}/sessions"
+# What its PostgreSQL was last restored from; from the moment on in which that is decided.
+LIFE_ANNOTATION = f"{GROUP}/life"
 # On a pod: when its kubelet was last asked to look at it.
 TOUCHED_ANNOTATION = f"{GROUP}/touched"
 CONFIG_ANNOTATION = f"{GROUP}/config"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..errors import InvalidSpec, Problem
+from .life import Life
 from .model import Platform, Project, SharedCluster
 from .names import Ref
 from .vocabulary import DEDICATED, PLATFORM_VARIABLE, PROJECTS_VARIABLE, SHARED
@@ -21,9 +22,13 @@ CLUSTERS_VARIABLE = f"{PLATFORM_VARIABLE}.shared_clusters"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """On which shared cluster a project's database is; None if it has a PostgreSQL of its own."""
+    """On which shared cluster a project's database is; None if it has a PostgreSQL of its own.
+
+    `life`: what that one was last restored from; None in its first life.
+    """
 
     cluster: str | None = None
+    life: Life | None = None
 
     def __str__(self) -> str:
         return DEDICATED if self.cluster is None else f"{SHARED}/{self.cluster}"

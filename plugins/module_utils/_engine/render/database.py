@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..archives import archive_of
 from ..objects import Desired
+from ..project.life import Life
 from ..project.model import Platform, Project
 from ..project.placement import PROBE_SESSIONS, login_sessions, sessions_of
 from .archive import archive_settings, render_archive, with_archiver
@@ -27,6 +28,7 @@ from .postgresql import (
     stateful_set_spec,
 )
 from .quota import quota_container, volume_limit
+from .restore import render_restore, with_restore
 
 
 def render_database(context: Context) -> tuple[Desired, ...]:
@@ -34,6 +36,7 @@ def render_database(context: Context) -> tuple[Desired, ...]:
     files, archiving = config_files(context), context.project.tier.archiving
     return (
         *render_archive(context.object, context.platform, archiving, archive=archive_of(context.uid)),
+        *render_restore(context.object, context.placement.life),
         context.object("v1", "ConfigMap", context.POSTGRESQL, component=context.POSTGRESQL, data=files),
         context.object(
             "v1",
@@ -84,14 +87,21 @@ def _hba_rules(context: Context) -> tuple[tuple[str, ...], ...]:
     return (("local", "all", "postgres", "peer"), ("local", "all", "all", "reject"), *tenants)
 
 
+def claim_of(life: Life | None) -> str:
+    """The claim of the data; each life has a volume of its own, and that of the one before is kept."""
+    return CLAIM if life is None else f"{CLAIM}-{life.number}"
+
+
 def _claim(context: Context) -> Desired:
     spec = claim_spec(storage=context.project.storage, storage_class=context.platform.storage_class)
-    claim = context.object("v1", "PersistentVolumeClaim", CLAIM, component=context.POSTGRESQL, spec=spec)
+    claim = context.object(
+        "v1", "PersistentVolumeClaim", claim_of(context.placement.life), component=context.POSTGRESQL, spec=spec
+    )
     return replace(claim, fixed=claim_fixed(expandable=context.platform.storage_expandable))
 
 
 def _stateful_set(context: Context, files: dict[str, str]) -> Desired:
-    project, labels = context.project, context.labels(context.POSTGRESQL)
+    project, labels, life = context.project, context.labels(context.POSTGRESQL), context.placement.life
     container = server_container(
         image=context.platform.images["postgresql"],
         cpu=project.cpu,
@@ -99,12 +109,17 @@ def _stateful_set(context: Context, files: dict[str, str]) -> Desired:
         database=context.names.database,
     )
     containers = [container, quota_container(context.platform.images["postgresql"])]
-    pod = pod_spec(containers=containers, verifiers=(context.SERVER_KEY, context.PROBE_KEY), memory=project.memory)
+    pod = pod_spec(
+        containers=containers,
+        verifiers=(context.SERVER_KEY, context.PROBE_KEY),
+        memory=project.memory,
+        claim=claim_of(life),
+    )
     spec = stateful_set_spec(
         replicas=context.replicas,
         selector=labels,
         template=context.pod_template(
-            context.POSTGRESQL, config=files, user=USER, spec=with_archiver(pod, context.platform)
+            context.POSTGRESQL, config=files, user=USER, spec=with_restore(with_archiver(pod, context.platform), life)
         ),
     )
     return context.object("apps/v1", "StatefulSet", context.POSTGRESQL, component=context.POSTGRESQL, spec=spec)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..objects import Desired, canonical_json
+from ..project.life import LATEST, Life
 from ..project.model import Platform, Project
 from ..project.names import Ref, Uid
 from ..project.placement import Placement
@@ -20,6 +21,7 @@ from ..project.vocabulary import LIMITS
 
 SAMPLE = Ref("sample")
 SAMPLE_UID = Uid("a" * 12)
+SAMPLE_LIFE = Life(number=2, archive="", incarnation="", engine="", backup="", target=LATEST, value="")
 
 Render = Callable[[Project, Platform, Placement, Uid, str], tuple[Desired, ...]]
 
@@ -30,20 +32,21 @@ class Inputs:
     def __init__(self, platform: Platform, render: Render) -> None:
         self._platform = platform
         self._render = render
-        self._samples: dict[tuple[str, str | None, bool], str] = {}
+        self._samples: dict[tuple[str, str | None, bool, bool], str] = {}
 
     def digest(self, project: Project, placement: Placement, uid: Uid, secret_uid: str, objects: int) -> str:
         """The digest of one project; `objects` is how many were certified with it."""
         own = [getattr(project, one.name) for one in LIMITS]
-        told = [self._sample(project, placement), project.ref, uid, secret_uid, objects, *own]
+        told = [self._sample(project, placement), project.ref, uid, secret_uid, objects, placement.life, *own]
         return hashlib.blake2b("\n".join(map(str, told)).encode(), digest_size=16).hexdigest()
 
     def _sample(self, project: Project, placement: Placement) -> str:
-        key = (project.tier.name, placement.cluster, project.is_stopped)
+        key = (project.tier.name, placement.cluster, placement.life is None, project.is_stopped)
         if key not in self._samples:
             limits = {one.name: getattr(project.tier, one.name) for one in LIMITS}
             sample = replace(project, ref=SAMPLE, spec={}, is_canary=False, **limits)
-            objects = self._render(sample, self._platform, placement, SAMPLE_UID, "")
+            there = replace(placement, life=SAMPLE_LIFE if placement.life else None)
+            objects = self._render(sample, self._platform, there, SAMPLE_UID, "")
             told = [[one.body, [repr(login) for login in one.generates], dict(one.fixed)] for one in objects]
             self._samples[key] = hashlib.blake2b(canonical_json(told).encode(), digest_size=16).hexdigest()
         return self._samples[key]

@@ -67,10 +67,11 @@ def _own(context: Context) -> tuple[int, int]:
 
 
 def _volumes(context: Context) -> dict[str, str]:
-    is_dedicated = context.placement.cluster is None
+    """One for the data; after a restore, that of the life before is kept beside it."""
+    count = 0 if context.placement.cluster is not None else 1 if context.placement.life is None else 2
     return {
-        "requests.storage": format_bytes(context.project.storage) if is_dedicated else "0",
-        "persistentvolumeclaims": "1" if is_dedicated else "0",
+        "requests.storage": format_bytes(context.project.storage * count) if count else "0",
+        "persistentvolumeclaims": str(count),
     }
 
 

@@ -101,13 +101,13 @@ def stateful_set_spec(*, selector: Mapping[str, str], template: Body, replicas: 
     }
 
 
-def pod_spec(*, containers: list[Body], verifiers: Iterable[str], memory: int) -> Body:
+def pod_spec(*, containers: list[Body], verifiers: Iterable[str], memory: int, claim: str = CLAIM) -> Body:
     """What the pod adds to the common template. `verifiers` are the logins whose passwords PostgreSQL checks."""
     return {
         "terminationGracePeriodSeconds": SHUTDOWN_SECONDS,
         "containers": containers,
         "volumes": [
-            {"name": "data", "persistentVolumeClaim": {"claimName": CLAIM}},
+            {"name": "data", "persistentVolumeClaim": {"claimName": claim}},
             {"name": "config", "configMap": {"name": Context.POSTGRESQL}},
             _verifiers(verifiers),
             empty_dir("run", "16Mi"),

@@ -10,6 +10,7 @@ from ..project.fields import TEXT
 from ..project.model import Platform, Project
 from ..project.names import (
     GROUP,
+    LIFE_ANNOTATION,
     PLACEMENT_ANNOTATION,
     PLATFORM_LABEL,
     PROJECT_LABEL,
@@ -36,6 +37,7 @@ def render_record(project: Project, platform: Platform, placement: Placement, ui
         "annotations": {
             PLACEMENT_ANNOTATION: str(placement),
             SESSIONS_ANNOTATION: str(sessions_at(placement, project)),
+            **({LIFE_ANNOTATION: str(placement.life)} if placement.life else {}),
         },
     }
     spec = {**project.spec, MANAGED_BY: MANAGERS[0]}

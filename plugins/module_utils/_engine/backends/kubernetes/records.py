@@ -6,14 +6,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...deadline import Deadline
 from ...objects import Body, ObjectId, canonical_json
 from ...observed import Live, Stamp, Stamps
+from ...project.life import Life
 from ...project.names import (
     FIELD_MANAGER,
     GROUP,
+    LIFE_ANNOTATION,
     PLACEMENT_ANNOTATION,
     RECORD_KIND,
     SESSIONS_ANNOTATION,
@@ -123,7 +125,10 @@ class Record:
         sessions = self.status.sessions if self.status else chosen.get(SESSIONS_ANNOTATION, "0")
         placement = Placement.from_text(text)
         known = placement is not None and str(sessions).isdigit()
-        return Placed(placement=placement, sessions=int(sessions)) if placement is not None and known else None
+        if placement is None or not known:
+            return None
+        life = Life.from_text(chosen.get(LIFE_ANNOTATION, ""))
+        return Placed(placement=replace(placement, life=life), sessions=int(sessions))
 
 
 def read_records(client: Client, namespace: str, *, deadline: Deadline) -> dict[Ref, Record]:

@@ -174,9 +174,8 @@ class BarmanCloud:
         return ["--endpoint-url", self.place.config.endpoint, self.place.url, self.SERVER]
 
 
-def engine_of(place: Place) -> Engine:
-    """The engine that the archive is kept with. Raises ConfigError."""
-    name = place.config.engine
+def engine_of(place: Place, name: str) -> Engine:
+    """The engine of a name. Raises ConfigError."""
     if name == "wal-g":
         return WalG(place=place)
     if name == "barman-cloud":

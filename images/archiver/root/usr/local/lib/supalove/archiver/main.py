@@ -15,6 +15,7 @@ from . import store, web
 from .config import Config, ConfigError, Credentials, Incarnation
 from .engines import Place
 from .resident import Resident
+from .restore import restore
 
 SECONDS = 10
 
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> int:
     founding.add_argument("data", type=Path)
     founding.add_argument("system_identifier")
     founding.add_argument("postgresql", type=int)
+    commands.add_parser("restore", help="put the base backup into place that the life of this PostgreSQL begins with")
     listing = commands.add_parser("backups", help="the base backups in the archive, as JSON")
     listing.add_argument("data", type=Path)
     told = parser.parse_args(arguments)
@@ -46,6 +48,8 @@ def _do(told: argparse.Namespace) -> int:
         return Resident(Path(os.environ["PGDATA"])).run()
     if told.command == "status":
         sys.stdout.write(_ask("GET", "/status") + "\n")
+    elif told.command == "restore":
+        sys.stderr.write(f"supalove-archiver: {restore(Path(os.environ['PGDATA']))}\n")
     elif told.command == "backup":
         sys.stdout.write(_ask("POST", "/backup/full" if told.full else "/backup"))
     elif told.command == "found":

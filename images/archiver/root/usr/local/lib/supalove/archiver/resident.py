@@ -15,6 +15,7 @@ from . import schedule, web
 from .config import SOCKETS, SPOOL, Config, ConfigError, Credentials, Incarnation
 from .engines import SESSION, Engine, Place, engine_of
 from .programs import Done, kill_all, run
+from .restore import source_of
 from .state import State
 from .wal import Wal
 
@@ -87,22 +88,15 @@ class Resident:
         )
 
     def _engine(self) -> Engine:
-        return engine_of(self._place())
+        place = self._place()
+        return engine_of(place, place.config.engine)
 
     def _source(self) -> Engine:
         """What is restored from: the incarnation before this one."""
-        place = self._place()
         parent = Incarnation.read(self._data).parent
         if parent is None:
             raise ConfigError("this incarnation was not restored from another")
-        return engine_of(
-            Place(
-                config=place.config,
-                credentials=place.credentials,
-                archive=str(parent["archive"]),
-                incarnation=str(parent["incarnation"]),
-            )
-        )
+        return source_of(parent)
 
     def _ask_backup(self, full: bool) -> bool:  # noqa: FBT001 (the shape of web.Ask)
         if self._asked.is_set() or self._state.read().backup_running:

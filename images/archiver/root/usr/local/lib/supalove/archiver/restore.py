@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Before the server of a restored life starts: the base backup is fetched, and the files say where recovery ends."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import secrets
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from .config import Config, ConfigError, Credentials
+from .engines import Engine, Place, engine_of
+from .programs import run
+
+FOLDER = Path("/etc/supalove/restore")
+SECONDS = 24 * 3600.0
+# The kubelet starts the program again after a failure; these tries spare it that for what passes.
+TRIES = 5
+PAUSE = 5.0
+LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
+# Of a server that was alive when it was backed up.
+LEFT_BEHIND = ("postmaster.pid", "postmaster.opts", "standby.signal", "recovery.signal", "postgresql.auto.conf")
+
+
+def restore(data: Path, folder: Path = FOLDER) -> str:
+    """Put the base backup into place, ready to recover; what was done, in words. Raises ConfigError.
+
+    What is in place is left alone: this runs before every start. Only what is complete gets the name of the data
+    directory, and the mark of the new life is written before that.
+    """
+    if (data / "PG_VERSION").exists():
+        return "there are data already"
+    try:
+        parent: dict[str, Any] = json.loads((folder / "restore.json").read_text(encoding="utf-8"))
+        settings = (folder / "recovery.conf").read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{folder}: {error}") from error
+    partial = data.with_name(f"{data.name}.restore")
+    _fetch(source_of(parent), str(parent["backup"]), partial)
+    for name in LEFT_BEHIND:
+        (partial / name).unlink(missing_ok=True)
+    (partial / "pg_wal").mkdir(mode=0o700, exist_ok=True)
+    _write(partial / "postgresql.auto.conf", settings)
+    _write(partial / "recovery.signal", "")
+    _begin_life(data, parent)
+    partial.chmod(0o700)
+    partial.rename(data)
+    os.sync()
+    return f"{parent['backup']} of {parent['archive']}/{parent['incarnation']} is in place"
+
+
+def source_of(parent: dict[str, Any]) -> Engine:
+    """The engine for what is restored from. Raises ConfigError."""
+    place = Place(
+        config=Config.read(),
+        credentials=Credentials.read(),
+        archive=str(parent["archive"]),
+        incarnation=str(parent["incarnation"]),
+    )
+    return engine_of(place, str(parent["engine"]))
+
+
+def _fetch(engine: Engine, backup: str, partial: Path) -> None:
+    for number in range(1, TRIES + 1):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(mode=0o700)
+        done = run(engine.restore(backup, partial), environment=engine.environment(), seconds=SECONDS)
+        if done.code == 0 and (partial / "PG_VERSION").exists():
+            return
+        sys.stderr.write(f"supalove-archiver: try {number} of {TRIES}: {done.said or f'exit code {done.code}'}\n")
+        time.sleep(PAUSE)
+    raise ConfigError(f"the base backup {backup} cannot be fetched: {done.said}")
+
+
+def _begin_life(data: Path, parent: dict[str, Any]) -> None:
+    began = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dt%H%M%Sz")
+    name = f"{began}-{''.join(secrets.choice(LETTERS) for _ in range(8))}"
+    path = data.with_name(f"{data.name}.incarnation")
+    _write(path.with_suffix(".new"), json.dumps({"incarnation": name, "parent": parent}))
+    path.with_suffix(".new").rename(path)
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    path.chmod(0o600)

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""How a project's own PostgreSQL begins a life from an archive: before the server, a program fetches the base backup.
+
+The server then recovers to the target, as the files say that the program leaves for it, and is promoted only there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..objects import Body, Desired, canonical_json
+from ..project.life import LATEST, LSN, NAME, TIME, Life
+from .archive import NAME as ARCHIVER
+from .archive import Make
+from .files import write_postgresql_conf
+
+CONFIG = "restore"
+DIRECTORY = "/etc/supalove/restore"
+_SETTINGS = {
+    TIME: "recovery_target_time",
+    LSN: "recovery_target_lsn",
+    NAME: "recovery_target_name",
+}
+
+
+def render_restore(make: Make, life: Life | None) -> tuple[Desired, ...]:
+    """What the program is told; nothing in a first life."""
+    if life is None:
+        return ()
+    parent = {
+        "archive": life.archive,
+        "incarnation": life.incarnation,
+        "engine": life.engine,
+        "backup": life.backup,
+        "target": life.target,
+        "value": life.value,
+    }
+    files = {"restore.json": canonical_json(parent), "recovery.conf": _recovery_conf(life)}
+    return (make("v1", "ConfigMap", CONFIG, component=CONFIG, data=files),)
+
+
+def _recovery_conf(life: Life) -> str:
+    """With a target the server stops with an error if the archive ends before it; it is never promoted early.
+
+    The history of one incarnation is one timeline, that of its backups.
+    """
+    target = {} if life.target == LATEST else {_SETTINGS[life.target]: life.value}
+    return write_postgresql_conf(
+        {
+            "restore_command": "/usr/local/bin/supalove-wanted %f %p",
+            "recovery_target_timeline": "current",
+            "recovery_target_action": "promote",
+            **target,
+        }
+    )
+
+
+def with_restore(pod: Body, life: Life | None) -> Body:
+    """The pod of an archived PostgreSQL, in a life that begins with a restore."""
+    if life is None:
+        return pod
+    (archiver,) = (one for one in pod["initContainers"] if one["name"] == ARCHIVER)
+    return {
+        **pod,
+        "initContainers": [_container(archiver), *pod["initContainers"]],
+        "volumes": [*pod["volumes"], {"name": CONFIG, "configMap": {"name": CONFIG}}],
+    }
+
+
+def _container(archiver: Body) -> Body:
+    """As the archiver, and it ends."""
+    base: dict[str, Any] = {key: value for key, value in archiver.items() if key != "restartPolicy"}
+    mount = {"name": CONFIG, "mountPath": DIRECTORY, "readOnly": True}
+    return {**base, "name": CONFIG, "args": [CONFIG], "volumeMounts": [*archiver["volumeMounts"], mount]}

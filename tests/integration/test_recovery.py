@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A PostgreSQL is restored to a moment: exactly what was committed by then is there, and the archive goes on anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.archives import archive_of
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import LATEST, TIME, Life
+from fix_archive import Archived, archived
+from fix_object_store import ObjectStore
+
+ENGINES = ("barman-cloud",)
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def before(object_store: ObjectStore, engine: str) -> Iterator[Archived]:
+    """A project with a base backup and rows that were committed after it."""
+    with archived(object_store, engine) as made:
+        made.sql("CREATE TABLE rows (id int PRIMARY KEY, at timestamptz)")
+        made.await_(lambda: made.status()["backup"]["done"] == 1, "no base backup was made")
+        yield made
+
+
+def life_of(before: Archived, engine: str, *, target: str, value: str = "") -> Life:
+    found = sorted(before.store.keys(f"{before.prefix}/"))
+    (name,) = {key.split("/")[5] for key in found if "/pg/base/" in key and key.endswith("backup.info")} or {
+        key.split("/")[4].removesuffix("_backup_stop_sentinel.json") for key in found if key.endswith("_sentinel.json")
+    }
+    return Life(
+        number=2,
+        archive=archive_of(before.uid),
+        incarnation=before.incarnation,
+        engine=engine,
+        backup=name,
+        target=target,
+        value=value,
+    )
+
+
+def test_the_rows_are_those_committed_by_the_target_and_the_archive_begins_anew(
+    before: Archived, object_store: ObjectStore, engine: str
+) -> None:
+    before.sql("INSERT INTO rows VALUES (1, now()), (2, now())")
+    target = before.sql("SELECT clock_timestamp()")
+    before.sql("INSERT INTO rows VALUES (3, now())")
+    before.stop()
+    old = set(object_store.keys(f"{before.prefix}/"))
+    life = life_of(before, engine, target=TIME, value=target)
+    with archived(object_store, engine, life=life, before=before) as after:
+        assert after.sql("SELECT string_agg(id::text, ',' ORDER BY id) FROM rows") == "1,2"
+        assert after.incarnation != before.incarnation
+        after.sql("INSERT INTO rows VALUES (4, now())")
+        after.await_archived(after.segment())
+        after.await_(lambda: after.status()["backup"]["done"] == 1, "no base backup of the new life was made")
+        said = json.loads(object_store.get(f"{after.prefix}/incarnation.json"))
+        assert said["parent"]["incarnation"] == before.incarnation
+        assert said["parent"]["value"] == target
+    assert {key for key in object_store.keys(f"{before.prefix}/") if key not in old} == set()
+
+
+def test_a_target_that_the_archive_does_not_reach_ends_in_an_error_and_no_server(
+    before: Archived, object_store: ObjectStore, engine: str
+) -> None:
+    before.await_archived(before.segment())
+    life = life_of(before, engine, target=TIME, value="2100-01-01 00:00:00+00")
+    said = "recovery ended before configured recovery target was reached"
+    with pytest.raises(pytest.fail.Exception, match=said), archived(object_store, engine, life=life, before=before):
+        pass
+
+
+def test_latest_is_everything_that_is_archived(before: Archived, object_store: ObjectStore, engine: str) -> None:
+    before.sql("INSERT INTO rows VALUES (1, now())")
+    before.await_archived(before.segment())
+    with archived(object_store, engine, life=life_of(before, engine, target=LATEST), before=before) as after:
+        assert after.sql("SELECT count(*) FROM rows") == "1"
