@@ -143,4 +143,7 @@ def _verify(settings: Settings, arguments: list[str], flags: Mapping[str, Any]) 
 
 
 def _interrupted(number: int, _frame: object) -> None:
+    # One is enough: a second must not break the way out.
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, signal.SIG_IGN)
     raise Failure(f"received interruption signal: {signal.Signals(number).name}, gracefully stopping")
