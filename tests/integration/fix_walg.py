@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.postgresql import USER
-from fix_container import LABEL, ROOT, ULIMITS, image_of, podman
+from fix_container import ROOT, container, image_of
 from fix_object_store import REGION, ObjectStore
 
 REAL = os.environ.get("WALG_BINARY", "")
@@ -186,11 +186,9 @@ def host(object_store_server: ObjectStore) -> Iterator[Host]:
         os.chown(work, USER, USER)
         (work / "ca.crt").write_bytes(object_store_server.ca_file.read_bytes())
         program = f"{REAL}:{PROGRAM}:ro" if REAL else f"{ROOT}/tests/lab/walg:/opt/walg:ro"
-        flags = ["--runtime", "runc", "--detach", "--label", LABEL, "--network", "host", *ULIMITS]
-        mounts = ["--volume", f"{work}:/work", "--volume", program]
-        image = image_of("walg", "tests/lab/images")
-        id = podman("run", *flags, *mounts, "--env", "PYTHONPYCACHEPREFIX=/work/cache", image)
-        stack.callback(podman, "rm", "--force", "--time", "0", id)
+        mounts = ["--volume", f"{work}:/work", "--volume", program, "--env", "PYTHONPYCACHEPREFIX=/work/cache"]
+        image = image_of("walg", folder="tests/lab/images")
+        id = container(stack, *mounts, image, network="host")
         store = dataclasses.replace(object_store_server, bucket="walg")
         store.client().create_bucket(Bucket=store.bucket)
         yield Host(id=id, directory=work, store=store)

@@ -9,10 +9,14 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from fix_container import ROOT
 from fix_object_store import free_ports
 from fix_walg import DATA, REAL, Archive, Host, Site, recover
 
@@ -391,3 +395,14 @@ def test_a_wrong_command_line_is_refused(host: Host, archive: Archive, words: tu
 def test_the_stand_in_says_what_it_is(host: Host) -> None:
     done = host.walg({}, "--version")
     assert done.out.startswith("wal-g version v3.0.9\tstand-in")
+
+
+@only_ours
+def test_one_file_holds_the_stand_in(tmp_path: Path) -> None:
+    files = [tmp_path / "first", tmp_path / "second"]
+    for file in files:
+        subprocess.run([sys.executable, str(ROOT / "tests/lab/walg/build.py"), str(file)], check=True)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    done = subprocess.run([sys.executable, str(files[0]), "wal-psuh"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert 'unknown command "wal-psuh"' in done.stderr
