@@ -14,6 +14,7 @@ from fix_object_store import object_store, object_store_server  # noqa: F401
 from fix_postgresql import postgresql, shared  # noqa: F401
 from fix_proxy import proxied  # noqa: F401
 from fix_vault import vault, vault_server  # noqa: F401
+from fix_walg import archive, host, site  # noqa: F401
 
 
 def pytest_collection_modifyitems(items):

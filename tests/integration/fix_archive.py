@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import secrets
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -45,9 +47,10 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.p
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.restore import (
     DIRECTORY as RESTORE_CONFIG,
 )
-from fix_container import as_postgres, container, image_of, podman
+from fix_container import ROOT, as_postgres, container, image_of, podman
 from fix_object_store import ObjectStore, free_ports
 
+WALG = ROOT / "tests/lab/walg/build.py"
 SECONDS = 60
 START_SECONDS = 120
 REF = "acme"
@@ -55,9 +58,15 @@ TIER = {"cpu": "250m", "memory": "256Mi", "storage": "1Gi"}
 FOLDERS = ("config", "credentials", "run", "data", "spool", "archive-config", "archive-credentials", "restore")
 
 
+@functools.cache
 def archiver_image() -> str:
-    """The archiver with the stand-in for WAL-G in it."""
-    return image_of("archiver", "--binary", "wal-g=/bin/false")
+    """The archiver with WAL-G's stand-in in it, or with the real one that WALG_BINARY names."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = os.environ.get("WALG_BINARY", "")
+        if not program:
+            program = str(Path(folder, "wal-g"))
+            subprocess.run([sys.executable, str(WALG), program], check=True)
+        return image_of("archiver", "--binary", f"wal-g={program}")
 
 
 @dataclasses.dataclass

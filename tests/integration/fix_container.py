@@ -24,10 +24,10 @@ SETRESUID = {"x86_64": 117, "aarch64": 147}
 ULIMITS = ["--ulimit", "nofile=20000:20000", "--ulimit", "nproc=30000:30000"]
 
 
-def image_of(name: str, *options: str) -> str:
+def image_of(name: str, *options: str, folder: str = "images") -> str:
     """Podman's name of one of our images as it would be built now with `options`, built if it is not there."""
     build = [sys.executable, str(ROOT / "images/build.py")]
-    recipe = str(ROOT / "images" / name)
+    recipe = str(ROOT / folder / name)
     key = subprocess.run([*build, "key", recipe, *options], capture_output=True, text=True, check=True).stdout.strip()
     tag = f"localhost/supalove-test/{name}:{key}"
     if subprocess.run(["podman", "image", "exists", tag], check=False).returncode == 0:

@@ -13,7 +13,7 @@ from fix_container import podman
 from fix_object_store import ObjectStore
 from fix_proxy import Proxy
 
-ENGINES = ("barman-cloud",)
+ENGINES = ("wal-g", "barman-cloud")
 
 
 @pytest.fixture(params=ENGINES)

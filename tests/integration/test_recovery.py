@@ -12,7 +12,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.project.
 from fix_archive import Archived, archived
 from fix_object_store import ObjectStore
 
-ENGINES = ("barman-cloud",)
+ENGINES = ("wal-g", "barman-cloud")
 
 
 @pytest.fixture(params=ENGINES)
