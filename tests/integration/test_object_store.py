@@ -348,7 +348,7 @@ def test_a_certificate_of_another_authority_is_refused(object_store):
 def test_a_ca_file_that_goes_away_is_told(object_store, tmp_path):
     with (
         a_client(object_store, ca_file=str(tmp_path / "gone.pem")) as client,
-        pytest.raises(Unreachable, match=r"gone\.pem"),
+        pytest.raises(Unreachable, match="its file of certificates cannot be read"),
     ):
         client.list("", deadline=in_time())
 

@@ -4,21 +4,25 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import json
 import lzma
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-# By the suffix that a compression leaves. Python's own library has no other.
-_DECOMPRESS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
-    "": bytes,
-    ".gz": gzip.decompress,
-    ".bz2": bz2.decompress,
-    ".lzma": lzma.decompress,
-    ".xz": lzma.decompress,
+# What zlib calls the format of gzip.
+_GZIP = 16 + zlib.MAX_WBITS
+# Of a document once it is decompressed. Whoever holds the key of an archive wrote it, and may mean harm.
+LONGEST = 1024 * 1024
+# By the suffix that a compression leaves, to no more than a length. Python's own library has no other.
+_DECOMPRESS: Final[Mapping[str, Callable[[bytes, int], bytes]]] = {
+    "": lambda raw, most: raw[:most],
+    ".gz": lambda raw, most: zlib.decompressobj(_GZIP).decompress(raw, most),
+    ".bz2": lambda raw, most: bz2.BZ2Decompressor().decompress(raw, most),
+    ".lzma": lambda raw, most: lzma.LZMADecompressor().decompress(raw, most),
+    ".xz": lambda raw, most: lzma.LZMADecompressor().decompress(raw, most),
 }
 # All that the archive engines know.
 SUFFIXES: Final = frozenset({*_DECOMPRESS, ".zst", ".lz4", ".br", ".snappy"})
@@ -98,6 +102,14 @@ def decompressed(raw: bytes, suffix: str) -> bytes | None:
     if decompress is None:
         return None
     try:
-        return decompress(raw)
-    except (OSError, EOFError, lzma.LZMAError) as error:
+        content = decompress(raw, LONGEST + 1)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"it cannot be decompressed: {error}") from None
+    if len(content) > LONGEST:
+        raise ValueError(f"it is too long, {LONGEST} bytes are allowed")
+    return content
+
+
+def can_decompress(suffix: str) -> bool:
+    """True if what has this suffix can be read here."""
+    return suffix in _DECOMPRESS

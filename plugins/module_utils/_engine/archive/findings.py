@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .catalog import Backup, Stored, Unfinished, WalFile
-from .documents import SUFFIXES, decompressed
+from .documents import SUFFIXES, can_decompress, decompressed
 from .segments import Segment, Switch, parse_history, timeline_of_history
 
 _WAL = re.compile(r"([0-9A-F]{24})(.*)")
@@ -78,12 +78,4 @@ def is_readable_history(name: str) -> bool:
     (True, False)
     """
     found = _HISTORY.fullmatch(name)
-    return found is not None and found[2] in SUFFIXES and decompressed_suffix(found[2])
-
-
-def decompressed_suffix(suffix: str) -> bool:
-    """True if what has this suffix can be read here."""
-    try:
-        return decompressed(b"", suffix) is not None
-    except ValueError:
-        return True
+    return found is not None and can_decompress(found[2])

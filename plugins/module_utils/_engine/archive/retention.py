@@ -255,9 +255,9 @@ class _Judgement:
         if any(one.start is None for one in making):
             return (), None
         needing = [one.first_segment for one in staying if not self._is_apart(one)]
-        needing += [one.start for one in making if one.start is not None]
         if not needing and self.heir is None:
             return (), None
+        needing += [one.start for one in making if one.start is not None]
         before = min(needing, key=lambda one: one.number, default=None)
         apart = [one for one in staying if self._is_apart(one)]
         going = tuple(

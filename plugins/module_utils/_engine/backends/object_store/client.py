@@ -296,8 +296,9 @@ def _translated(call: Callable[[], T], *, subject: str, verb: str) -> T:
     except botocore.exceptions.SSLError as error:
         inner = _innermost(error)
         if not _is_about_certificates(inner):
-            # A connection that ended while it was being made, or a file of certificates that went away.
-            raise Unreachable(subject=subject, verb=verb, reason=_short(str(inner))) from error
+            # A connection that ended while it was being made.
+            what = "its file of certificates cannot be read: " if isinstance(inner, FileNotFoundError) else ""
+            raise Unreachable(subject=subject, verb=verb, reason=what + _short(str(inner))) from error
         reason = f"its certificate cannot be verified: {_short(str(inner))}"
         raise Rejected(subject=subject, verb=verb, reason=reason) from error
     except (botocore.exceptions.ReadTimeoutError, botocore.exceptions.ConnectTimeoutError) as error:
