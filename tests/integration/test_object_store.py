@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.catalog import Engine
@@ -124,6 +124,13 @@ def test_an_archive_is_read_with_one_list_and_its_documents(object_store, engine
     assert without_times(found) == without_times(catalogs(life))
     assert found[0].problems == ()
     assert plan_recovery(found, Latest(), now=at(30)).last_segment.number == 20
+
+
+def test_a_listing_tells_the_time_of_the_store(object_store):
+    with a_client(object_store) as client:
+        assert client.store_time is None
+        client.list("", deadline=in_time())
+        assert abs(datetime.now(UTC) - client.store_time) < timedelta(seconds=10)
 
 
 def test_an_archive_whose_name_begins_like_another_is_not_mixed_with_it(object_store):

@@ -95,6 +95,8 @@ def plan_retention(
     7. Unfinished parts go when their newest is older than `unfinished_age`; until then they keep the WAL from their
        start on, or all of it if that is not known.
     8. What nobody knows is never removed, and keeps the description of its incarnation.
+
+    `now` is the earlier one of the planner's clock and the store's: a clock that is behind removes less.
     """
     if window < timedelta(0) or unfinished_age < timedelta(0):
         raise ValueError("a window and an age are not negative")

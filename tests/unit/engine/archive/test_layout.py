@@ -295,3 +295,12 @@ def test_no_bytes_in_a_document_are_more_than_a_problem(content, path):
     life.backup(2, 3)
     life.put(path, content, 3)
     assert len(catalogs(life)) == 1
+
+
+@pytest.mark.parametrize("fraction", ["", ".5", ".68453", ".684534", ".684534123"])
+def test_times_are_read_as_go_writes_them(fraction):
+    """Trailing zeros left out, and up to nine digits."""
+    life = Life()
+    life.backup(2, 3)
+    changed(life, METADATA, finish_time=f"2026-11-01T03:00:00{fraction}Z")
+    assert only(life).backups[0].finished.replace(microsecond=0) == at(3)

@@ -9,7 +9,8 @@ import threading
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
 
 from ...archive.catalog import Stored
@@ -109,6 +110,7 @@ class ObjectStoreClient:
         self._answer_seconds = answer_seconds
         self._lock = threading.Lock()
         self._counts = {"reads": 0, "writes": 0}
+        self._store_time: datetime | None = None
         self._s3 = self._made("s3")
         self._iam: Any = None
         self._http: Any = None
@@ -122,6 +124,14 @@ class ObjectStoreClient:
     def writes(self) -> int:
         """Requests that write."""
         return self._counts["writes"]
+
+    @property
+    def store_time(self) -> datetime | None:
+        """What the clock of the store said with the last listing, to the second; None before the first.
+
+        It is the one that dates objects. Who plans by their ages takes the earlier one of its own and of this.
+        """
+        return self._store_time
 
     def as_other(self, access_key: Secret, secret_key: Secret) -> ObjectStoreClient:
         """A client for somebody else at the same place."""
@@ -140,6 +150,7 @@ class ObjectStoreClient:
             page = self._run(
                 lambda: self._s3.list_objects_v2(**where), self._subject(prefix), "LIST", deadline, counted="reads"
             )
+            self._store_time = _date_of(page)
             for one in page.get("Contents", ()):
                 key = one["Key"].removeprefix(self.target.prefix)
                 found.append(Stored(key=key, bytes=one["Size"], modified=one["LastModified"].astimezone(UTC)))
@@ -308,6 +319,14 @@ def _translated(call: Callable[[], T], *, subject: str, verb: str) -> T:
     except (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserError, OSError) as error:
         # A connection that ends too early, an answer that is none.
         raise Unreachable(subject=subject, verb=verb, reason=_short(str(_innermost(error)))) from error
+
+
+def _date_of(response: Mapping[str, Any]) -> datetime | None:
+    """The Date header of an answer."""
+    try:
+        return parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"]).astimezone(UTC)
+    except (KeyError, ValueError):
+        return None
 
 
 def _error_of(response: Mapping[str, Any], subject: str, verb: str) -> BackendError:
