@@ -139,7 +139,7 @@ def _arguments(directory: Path, port: int) -> list[str]:
         f"-dir={directory / 'data'}",
         "-master.telemetry=false",
         "-master.volumeSizeLimitMB=64",
-        "-volume.max=100",
+        "-volume.max=1000",
         *parts,
         "-s3",
         f"-s3.port={port}",
@@ -148,6 +148,7 @@ def _arguments(directory: Path, port: int) -> list[str]:
         f"-s3.cert.file={directory / 'server.crt'}",
         f"-s3.key.file={directory / 'server.key'}",
         "-s3.iam.readOnly=false",
+        # Catalogs of tables, each on a port that it chooses itself and that a second server would miss.
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
     ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from .archive.catalog import Catalog
 from .archives import ARCHIVE_KIND
 from .backends.kubernetes.apply import apply
 from .backends.kubernetes.client import Client
@@ -89,6 +90,9 @@ class Archives(Protocol):
 
     def apply(self, step: Step, *, texts: Texts | None, deadline: Deadline) -> Applied:
         """Do one step; an identity is made with the keys in `texts`. Raises BackendError, DeadlineExceeded."""
+
+    def catalogs(self, archive: str, *, deadline: Deadline) -> tuple[Catalog, ...]:
+        """Every incarnation of an archive, oldest first. Raises BackendError, DeadlineExceeded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 # Of what the user wrote, in a message.
 SHOWN_LENGTH = 200
@@ -56,6 +57,28 @@ class TooSoon(SafetyStop):
 
 class DeadlineExceeded(EngineError):
     """A wait ended at the limit that its caller had set."""
+
+
+class Lost(StrEnum):
+    """Why an archive cannot give what is asked of it."""
+
+    NO_BACKUP = "no-backup"
+    BEFORE_WINDOW = "before-window"
+    BEFORE_FIRST_BACKUP = "before-first-backup"
+    AFTER_ARCHIVE = "after-archive"
+    GAP = "gap"
+    FUTURE = "future"
+    UNKNOWN_POINT = "unknown-point"
+    UNKNOWN_INCARNATION = "unknown-incarnation"
+    UNREADABLE = "unreadable"
+
+
+class Unrecoverable(EngineError):
+    """An archive does not have what leads to a target; `reason` says which of the known cases it is."""
+
+    def __init__(self, reason: Lost, sentence: str) -> None:
+        self.reason = reason
+        super().__init__(sentence)
 
 
 class MissingLibrary(EngineError):

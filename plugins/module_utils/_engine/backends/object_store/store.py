@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The object store as a run uses it: all identities at once, a step at a time, and what an archive has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from ...archive.catalog import Catalog
+from ...archives import ACCESS_KEY, ARCHIVE_KIND, SECRET_KEY
+from ...credentials import Secret
+from ...deadline import Deadline
+from ...errors import NotFound
+from ...objects import ObjectId
+from ...observed import Applied, Live, Observed
+from ...steps import Action, Step
+from . import identities
+from .client import ObjectStoreClient
+from .identities import Access, Identity
+from .observe import read_archive
+
+# Between the platform's folder and the archive in the name of a user, of whom one store may have several platforms'.
+_SEPARATOR = "."
+
+
+class ArchiveStore:
+    """The archives of one platform. May be used by threads; counts what it sends.
+
+    `manages_identities`: false where all archives are written with the keys that the run was given.
+    """
+
+    def __init__(self, client: ObjectStoreClient, *, manages_identities: bool) -> None:
+        self._client = client
+        self._manages_identities = manages_identities
+        self._folder = client.target.prefix.removesuffix("/")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    @property
+    def reads(self) -> int:
+        """Requests sent that read, repetitions included."""
+        return self._client.reads
+
+    @property
+    def writes(self) -> int:
+        """Requests sent that write."""
+        return self._client.writes
+
+    def observe(self, *, deadline: Deadline) -> Observed:
+        """Every identity of this platform by its archive; of none is more known than that it is there."""
+        if not self._manages_identities:
+            return Observed(objects={})
+        start = f"{self._folder}{_SEPARATOR}"
+        found = (name for name in identities.names(self._client, deadline=deadline) if name.startswith(start))
+        ids = [ObjectId(kind=ARCHIVE_KIND, namespace=self._folder, name=name.removeprefix(start)) for name in found]
+        return Observed(objects={id: _live_of(id) for id in ids})
+
+    def apply(self, step: Step, *, texts: Mapping[str, str] | None, deadline: Deadline) -> Applied:
+        """Make or remove an identity. Raises NotFound without the keys that it is to have."""
+        name = f"{self._folder}{_SEPARATOR}{step.id.name}"
+        if step.action is Action.DELETE:
+            return Applied(
+                changed=identities.remove(self._client, name, deadline=deadline),
+                live=_live_of(step.id),
+            )
+        if texts is None:
+            source = step.desired.values_from
+            raise NotFound(subject=str(source), verb="GET", reason="there is none, and its keys are the identity's")
+        identity = Identity(
+            name=name,
+            access_key=texts[ACCESS_KEY],
+            secret_key=Secret(texts[SECRET_KEY]),
+            prefix=f"{step.id.name}/",
+            access=Access.READ_WRITE,
+        )
+        changed = identities.ensure(self._client, identity, deadline=deadline)
+        if changed:
+            identities.retire(self._client, name, but=identity.access_key, deadline=deadline)
+        return Applied(changed=changed, live=_live_of(step.id))
+
+    def catalogs(self, archive: str, *, deadline: Deadline) -> tuple[Catalog, ...]:
+        """Every incarnation of an archive, oldest first; none if there is no archive of that name."""
+        return read_archive(self._client, archive, deadline=deadline)
+
+
+def _live_of(id: ObjectId) -> Live:
+    return Live(id=id, uid="", version="", fingerprint="", labels={}, body=None)
