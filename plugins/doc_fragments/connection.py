@@ -53,3 +53,18 @@ options:
 requirements:
   - hvac >= 2 (Python package), where the platform has a Vault
 """
+
+    # For modules that make or read archives.
+    ENGINE_OBJECT_STORE = r"""
+options:
+  object_store_credentials_file:
+    description:
+      - File of JSON with C(access_key) and C(secret_key) of the object store of O(platform), on the host that runs the
+        module. They open all archives, and with per_archive identities they may make these. The role C(object_store) of
+        this collection leaves such a file.
+      - Required where the platform has an object store.
+      - In check mode a file that does not exist yet stands for an empty object store.
+    type: path
+requirements:
+  - boto3 >= 1.34 (Python package), where the platform has an object store
+"""

@@ -9,13 +9,18 @@ import gc
 import glob
 import json
 import os
+import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.yaml import yaml_load
 
 from ._engine.access import Access
+from ._engine.archives import ACCESS_KEY, SECRET_KEY
 from ._engine.backends.kubernetes.client import Client, connect
+from ._engine.backends.object_store.client import ObjectStoreClient
+from ._engine.backends.object_store.client import Target as ObjectStoreTarget
+from ._engine.backends.object_store.store import ArchiveStore
 from ._engine.backends.postgresql.clusters import through_api_server
 from ._engine.backends.vault.client import Target, VaultClient
 from ._engine.backends.vault.store import Store
@@ -23,7 +28,7 @@ from ._engine.credentials import Secret
 from ._engine.errors import EngineError, InvalidSpec, MissingLibrary, Problem, code_of
 from ._engine.progress import Lines, Progress, Silent
 from ._engine.project.model import Platform
-from ._engine.project.vocabulary import PLATFORM_VARIABLE
+from ._engine.project.vocabulary import PER_ARCHIVE, PLATFORM_VARIABLE
 from ._engine.rotate import What
 from ._engine.settings import Drift, Settings
 from ._engine.steps import Outcome, Plan, Report, Result, Step
@@ -46,6 +51,11 @@ def vault_spec() -> Spec:
     return {"vault_ca_file": {"type": "path"}, "vault_credentials_file": {"type": "path"}}
 
 
+def object_store_spec() -> Spec:
+    """The option of the fragment connection.engine_object_store."""
+    return {"object_store_credentials_file": {"type": "path"}}
+
+
 def connection_spec() -> Spec:
     """The options of the fragment connection."""
     return {
@@ -61,6 +71,7 @@ def projects_spec() -> Spec:
     return {
         **connection_spec(),
         **vault_spec(),
+        **object_store_spec(),
         "projects": {"type": "dict", "default": {}},
         "directory": {"type": "path"},
         "tiers": {"type": "dict", "required": True},
@@ -83,9 +94,28 @@ def platform_spec() -> Spec:
     return {
         **connection_spec(),
         **vault_spec(),
+        **object_store_spec(),
         "tiers": {"type": "dict", "required": True},
         "platform": {"type": "dict", "default": {}},
         "wait": {"type": "bool", "default": Settings().wait},
+    }
+
+
+def restore_spec() -> Spec:
+    """The options of the module restore."""
+    return {
+        **connection_spec(),
+        **vault_spec(),
+        **object_store_spec(),
+        "ref": {"type": "str", "required": True},
+        "target_time": {"type": "str"},
+        "target_lsn": {"type": "str"},
+        "target_incarnation": {"type": "str"},
+        "latest": {"type": "bool", "default": False},
+        "projects": {"type": "dict", "default": {}},
+        "directory": {"type": "path"},
+        "tiers": {"type": "dict", "required": True},
+        "platform": {"type": "dict", "default": {}},
     }
 
 
@@ -215,7 +245,51 @@ def access_of(
         store = _store(module, platform, settings)
         vault = None if store is None else stack.enter_context(store)
         databases = stack.enter_context(through_api_server(client))
-        yield Access(client=client, databases=databases, vault=vault)
+        archives, given = _archives(module, platform, settings, stack)
+        yield Access(client=client, databases=databases, vault=vault, archives=archives, given=given)
+
+
+def _archives(
+    module: AnsibleModule, platform: Platform, settings: Settings, stack: contextlib.ExitStack
+) -> tuple[ArchiveStore | None, dict[str, Secret]]:
+    """The platform's object store and the keys to it; none if it has none, or the module does not work with it.
+
+    In check mode none, too, where the keys have yet to be written.
+    """
+    option = "object_store_credentials_file"
+    if platform.object_store_endpoint is None or option not in module.params:
+        return None, {}
+    path = module.params[option]
+    if settings.check and path and not os.path.exists(path):
+        module.warn(f"There are no keys of the object store yet ({path} does not exist): it is taken for an empty one.")
+        return None, {}
+    keys = _credentials_from(path, (ACCESS_KEY, SECRET_KEY))
+    if keys is None:
+        where = f"{PLATFORM_VARIABLE}.object_store_endpoint"
+        allowed = f"a file of JSON with {ACCESS_KEY} and {SECRET_KEY}, as {where} is set"
+        raise InvalidSpec((Problem(path=option, value=path, allowed=allowed),))
+    target = ObjectStoreTarget(
+        endpoint=platform.object_store_endpoint,
+        region=platform.object_store_region,
+        bucket=platform.object_store_bucket,
+        prefix=f"{platform.object_store_prefix}/",
+        ca_file=_written(platform.object_store_ca, stack),
+        access_key=keys[ACCESS_KEY],
+        secret_key=keys[SECRET_KEY],
+    )
+    client = ObjectStoreClient(target, workers=settings.workers, backoff=settings.backoff)
+    per_archive = platform.object_store_identities == PER_ARCHIVE
+    return stack.enter_context(ArchiveStore(client, manages_identities=per_archive)), keys
+
+
+def _written(text: str | None, stack: contextlib.ExitStack) -> str | None:
+    """A file of these certificates, for libraries that want one, as long as the stack lasts."""
+    if text is None:
+        return None
+    file = stack.enter_context(tempfile.NamedTemporaryFile("w", prefix="supalove-", suffix=".pem"))
+    file.write(text)
+    file.flush()
+    return file.name
 
 
 def _store(module: AnsibleModule, platform: Platform, settings: Settings) -> Store | None:
@@ -227,7 +301,7 @@ def _store(module: AnsibleModule, platform: Platform, settings: Settings) -> Sto
     if settings.check and path and not os.path.exists(path):
         module.warn(f"There is no login to Vault yet ({path} does not exist): the plan is that of an empty one.")
         return None
-    found = _credentials_from(path)
+    found = _credentials_from(path, ("role_id", "secret_id"))
     if found is None:
         allowed = f"a file of JSON with role_id and secret_id, as {PLATFORM_VARIABLE}.vault_address is set"
         raise InvalidSpec((Problem(path=option, value=path, allowed=allowed),))
@@ -249,12 +323,12 @@ def _ca_file_from(path: str | None) -> str | None:
     return path
 
 
-def _credentials_from(path: str | None) -> dict[str, Secret] | None:
-    """None if there is no such file, or it does not say both."""
+def _credentials_from(path: str | None, names: tuple[str, ...]) -> dict[str, Secret] | None:
+    """None if there is no such file, or it does not say all of them."""
     try:
         with open(path or "", encoding="utf-8") as file:
             found = json.load(file)
-        return {key: Secret(str(found[key])) for key in ("role_id", "secret_id")}
+        return {key: Secret(str(found[key])) for key in names}
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -21,6 +21,7 @@ extends_documentation_fragment:
   - supalove.platform.attributes.actiongroup_platform
   - supalove.platform.connection
   - supalove.platform.connection.engine_vault
+  - supalove.platform.connection.engine_object_store
   - supalove.platform.vocabulary
   - supalove.platform.vocabulary.tiers
 options:

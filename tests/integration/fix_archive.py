@@ -19,8 +19,17 @@ from typing import Any
 
 import psycopg
 import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.catalog import Catalog
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archives import archive_of
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.object_store.client import (
+    ObjectStoreClient,
+    Target,
+)
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.object_store.observe import (
+    read_archive,
+)
 from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import Secret
+from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Backoff, Deadline
 from ansible_collections.supalove.platform.plugins.module_utils._engine.generation import new_texts
 from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Desired
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import Life
@@ -48,7 +57,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.r
     DIRECTORY as RESTORE_CONFIG,
 )
 from fix_container import ROOT, as_postgres, container, image_of, podman
-from fix_object_store import ObjectStore, free_ports
+from fix_object_store import REGION, ObjectStore, free_ports
 
 WALG = ROOT / "tests/lab/walg/build.py"
 SECONDS = 60
@@ -119,6 +128,23 @@ class Archived:
     def prefix(self) -> str:
         """Of this incarnation in the bucket."""
         return f"platform/{archive_of(self.uid)}/{self.incarnation}"
+
+    def catalogs(self) -> tuple[Catalog, ...]:
+        """The archive as the engine reads it."""
+        target = Target(
+            endpoint=self.store.address,
+            region=REGION,
+            bucket=self.store.bucket,
+            prefix="platform/",
+            ca_file=str(self.store.ca_file),
+            access_key=Secret(self.store.access_key),
+            secret_key=Secret(self.store.secret_key),
+        )
+        client = ObjectStoreClient(target, workers=2, backoff=Backoff())
+        try:
+            return read_archive(client, archive_of(self.uid), deadline=Deadline(limit_seconds=SECONDS))
+        finally:
+            client.close()
 
     def names(self) -> set[str]:
         """Of the objects of this incarnation, without folders."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import json
+import datetime
 from collections.abc import Iterator
 
 import pytest
@@ -29,7 +29,7 @@ def before(object_store: ObjectStore, engine: str) -> Iterator[Archived]:
         yield made
 
 
-def life_of(before: Archived, engine: str, *, target: str, value: str = "") -> Life:
+def life_of(before: Archived, engine: str, *, target: str, value: str = "", until_end: bool = False) -> Life:
     found = sorted(before.store.keys(f"{before.prefix}/"))
     (name,) = {key.split("/")[5] for key in found if "/pg/base/" in key and key.endswith("backup.info")} or {
         key.split("/")[4].removesuffix("_backup_stop_sentinel.json") for key in found if key.endswith("_sentinel.json")
@@ -42,6 +42,7 @@ def life_of(before: Archived, engine: str, *, target: str, value: str = "") -> L
         backup=name,
         target=target,
         value=value,
+        until_end=until_end,
     )
 
 
@@ -60,9 +61,10 @@ def test_the_rows_are_those_committed_by_the_target_and_the_archive_begins_anew(
         after.sql("INSERT INTO rows VALUES (4, now())")
         after.await_archived(after.segment())
         after.await_(lambda: after.status()["backup"]["done"] == 1, "no base backup of the new life was made")
-        said = json.loads(object_store.get(f"{after.prefix}/incarnation.json"))
-        assert said["parent"]["incarnation"] == before.incarnation
-        assert said["parent"]["value"] == target
+        (told,) = [one for one in after.catalogs() if one.id == after.incarnation]
+        assert told.problems == ()
+        assert told.incarnation.parent.incarnation == before.incarnation
+        assert told.incarnation.parent.time == datetime.datetime.fromisoformat(target)
     assert {key for key in object_store.keys(f"{before.prefix}/") if key not in old} == set()
 
 
@@ -80,4 +82,14 @@ def test_latest_is_everything_that_is_archived(before: Archived, object_store: O
     before.sql("INSERT INTO rows VALUES (1, now())")
     before.await_archived(before.segment())
     with archived(object_store, engine, life=life_of(before, engine, target=LATEST), before=before) as after:
+        assert after.sql("SELECT count(*) FROM rows") == "1"
+
+
+def test_a_target_after_the_last_commit_is_the_end_of_the_archive(
+    before: Archived, object_store: ObjectStore, engine: str
+) -> None:
+    before.sql("INSERT INTO rows VALUES (1, now())")
+    before.stop()
+    life = life_of(before, engine, target=TIME, value="2100-01-01 00:00:00+00", until_end=True)
+    with archived(object_store, engine, life=life, before=before) as after:
         assert after.sql("SELECT count(*) FROM rows") == "1"

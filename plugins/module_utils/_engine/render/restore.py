@@ -35,22 +35,24 @@ def render_restore(make: Make, life: Life | None) -> tuple[Desired, ...]:
         "target": life.target,
         "value": life.value,
     }
-    files = {"restore.json": canonical_json(parent), "recovery.conf": _recovery_conf(life)}
+    files = {"restore.json": canonical_json(parent), "recovery.conf": _recovery_conf(life.target, life.value)}
+    if life.until_end:
+        files["end.conf"] = _recovery_conf(LATEST, "")
     return (make("v1", "ConfigMap", CONFIG, component=CONFIG, data=files),)
 
 
-def _recovery_conf(life: Life) -> str:
+def _recovery_conf(target: str, value: str) -> str:
     """With a target the server stops with an error if the archive ends before it; it is never promoted early.
 
     The history of one incarnation is one timeline, that of its backups.
     """
-    target = {} if life.target == LATEST else {_SETTINGS[life.target]: life.value}
+    said = {} if target == LATEST else {_SETTINGS[target]: value}
     return write_postgresql_conf(
         {
             "restore_command": "/usr/local/bin/supalove-wanted %f %p",
             "recovery_target_timeline": "current",
             "recovery_target_action": "promote",
-            **target,
+            **said,
         }
     )
 

@@ -15,7 +15,7 @@ from . import store, web
 from .config import Config, ConfigError, Credentials, Incarnation
 from .engines import Place
 from .resident import Resident
-from .restore import restore
+from .restore import parent_of, restore
 
 SECONDS = 10
 
@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> int:
     founding.add_argument("data", type=Path)
     founding.add_argument("system_identifier")
     founding.add_argument("postgresql", type=int)
+    founding.add_argument("heartbeat", help="the last one before this life began, where it began with a restore")
     commands.add_parser("restore", help="put the base backup into place that the life of this PostgreSQL begins with")
     listing = commands.add_parser("backups", help="the base backups in the archive, as JSON")
     listing.add_argument("data", type=Path)
@@ -53,7 +54,7 @@ def _do(told: argparse.Namespace) -> int:
     elif told.command == "backup":
         sys.stdout.write(_ask("POST", "/backup/full" if told.full else "/backup"))
     elif told.command == "found":
-        _found(told.data, told.system_identifier, told.postgresql)
+        _found(told.data, told.system_identifier, told.postgresql, told.heartbeat)
     else:
         sys.stdout.write(json.dumps(store.backups(_place(told.data))) + "\n")
     return 0
@@ -74,7 +75,7 @@ def _ask(method: str, path: str) -> str:
     return text
 
 
-def _found(data: Path, system_identifier: str, postgresql: int) -> None:
+def _found(data: Path, system_identifier: str, postgresql: int, heartbeat: str) -> None:
     place, incarnation = _place(data), Incarnation.read(data)
     now = datetime.datetime.now(datetime.UTC)
     store.found(
@@ -87,7 +88,7 @@ def _found(data: Path, system_identifier: str, postgresql: int) -> None:
             "postgresql": postgresql,
             "system_identifier": system_identifier,
             "began": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "parent": incarnation.parent,
+            "parent": parent_of(data, incarnation.parent, heartbeat),
         },
     )
 

@@ -30,8 +30,9 @@ SELF = "/usr/local/bin/supalove-archiver"
 
 HEARTBEAT = "UPDATE supalove_archive.heartbeat SET at = pg_catalog.clock_timestamp()"
 IDENTITY = (
-    "SELECT system_identifier || ' ' || pg_catalog.current_setting('server_version_num')::int / 10000"
-    " FROM pg_catalog.pg_control_system() WHERE NOT pg_catalog.pg_is_in_recovery()"
+    "SELECT system_identifier || ' ' || pg_catalog.current_setting('server_version_num')::int / 10000 || ' '"
+    " || pg_catalog.to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
+    " FROM pg_catalog.pg_control_system(), supalove_archive.heartbeat WHERE NOT pg_catalog.pg_is_in_recovery()"
 )
 
 

@@ -47,11 +47,32 @@ def restore(data: Path, folder: Path = FOLDER) -> str:
     (partial / "pg_wal").mkdir(mode=0o700, exist_ok=True)
     _write(partial / "postgresql.auto.conf", settings)
     _write(partial / "recovery.signal", "")
+    end = folder / "end.conf"
+    if end.exists():
+        _write(data.with_name(f"{data.name}.end"), end.read_text(encoding="utf-8"))
     _begin_life(data, parent)
     partial.chmod(0o700)
     partial.rename(data)
     os.sync()
     return f"{parent['backup']} of {parent['archive']}/{parent['incarnation']} is in place"
+
+
+def parent_of(data: Path, parent: dict[str, Any] | None, heartbeat: str) -> dict[str, Any] | None:
+    """What the archive says of the life before: up to where this one goes back to it.
+
+    Where that is tells the history that the promotion wrote (https://www.postgresql.org/docs/17/continuous-archiving.html,
+    timelines): in its last line the timeline and the position at which it was left. When, the target, or the last
+    heartbeat that was recovered.
+    """
+    if parent is None:
+        return None
+    histories = sorted((data / "pg_wal").glob("*.history"))
+    lines = histories[-1].read_text(encoding="utf-8").splitlines() if histories else []
+    left = [line.split("\t") for line in lines if line.strip() and not line.startswith("#")]
+    if not left:
+        raise ConfigError(f"{data}/pg_wal has no history, so this life did not begin with a restore")
+    time_of = parent["value"] if parent["target"] == "time" else heartbeat
+    return {**parent, "timeline": int(left[-1][0]), "lsn": left[-1][1], "time": time_of}
 
 
 def source_of(parent: dict[str, Any]) -> Engine:
