@@ -167,7 +167,7 @@ class Authority:
             end = self.run("x509", "-in", self.certificate, "-noout", "-enddate").strip().partition("=")[2]
             self.module.fail_json(
                 msg=f"{self.certificate} ends on {end}, before a certificate signed now would. "
-                "Replace the authority as the Vault's documentation says"
+                "Move the authority away, and a run makes another; who trusts the old one needs the new one then"
             )
 
     def sign(self, request: str, names: list[str]) -> str:

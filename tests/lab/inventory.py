@@ -23,6 +23,7 @@ def inventory(members: Sequence[Host]) -> dict[str, Any]:
         for name, path in artifacts.image_archives().items()
         if "data_plane" in pools
     }
+    weed = artifacts.seaweedfs_archive()
     return {
         "all": {
             "vars": {
@@ -33,6 +34,9 @@ def inventory(members: Sequence[Host]) -> dict[str, Any]:
                 "k3s_release_url": mirror,
                 "k3s_image_archives": archives,
                 "vault_release_url": f"{mirror}/openbao",
+                "object_store_version": artifacts.SEAWEEDFS_VERSION,
+                "object_store_release_url": f"{mirror}/seaweedfs",
+                "object_store_checksums": {artifacts.SEAWEEDFS_VERSION: {weed.name: artifacts.sha256(weed)}},
             },
             "children": {
                 pool: {"hosts": {h.name: _variables(h) for h in members if pool in h.pools}} for pool in pools

@@ -108,12 +108,12 @@ def _read(path: Path) -> str:
 
 
 def tokens_of(folder: Path, server: layout.Host) -> dict[str, str]:
-    """Secrets of K3s and of Vault, by what they are: what the roles left beside an inventory, and on its server."""
+    """Secrets of K3s, Vault and the object store, by what they are: what roles left beside an inventory, or there."""
     words = {"token of K3s": hosts.run_on(server, "cat /var/lib/rancher/k3s/server/token").strip()}
-    for path in sorted(folder.glob("vault-*.json")):
+    for path in sorted((*folder.glob("vault-*.json"), *folder.glob("object-store.json"))):
         for key, value in json.loads(path.read_text()).items():
             for number, word in enumerate(value if isinstance(value, list) else [value]):
-                if isinstance(word, str) and len(word) > SHORTEST and key != "role_id":
+                if isinstance(word, str) and len(word) > SHORTEST and key not in ("role_id", "access_key"):
                     words[f"{path.name} {key} {number}"] = word
     return words
 

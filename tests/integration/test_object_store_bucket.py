@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module object_store_bucket against a real SeaweedFS on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.supalove.platform.plugins.modules import object_store_bucket
+
+LOGIN = {"access_key": "ADMINISTRATOR", "secret_key": "the-secret-of-the-administrator"}
+START_SECONDS = 60
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the server answers. It has no bucket yet."""
+    folder = tmp_path_factory.mktemp("weed")
+    program = shutil.which("weed")
+    assert program, "weed is missing from this Python environment; run `make venv`"
+    pair = {"accessKey": LOGIN["access_key"], "secretKey": LOGIN["secret_key"]}
+    identity = {"name": "administrator", "credentials": [pair], "actions": ["Admin"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    names = ("master", "volume", "filer", "s3")
+    numbers = free_ports(8)
+    ports = [f"-{name}.port={number}" for name, number in zip(names, numbers[:4], strict=True)]
+    ports += [f"-{name}.port.grpc={number}" for name, number in zip(names, numbers[4:], strict=True)]
+    options = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-volume.preStopSeconds=1", "-s3"]
+    options += ["-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={folder / 's3.json'}", f"-dir={folder}"]
+    with (folder / "log").open("wb") as log:
+        running = subprocess.Popen([program, "server", *options, *ports], stdout=log, stderr=log, cwd=folder)
+    try:
+        await_port(numbers[3], folder / "log")
+        yield f"http://127.0.0.1:{numbers[3]}"
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+
+
+def await_port(port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    pytest.fail(f"weed did not listen within {START_SECONDS} s: {log.read_text()[-2000:]}")
+
+
+def run(address: str, name: str, *, check: bool = False, **others: Any) -> dict[str, Any]:
+    """The module as Ansible runs it: a program that reads its arguments and prints its result."""
+    given = {"url": address, "name": name, "deadline_seconds": 30, **LOGIN, **others, "_ansible_check_mode": check}
+    done = subprocess.run(
+        [sys.executable, "-P", str(object_store_bucket.__file__)],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": given}),
+        env={**os.environ, "PYTHONPATH": os.environ["SUPALOVE_COLLECTIONS"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    assert LOGIN["secret_key"] not in json.dumps(result)
+    return result
+
+
+def test_a_bucket_is_made_once(address: str) -> None:
+    diff = {"before": "", "after": "archive\n"}
+    checked = run(address, "archive", check=True)
+    assert (checked["changed"], checked["diff"]) == (True, diff)
+    made = run(address, "archive")
+    assert (made["changed"], made["diff"], made["name"]) == (True, diff, "archive")
+    for check in (True, False):
+        assert run(address, "archive", check=check)["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("others", "text"),
+    [
+        ({"secret_key": "wrong"}, "HTTP 403"),
+        ({"access_key": "nobody"}, "is not known there, or may not do this"),
+        ({"name": "No Bucket"}, "No Bucket"),
+        ({"ca_path": "/nowhere/ca.pem"}, "/nowhere/ca.pem, by which"),
+    ],
+)
+def test_what_prevents_it_is_said_at_once(address: str, others: dict[str, Any], text: str) -> None:
+    began = time.monotonic()
+    failed = run(address, **{"name": "other", **others})
+    assert failed["failed"]
+    assert text in failed["msg"]
+    assert time.monotonic() - began < 20
+
+
+def test_a_server_that_does_not_answer_is_waited_for_and_then_named() -> None:
+    [port] = free_ports(1)
+    failed = run(f"http://127.0.0.1:{port}", "archive", deadline_seconds=2)
+    assert "waited 2 s; last seen: " in failed["msg"]
+    assert f"http://127.0.0.1:{port} cannot be reached" in failed["msg"]
+
+
+def test_a_check_takes_a_server_that_does_not_answer_for_an_empty_one() -> None:
+    [port] = free_ports(1)
+    assert run(f"http://127.0.0.1:{port}", "archive", check=True)["changed"]
