@@ -294,10 +294,10 @@ def _written(text: str | None, stack: contextlib.ExitStack) -> str | None:
     """A file of these certificates, for libraries that want one, as long as the stack lasts."""
     if text is None:
         return None
-    file = stack.enter_context(tempfile.NamedTemporaryFile("w", prefix="supalove-", suffix=".pem"))
-    file.write(text)
-    file.flush()
-    return file.name
+    path = os.path.join(stack.enter_context(tempfile.TemporaryDirectory(prefix="supalove-")), "ca.pem")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
 
 
 def _store(module: AnsibleModule, platform: Platform, settings: Settings) -> Store | None:

@@ -9,14 +9,15 @@ DOCUMENTATION = r"""
 module: restore
 short_description: Bring a project back to a moment of its past
 description:
-  - Restores the PostgreSQL of one project from its archive, in place, to a time, a position in its WAL, or the end of the
-    archive. Clients find it where it was, with the logins that they have.
-  - The way to the target is planned before anything changes. What the archive does not lead to is refused, with the reason.
-  - The volume of before is kept, and so is its archive. Neither is written to any more, so that another restore can go to
-    any moment of them. The volume of a restore before the last one is not kept; what provisioned it retains it.
+  - Restores the PostgreSQL of one project from its archive, in place, to a time, a position in its WAL, or the end of
+    the archive. Clients find it where it was, with the logins that they have.
+  - The way to the target is planned before anything changes. What the archive does not lead to is refused, with the
+    reason.
+  - The volume of before is kept, and so is its archive. Neither is written to any more, so that another restore can go
+    to any moment of them.
   - A run that was killed is gone on with by the next run of this module's playbook or of M(supalove.platform.projects).
-  - The new life has an archive of its own, which begins with a base backup. Until that has finished, no moment of the new
-    life can be restored.
+  - The new life has an archive of its own, which begins with a base backup. Until that has finished, no moment of the
+    new life can be restored.
   - Only a project with a PostgreSQL of its own is restored yet, not one on a shared cluster.
 author:
   - Supalove contributors (@supalove)
