@@ -51,6 +51,7 @@ class Resident:
         self._stopping = threading.Event()
         self._asked = threading.Event()
         self._asked_full = False
+        self._asking = threading.Lock()
         self._founded = False
         self._past = schedule.Past()
         self._wal = Wal(
@@ -100,10 +101,11 @@ class Resident:
         return source_of(parent)
 
     def _ask_backup(self, full: bool) -> bool:  # noqa: FBT001 (the shape of web.Ask)
-        if self._asked.is_set() or self._state.read().backup_running:
-            return False
-        self._asked_full = full
-        self._asked.set()
+        with self._asking:
+            if self._asked.is_set() or self._state.read().backup_running:
+                return False
+            self._asked_full = full
+            self._asked.set()
         return True
 
     def _keep_archive(self) -> None:
@@ -118,6 +120,7 @@ class Resident:
                 self._state.failed("heartbeat", str(error))
                 self._stopping.wait(RETRY_SECONDS)
                 continue
+            self._state.note(rpo_seconds=config.rpo_seconds, backup_hours=config.backup_hours)
             now = time.time()
             if now >= heart_at:
                 heart_at = now + config.rpo_seconds
@@ -141,7 +144,9 @@ class Resident:
         if done.code != 0:
             self._refuse(done.said or f"supalove-archiver found ended with {done.code}")
             return False
-        if not self._look_at_backups():
+        unread = self._look_at_backups()
+        if unread:
+            self._refuse(unread)
             return False
         self._founded = True
         self._state.note(refused="")
@@ -153,16 +158,19 @@ class Resident:
             say(f"nothing is archived: {reason}")
         self._state.note(refused=reason)
 
-    def _look_at_backups(self) -> bool:
+    def _look_at_backups(self) -> str:
+        """Read which there are in the archive; why that did not work, empty if it did."""
         done = run([SELF, "backups", str(self._data)], environment={}, seconds=STORE_SECONDS)
         if done.code != 0:
-            self._refuse(done.said)
-            return False
+            return done.said or f"supalove-archiver backups ended with {done.code}"
         made = json.loads(done.output)
         self._past = schedule.Past(
             backups=[one["at"] for one in made], fulls=[one["at"] for one in made if one["full"]]
         )
-        return True
+        self._state.note(
+            newest_backup_at=max(self._past.backups, default=0.0), newest_full_at=max(self._past.fulls, default=0.0)
+        )
+        return ""
 
     def _beat(self) -> None:
         done = self._psql(HEARTBEAT)
@@ -180,8 +188,12 @@ class Resident:
         self._state.note(backup_next_at=due)
         if now < due and not self._asked.is_set():
             return
-        full = self._asked_full or schedule.is_full_due(days=config.full_days, past=past, now=now)
-        self._state.note(backup_running=True)
+        with self._asking:
+            full = self._asked_full or schedule.is_full_due(days=config.full_days, past=past, now=now)
+            self._state.note(backup_running=True)
+            # Now, not when it has ended: who asks in between would be told yes, and then forgotten.
+            self._asked.clear()
+            self._asked_full = False
         threading.Thread(target=self._backup, args=(full,), name="backup", daemon=True).start()
         while self._state.read().backup_running and not self._stopping.is_set():
             # The heart goes on beating: a long backup must not make the timeline coarse.
@@ -189,8 +201,6 @@ class Resident:
             if time.time() >= now + config.rpo_seconds:
                 now = time.time()
                 self._beat()
-        self._asked.clear()
-        self._asked_full = False
 
     def _backup(self, full: bool) -> None:  # noqa: FBT001 (of a thread)
         try:
@@ -198,12 +208,13 @@ class Resident:
             say(f"base backup begins{', a full one' if full else ''}")
             argv = engine.backup(self._data, full=full)
             done = run(argv, environment=engine.environment(), seconds=BACKUP_SECONDS)
-            if done.code == 0 and self._look_at_backups():
+            error = (done.said or f"exit code {done.code}") if done.code != 0 else self._look_at_backups()
+            if error:
+                self._state.failed("backup", error)
+                say(f"base backup failed: {error}")
+            else:
                 self._state.succeeded("backup", "full" if full else "delta")
                 say("base backup done")
-            else:
-                self._state.failed("backup", done.said or f"exit code {done.code}")
-                say(f"base backup failed: {done.said}")
         except ConfigError as error:
             self._state.failed("backup", str(error))
         finally:

@@ -25,19 +25,28 @@ class Work:
 
 @dataclass(slots=True)
 class Figures:
-    """Everything that is told. `refused`: why nothing is archived at all."""
+    """Everything that is told. `now`: when. `refused`: why nothing is archived at all.
+
+    `rpo_seconds`, `backup_hours`: what it goes by, so that whoever reads this can tell late from early.
+    `newest_backup_at`, `newest_full_at`: of those in the archive; `backup` counts what this process has made.
+    """
 
     archive: str = ""
     incarnation: str = ""
     engine: str = ""
     refused: str = ""
     began: float = field(default_factory=time.time)
+    now: float = 0.0
+    rpo_seconds: int = 0
+    backup_hours: int = 0
     wal: Work = field(default_factory=Work)
     fetched: Work = field(default_factory=Work)
     backup: Work = field(default_factory=Work)
     heartbeat: Work = field(default_factory=Work)
     backup_running: bool = False
     backup_next_at: float = 0.0
+    newest_backup_at: float = 0.0
+    newest_full_at: float = 0.0
     ready_files: int = 0
     oldest_ready_seconds: float = 0.0
     wal_bytes: int = 0
@@ -75,6 +84,7 @@ class State:
     def read(self) -> Figures:
         """The figures as they are now."""
         with self._lock:
+            self._figures.now = time.time()
             return copy.deepcopy(self._figures)
 
 
