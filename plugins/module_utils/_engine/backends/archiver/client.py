@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""One archiver, beside the PostgreSQL of a pod: how it goes, and base backups on request.
+
+It listens on the pod's loopback alone, so it is asked through a port-forward, over a connection for each question.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ...archive.status import ArchiverStatus, parse_status
+from ...deadline import Deadline
+from ...errors import BackendError, Conflict, NotFound, Rejected, ServerFailed, Unreachable
+from ...objects import ObjectId
+from ..kubernetes.client import Client, short
+from ..kubernetes.kinds import object_path
+from ..kubernetes.portforward import socket_name, tunnel
+
+PORT = 8432
+CONTAINER = "archiver"
+# For a whole answer, however slowly it comes: what answers may be something else, which a tenant has put there.
+ANSWER_SECONDS = 15.0
+# A status has less than 4 KiB; engines' last words are in it.
+LARGEST = 64 * 1024
+
+_BY_STATUS: dict[int, type[BackendError]] = {404: NotFound, 409: Conflict}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archiver:
+    """The archiver in a pod."""
+
+    client: Client
+    namespace: str
+    pod: str = "postgresql-0"
+    port: int = PORT
+
+    @property
+    def subject(self) -> str:
+        """As errors name it."""
+        return f"Pod/{self.namespace}/{self.pod} ({CONTAINER})"
+
+    def status(self, *, deadline: Deadline) -> ArchiverStatus:
+        """How it goes. Raises NotFound if there is no pod or no archiver in it, and other BackendErrors."""
+        raw = self._ask("GET", "/status", deadline)
+        try:
+            return parse_status(raw)
+        except ValueError as error:
+            reason = (
+                f"its status is not as this collection reads it ({short(str(error))}); is its image of this release?"
+            )
+            raise Rejected(subject=self.subject, verb="GET", reason=reason) from error
+
+    def ask_backup(self, *, full: bool, deadline: Deadline) -> None:
+        """Have it make a base backup, which begins within seconds. Raises Conflict if one is running or asked for."""
+        self._ask("POST", "/backup/full" if full else "/backup", deadline)
+
+    def _ask(self, verb: str, path: str, deadline: Deadline) -> bytes:
+        deadline.require(f"{verb} {self.subject}")
+        trouble, cause = "", None
+        with tunnel(self.client, namespace=self.namespace, pod=self.pod, port=self.port, deadline=deadline) as way:
+            try:
+                status, data = exchange(str(way.directory / socket_name(self.port)), verb, path, _seconds(deadline))
+            except (OSError, http.client.HTTPException) as error:
+                # The thread that carries the bytes may be about to say why.
+                way.join(1.0)
+                trouble, cause = way.trouble or str(error) or type(error).__name__, error
+        if cause is not None:
+            self._refuse_without_archiver(deadline)
+            raise Unreachable(subject=self.subject, verb=verb, reason=short(trouble)) from cause
+        if status >= 300:
+            fallback = ServerFailed if status >= 500 else Rejected
+            said = short(" ".join(data.decode(errors="replace").split()) or "no reason given")
+            kind = _BY_STATUS.get(status, fallback)
+            raise kind(subject=self.subject, verb=verb, reason=said, status=status)
+        return data
+
+    def _refuse_without_archiver(self, deadline: Deadline) -> None:
+        """Nobody answers: that may be because the pod has nobody who could. Raises NotFound then."""
+        id = ObjectId(kind="Pod", namespace=self.namespace, name=self.pod)
+        spec = self.client.get(object_path(id), subject=str(id), deadline=deadline).get("spec") or {}
+        names = {one.get("name") for key in ("initContainers", "containers") for one in spec.get(key) or ()}
+        if CONTAINER not in names:
+            reason = "the pod has no archiver; run the module projects (of a shared cluster: platform), which adds it"
+            raise NotFound(subject=self.subject, verb="CONNECT", reason=reason)
+
+
+def exchange(path: str, verb: str, target: str, seconds: float) -> tuple[int, bytes]:
+    """One request over the socket at `path`, and the answer: status and body.
+
+    Raises OSError or HTTPException if none comes whole within `seconds`, or it is larger than a status is.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made, _ended_after(made, seconds):
+        made.settimeout(seconds)
+        made.connect(path)
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = made
+        connection.request(verb, target, headers={"Connection": "close"})
+        with contextlib.closing(connection.getresponse()) as answer:
+            data = answer.read(LARGEST + 1)
+            if len(data) > LARGEST:
+                raise http.client.HTTPException(f"the answer is larger than {LARGEST} bytes")
+            if answer.length:
+                raise http.client.IncompleteRead(data, answer.length)
+            return answer.status, data
+
+
+@contextmanager
+def _ended_after(made: socket.socket, seconds: float) -> Iterator[None]:
+    """The timeout of a socket is for each read; this ends them all."""
+    timer = threading.Timer(seconds, lambda: _shut(made))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def _shut(made: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        made.shutdown(socket.SHUT_RDWR)
+
+
+def _seconds(deadline: Deadline) -> float:
+    return max(0.1, min(ANSWER_SECONDS, deadline.remaining()))
