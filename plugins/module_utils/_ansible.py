@@ -28,6 +28,8 @@ from ._engine.backends.postgresql.clusters import through_api_server
 from ._engine.backends.vault.client import Target as VaultTarget
 from ._engine.backends.vault.client import VaultClient
 from ._engine.backends.vault.store import Store
+from ._engine.backup import WORKERS as BACKUP_WORKERS
+from ._engine.backup import BackupOutcome, BackupReport
 from ._engine.credentials import Secret
 from ._engine.errors import EngineError, InvalidSpec, MissingLibrary, Problem, code_of
 from ._engine.progress import Lines, Progress, Silent
@@ -143,11 +145,25 @@ def rotate_spec() -> Spec:
     }
 
 
+def backup_spec() -> Spec:
+    """The options of the module backup."""
+    return {
+        **connection_spec(),
+        "refs": {"type": "list", "elements": "str"},
+        "clusters": {"type": "list", "elements": "str"},
+        "full": {"type": "bool", "default": False},
+        "platform": {"type": "dict", "default": {}},
+        "wait": {"type": "bool", "default": Settings().wait},
+        "workers": {"type": "int", "default": BACKUP_WORKERS},
+    }
+
+
 def project_info_spec() -> Spec:
     """The options of the module project_info."""
     return {
         **connection_spec(),
         "refs": {"type": "list", "elements": "str"},
+        "archive": {"type": "bool", "default": False},
         "platform": {"type": "dict", "default": {}},
     }
 
@@ -433,6 +449,40 @@ def restored_result_of(done: Restored, *, show_diff: bool) -> dict[str, t.Any]:
     return {**result_of(done.report, show_diff=show_diff), "source": source}
 
 
+def backup_result_of(report: BackupReport) -> dict[str, t.Any]:
+    """The result of base backups, bounded: counts always, what went wrong first, at most SHOWN_PROJECTS one by one."""
+    order = (Result.FAILED, Result.WAITING, Result.CHANGED, Result.UNCHANGED)
+    shown = sorted(report.outcomes, key=lambda one: order.index(one.result))
+    result: dict[str, t.Any] = {
+        "changed": report.changed,
+        "counts": {kind.value: sum(one.result is kind for one in report.outcomes) for kind in order},
+        "outcomes": [_backup_outcome(one) for one in shown[:SHOWN_PROJECTS]],
+        "outcomes_left_out": max(0, len(shown) - SHOWN_PROJECTS),
+    }
+    wrong = [one for one in shown if one.result in (Result.FAILED, Result.WAITING)]
+    if wrong:
+        why = [f"{one.ref or one.cluster}: {_why_no_backup(one)}" for one in wrong]
+        result.update(failed=True, msg=_text_of(why, len(report.outcomes), "have no base backup that was asked for"))
+    return result
+
+
+def _backup_outcome(outcome: BackupOutcome) -> dict[str, t.Any]:
+    name = {"ref": outcome.ref} if outcome.ref else {"cluster": outcome.cluster}
+    shown: dict[str, t.Any] = {**name, "archive": outcome.archive, "result": outcome.result.value}
+    if outcome.result in (Result.FAILED, Result.WAITING) or outcome.reason:
+        shown["reason"] = _why_no_backup(outcome)
+    if outcome.is_full is not None:
+        shown["full"] = outcome.is_full
+    if outcome.finished is not None:
+        shown["finished"] = outcome.finished.isoformat(timespec="seconds")
+    return shown
+
+
+def _why_no_backup(outcome: BackupOutcome) -> str:
+    failure = outcome.failure
+    return outcome.reason if failure is None else f"{failure.object}: {failure.reason}{code_of(failure.status)}"
+
+
 def diff_of(plan: Plan) -> list[dict[str, t.Any]]:
     """A plan as Ansible's diffs. Generated values are not in it, as they are not in a plan."""
     shown = [
@@ -495,12 +545,14 @@ def _failure_text(report: Report) -> str:
     """The first few that went wrong, each in a line; all of them are in the outcomes."""
     order = (Result.FAILED, Result.WAITING, Result.HELD)
     wrong = sorted((one for one in report.outcomes if one.result in order), key=lambda one: order.index(one.result))
-    lines = [f"{one.ref}: {_why(one)}" for one in wrong[:SHOWN_FAILURES]]
+    return _text_of([f"{one.ref}: {_why(one)}" for one in wrong], len(report.outcomes), "are not as they should be")
+
+
+def _text_of(wrong: list[str], total: int, what: str) -> str:
+    lines = wrong[:SHOWN_FAILURES]
     if len(wrong) > SHOWN_FAILURES:
         lines.append(f"and {len(wrong) - SHOWN_FAILURES} more")
-    return f"{len(wrong)} of {len(report.outcomes)} are not as they should be:\n" + "\n".join(
-        f"  - {one}" for one in lines
-    )
+    return f"{len(wrong)} of {total} {what}:\n" + "\n".join(f"  - {one}" for one in lines)
 
 
 def _why(outcome: Outcome) -> str:

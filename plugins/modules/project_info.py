@@ -24,8 +24,15 @@ options:
       - Refs of the projects to return; those without a record are left out. Without it all projects are returned.
     type: list
     elements: str
+  archive:
+    description:
+      - Whether to ask how each project is archived. It costs a connection through the API server for each project with
+        a PostgreSQL of its own, and one for each shared cluster.
+    type: bool
+    default: false
 seealso:
   - module: supalove.platform.projects
+  - module: supalove.platform.backup
 """
 
 EXAMPLES = r"""
@@ -38,6 +45,17 @@ EXAMPLES = r"""
 - name: Show where the project acme is
   ansible.builtin.debug:
     msg: "{{ (tenants.projects | selectattr('ref', 'equalto', 'acme') | first).endpoints }}"
+
+- name: Read how all projects are archived
+  supalove.platform.project_info:
+    kubeconfig: "{{ k3s_kubeconfig_path }}"
+    platform: "{{ supalove_platform }}"
+    archive: true
+  register: archived
+
+- name: Fail if one is not archived as it should be
+  ansible.builtin.assert:
+    that: archived.projects | rejectattr('archive.is_healthy') | length == 0
 """
 
 RETURN = r"""
@@ -147,6 +165,108 @@ projects:
         port: "6432"
         database: postgres
         secret: p-acme/credentials
+    archive:
+      description:
+        - How the project's own PostgreSQL is archived, or the cluster that it is on, as the archiver beside it tells.
+        - Times are those of the archiver's clock, empty for never. Where the archiver does not answer, nothing runs, or
+          nothing is archived, there are only the first three.
+      type: dict
+      returned: if O(archive=true)
+      contains:
+        is_healthy:
+          description: Whether there are no RV(projects[].archive.problems). True of a project that is stopped.
+          type: bool
+          returned: always
+        problems:
+          description: What is wrong, each in a sentence.
+          type: list
+          elements: str
+          returned: always
+        message:
+          description: Why the archiver was not asked.
+          type: str
+          returned: if the project is stopped
+        archive:
+          description: Name of the archive in the object store.
+          type: str
+          returned: if the archiver answers
+        incarnation:
+          description: The life of the PostgreSQL to which the archive is written now.
+          type: str
+          returned: if the archiver answers
+        engine:
+          description: What archives, C(wal-g) or C(barman-cloud).
+          type: str
+          returned: if the archiver answers
+        refused:
+          description: Why nothing is archived at all; empty if it is.
+          type: str
+          returned: if the archiver answers
+        rpo_seconds:
+          description: The longest that a commit is not to be in the archive.
+          type: int
+          returned: if the archiver answers
+        backup_hours:
+          description: Time from one base backup to the next.
+          type: int
+          returned: if the archiver answers
+        ready_files:
+          description: WAL files that wait to be sent.
+          type: int
+          returned: if the archiver answers
+        oldest_ready_seconds:
+          description: How long the oldest of them has waited.
+          type: int
+          returned: if the archiver answers
+        last_wal:
+          description: The WAL file sent last, of those since the archiver began.
+          type: str
+          returned: if the archiver answers
+        last_wal_at:
+          description: When.
+          type: str
+          returned: if the archiver answers
+        last_heartbeat_at:
+          description: When the archiver last committed its heartbeat, of which there is one in each RPO.
+          type: str
+          returned: if the archiver answers
+        last_backup_at:
+          description: When the newest base backup in the archive was finished.
+          type: str
+          returned: if the archiver answers
+        last_backup_is_full:
+          description: Whether that one needs no other.
+          type: bool
+          returned: if the archiver answers
+        last_full_backup_at:
+          description: When the newest full base backup in the archive was finished.
+          type: str
+          returned: if the archiver answers
+        backup_running:
+          description: Whether a base backup is being made now.
+          type: bool
+          returned: if the archiver answers
+        next_backup_at:
+          description: When the next one is due.
+          type: str
+          returned: if the archiver answers
+        failures:
+          description: Of C(wal), C(backup) and C(heartbeat), how many in a row, the last error and when.
+          type: dict
+          returned: if the archiver answers
+          sample: {wal: {count: 0, error: "", at: ""}}
+        wal_bytes:
+          description: What C(pg_wal) takes of the volume.
+          type: int
+          returned: if the archiver answers
+        volume_bytes:
+          description: Size of the volume.
+          type: int
+          returned: if the archiver answers
+        volume_free_bytes:
+          description: What is free of it.
+          type: int
+          returned: if the archiver answers
 """
 
 import typing as t
@@ -164,7 +284,7 @@ def _work(module: AnsibleModule) -> Work:
     refs = params["refs"]
     return lambda client, settings, _progress: {
         "changed": False,
-        "projects": describe(client, platform, refs=refs, settings=settings),
+        "projects": describe(client, platform, refs=refs, settings=settings, with_archive=params["archive"]),
     }
 
 

@@ -77,6 +77,7 @@ def test_check_mode_before_there_is_a_cluster_plans_everything(tmp_path, play):
     assert "There is no cluster yet" in printed
     assert play("platform", "--check", kubeconfig=missing, tiers=TIERS)[0]["changed"] is True
     assert play("project_info", "--check", kubeconfig=missing)[0]["projects"] == []
+    assert play("backup", "--check", kubeconfig=missing)[0]["outcomes"] == []
 
 
 def test_wrong_input_is_told_at_once_and_before_any_connection(tmp_path, play):
@@ -137,6 +138,28 @@ def test_project_info_says_what_is_not_ready(engine, ref, play):
     (project,) = play("project_info", refs=[ref])[0]["projects"]
     assert project["ready"] is False
     assert len(project["waiting_for"]) == 2
+
+
+def test_project_info_tells_of_an_archive_only_when_asked_and_that_there_is_none(engine, ref, play):
+    engine.settle({ref: {"tier": "free"}})
+    assert "archive" not in play("project_info", refs=[ref])[0]["projects"][0]
+    (project,) = play("project_info", refs=[ref], archive=True)[0]["projects"]
+    assert project["archive"] == {
+        "is_healthy": False,
+        "problems": ["nothing is archived: the platform has no object store"],
+    }
+
+
+def test_a_backup_says_what_it_would_do_and_which_names_cannot_be(engine, ref, play):
+    engine.settle({ref: {"tier": "free"}})
+    platform = {"object_store_endpoint": "https://127.0.0.1:8333"}
+    result, _printed = play("backup", "--check", platform=platform, refs=[ref], full=True)
+    assert (result["changed"], result["counts"]["changed"]) == (True, 1)
+    assert result["outcomes"][0]["reason"] == "a full base backup would be asked for"
+    assert "invocation" not in result
+    result, _printed = play("backup", platform=platform, refs=["nobody"], clusters=["none"], ok=False)
+    assert [one["path"] for one in result["problems"]] == ["refs", "clusters"]
+    assert "set object_store_endpoint" in play("backup", ok=False)[0]["msg"]
 
 
 def test_without_the_kubernetes_package_the_error_names_it(tmp_path, play, monkeypatch):

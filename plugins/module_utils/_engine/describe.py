@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
+from .archiving import archiving_of
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
 from .backends.kubernetes.kinds import LISTED_KINDS
@@ -49,12 +50,21 @@ class Description(TypedDict):
     waiting_for: list[str]
     drift: list[str]
     endpoints: dict[str, str]
+    archive: NotRequired[dict[str, object]]
 
 
 def describe(
-    client: Client | None, platform: Platform, *, refs: Iterable[str] | None, settings: Settings
+    client: Client | None,
+    platform: Platform,
+    *,
+    refs: Iterable[str] | None,
+    settings: Settings,
+    with_archive: bool = False,
 ) -> list[Description]:
-    """The projects that have a record, all or some, in the order of their refs. No platform yet means no projects."""
+    """The projects that have a record, all or some, in the order of their refs. No platform yet means no projects.
+
+    `with_archive`: ask each one's archiver, too, which costs a connection each.
+    """
     if client is None:
         return []
     deadline = Deadline(limit_seconds=settings.timeout_seconds)
@@ -68,7 +78,12 @@ def describe(
     chosen = [known[ref] for ref in sorted(wanted)]
     with through_api_server(client) as clusters:
         storage = storage_of(chosen, clusters, Deadline(limit_seconds=min(STORAGE_SECONDS, settings.timeout_seconds)))
-    return [_description(one, mine.get(namespace_of(one.ref), {}), storage.get(one.ref, {})) for one in chosen]
+    found = [_description(one, mine.get(namespace_of(one.ref), {}), storage.get(one.ref, {})) for one in chosen]
+    if with_archive:
+        archives = archiving_of(chosen, client, platform, workers=settings.workers, deadline=deadline)
+        for description, one in zip(found, chosen, strict=True):
+            description["archive"] = archives[one.ref]
+    return found
 
 
 def storage_of(chosen: Iterable[Record], clusters: Clusters, deadline: Deadline) -> dict[str, dict[str, object]]:

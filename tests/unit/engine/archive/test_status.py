@@ -11,6 +11,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.status import parse_status
 from archiver_status import HOUR, NOW, WELL, raw_status
 
+EVERY = "there should be one every 24 h"
 BIG = 10 * 1024**3
 
 
@@ -89,13 +90,13 @@ def work(**changes):
         ({"newest_backup_at": NOW - 48 * HOUR}, []),
         (
             {"newest_backup_at": NOW - 50 * HOUR},
-            ["the last base backup is 2 d 2 h old; there should be one every 24 h"],
+            [f"the last base backup is 2 d 2 h old; {EVERY}"],
         ),
         ({"newest_backup_at": 0, "began": NOW - 47 * HOUR}, []),
         (
             {"newest_backup_at": 0, "began": NOW - 49 * HOUR},
             [
-                "there is no base backup at all since 2 d 1 h, so nothing can be restored; there should be one every 24 h"
+                f"there is no base backup at all since 2 d 1 h, so nothing can be restored; {EVERY}",
             ],
         ),
         ({"volume_bytes": 0, "volume_free_bytes": 0}, []),

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""How each project is archived, as the archivers tell it, for those who only look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from .archive.health import problems_of
+from .archive.status import ArchiverStatus
+from .backends.archiver.client import Archiver
+from .backends.kubernetes.client import Client
+from .backends.kubernetes.records import STOPPED, Record
+from .deadline import Deadline
+from .errors import EngineError
+from .parallel import in_parallel
+from .project.model import Platform
+from .project.names import Ref, cluster_namespace_of, namespace_of
+
+Shown = dict[str, object]
+
+
+def archiving_of(
+    chosen: Iterable[Record], client: Client, platform: Platform, *, workers: int, deadline: Deadline
+) -> dict[Ref, Shown]:
+    """By ref how its PostgreSQL is archived. A shared cluster is asked once; who does not answer says so."""
+    if platform.object_store_endpoint is None:
+        return {one.ref: _unhealthy("nothing is archived: the platform has no object store") for one in chosen}
+
+    def ask(namespace: str) -> Shown:
+        try:
+            return shown(Archiver(client=client, namespace=namespace).status(deadline=deadline))
+        except EngineError as error:
+            return _unhealthy(f"the archiver does not answer: {error}")
+
+    found: dict[Ref, Shown] = {}
+    places: dict[Ref, str] = {}
+    for one in chosen:
+        cluster = one.placed.placement.cluster if one.placed else None
+        if one.placed is None:
+            found[one.ref] = _unhealthy("it has no PostgreSQL yet")
+        elif cluster is None and one.status is not None and one.status.phase == STOPPED:
+            # Its archive is whole: the server's end waits for the archiver's.
+            found[one.ref] = {"is_healthy": True, "problems": [], "message": "the project is stopped"}
+        else:
+            places[one.ref] = namespace_of(one.ref) if cluster is None else cluster_namespace_of(cluster)
+    namespaces = tuple(dict.fromkeys(places.values()))
+    answers = dict(zip(namespaces, in_parallel(ask, namespaces, workers=workers), strict=True))
+    return found | {ref: answers[namespace] for ref, namespace in places.items()}
+
+
+def shown(status: ArchiverStatus) -> Shown:
+    """As project_info returns it. Times as text, empty for never."""
+    problems = problems_of(status)
+    return {
+        "is_healthy": not problems,
+        "problems": list(problems),
+        "archive": status.archive,
+        "incarnation": status.incarnation,
+        "engine": status.engine,
+        "refused": status.refused,
+        "rpo_seconds": status.rpo_seconds,
+        "backup_hours": status.backup_hours,
+        "ready_files": status.ready_files,
+        "oldest_ready_seconds": round(status.oldest_ready_seconds),
+        "last_wal": status.wal.last,
+        "last_wal_at": _time(status.wal.last_at),
+        "last_heartbeat_at": _time(status.heartbeat.last_at),
+        "last_backup_at": _time(status.newest_backup_at),
+        "last_backup_is_full": status.newest_is_full,
+        "last_full_backup_at": _time(status.newest_full_at),
+        "backup_running": status.backup_running,
+        "next_backup_at": _time(status.next_backup_at),
+        "failures": {
+            name: {"count": work.failures, "error": work.error, "at": _time(work.error_at)}
+            for name, work in (("wal", status.wal), ("backup", status.backup), ("heartbeat", status.heartbeat))
+        },
+        "wal_bytes": status.wal_bytes,
+        "volume_bytes": status.volume_bytes,
+        "volume_free_bytes": status.volume_free_bytes,
+    }
+
+
+def _unhealthy(problem: str) -> Shown:
+    return {"is_healthy": False, "problems": [problem]}
+
+
+def _time(at: datetime | None) -> str:
+    return at.isoformat(timespec="seconds") if at else ""
