@@ -113,20 +113,29 @@ def exchange(path: str, verb: str, target: str, seconds: float) -> tuple[int, by
 
 @contextmanager
 def _ended_after(made: socket.socket, seconds: float) -> Iterator[None]:
-    """The timeout of a socket is for each read; this ends them all."""
-    timer = threading.Timer(seconds, lambda: _shut(made))
+    """The timeout of a socket is for each read; this ends them all. Raises TimeoutError."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        with contextlib.suppress(OSError):
+            made.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
     timer.daemon = True
     timer.start()
+    cause: Exception | None = None
     try:
         yield
+    except (OSError, http.client.HTTPException) as error:
+        cause = error
     finally:
         timer.cancel()
         timer.join()
-
-
-def _shut(made: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        made.shutdown(socket.SHUT_RDWR)
+    if late.is_set():
+        raise TimeoutError(f"no whole answer came within {seconds:g} s") from cause
+    if cause is not None:
+        raise cause
 
 
 def _seconds(deadline: Deadline) -> float:
