@@ -261,7 +261,7 @@ def _write(made: Archived, found: Inventory, life: Life | None) -> None:
     verifiers = {key: text for key, text in texts["credentials"].items() if key.endswith(".verifier")}
     config = {**_config_map(objects, "postgresql")}
     # The tests' machine may have a PostgreSQL of its own; this one is reached over its socket.
-    config["postgresql.conf"] += "listen_addresses = ''\n"
+    config["postgresql.conf"] += "listen_addresses = ''\ntrack_commit_timestamp = on\n"
     contents: dict[str, dict[str, str]] = {
         "config": config,
         "credentials": verifiers,
