@@ -102,6 +102,8 @@ class WalG:
             "WALG_PREVENT_WAL_OVERWRITE": "true",
             "WALG_DELTA_MAX_STEPS": str(DELTA_STEPS),
             "WALG_STOP_BACKUP_TIMEOUT": f"{STOP_BACKUP_SECONDS}s",
+            # The archiver tries again itself, and then it is seen that it has to.
+            "WALG_S3_MAX_RETRIES": "3",
             # The archiver itself sends several segments at once.
             "TOTAL_BG_UPLOADED_LIMIT": "0",
             "WALG_UPLOAD_CONCURRENCY": "2",
@@ -153,22 +155,22 @@ class BarmanCloud:
 
     def push(self, path: Path) -> list[str]:
         """`barman-cloud-wal-archive`."""
-        return ["barman-cloud-wal-archive", "--gzip", *self._there(), str(path)]
+        return ["supalove-barman", "wal-archive", "--gzip", *self._there(), str(path)]
 
     def fetch(self, name: str, destination: Path) -> list[str]:
         """`barman-cloud-wal-restore`."""
-        return ["barman-cloud-wal-restore", "--no-partial", *self._there(), name, str(destination)]
+        return ["supalove-barman", "wal-restore", "--no-partial", *self._there(), name, str(destination)]
 
     def backup(self, data: Path, *, full: bool) -> list[str]:  # noqa: ARG002 (every one is full, of the server's own directory)
         """`barman-cloud-backup`."""
         limit = self.place.config.rate_limit
         limited = ["--max-bandwidth", str(limit)] if limit else []
         session = ["--host", str(SOCKETS), "--user", "postgres", "--dbname", "postgres", "--jobs", "1"]
-        return ["barman-cloud-backup", "--gzip", *limited, *session, *self._there()]
+        return ["supalove-barman", "backup", "--gzip", *limited, *session, *self._there()]
 
     def restore(self, name: str, data: Path) -> list[str]:
         """`barman-cloud-restore`."""
-        return ["barman-cloud-restore", *self._there(), name, str(data)]
+        return ["supalove-barman", "restore", *self._there(), name, str(data)]
 
     def _there(self) -> list[str]:
         return ["--endpoint-url", self.place.config.endpoint, self.place.url, self.SERVER]
