@@ -81,14 +81,16 @@ class GeneratedText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GivenText:
-    """A value that the run was given by its user, under the name `key`; `name` is what the run calls it."""
+class GeneratedAccess:
+    """Keys to an object store, under the names ACCESS_KEY and SECRET_KEY of `archives`, and as a file under AWS_FILE.
 
-    key: str
-    name: str
+    `is_given`: those that the user gave to the run, instead of new ones.
+    """
+
+    is_given: bool = False
 
 
-Generated = GeneratedLogin | GeneratedKey | GeneratedText | GivenText
+Generated = GeneratedLogin | GeneratedKey | GeneratedText | GeneratedAccess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from .config import CREDENTIALS, SOCKETS, Config, ConfigError, Credentials
+from .config import AWS_FILE, ENCRYPTION_KEY, SOCKETS, Config, ConfigError
 
 # The certificates of the object store's authority, for programs that want a file.
 AUTHORITY = Path(os.environ.get("TMPDIR", "/tmp")) / "object-store-ca.pem"
@@ -46,10 +46,9 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """An incarnation's prefix in the store, and what opens it."""
+    """An incarnation's prefix in the store."""
 
     config: Config
-    credentials: Credentials
     archive: str
     incarnation: str
 
@@ -64,11 +63,8 @@ class Place:
         return f"{self.config.prefix}/{self.archive}/{self.incarnation}"
 
     def aws(self) -> dict[str, str]:
-        """The variables that every S3 client knows."""
-        return {
-            "AWS_ACCESS_KEY_ID": self.credentials.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.credentials.secret_key,
-        }
+        """The variable that every S3 client knows."""
+        return {"AWS_SHARED_CREDENTIALS_FILE": str(AWS_FILE)}
 
     def authority(self) -> str:
         """The file of certificates; empty for those of the system."""
@@ -97,7 +93,7 @@ class WalG:
             **({"WALG_S3_CA_CERT_FILE": authority} if authority else {}),
             "WALG_S3_PREFIX": self.place.url,
             "WALG_COMPRESSION_METHOD": "zstd",
-            "WALG_LIBSODIUM_KEY_PATH": str(CREDENTIALS / "encryption_key"),
+            "WALG_LIBSODIUM_KEY_PATH": str(ENCRYPTION_KEY),
             "WALG_LIBSODIUM_KEY_TRANSFORM": "hex",
             "WALG_PREVENT_WAL_OVERWRITE": "true",
             "WALG_DELTA_MAX_STEPS": str(DELTA_STEPS),

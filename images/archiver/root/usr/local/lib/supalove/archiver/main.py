@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from . import store, web
-from .config import Config, ConfigError, Credentials, Incarnation
+from .config import Config, ConfigError, Incarnation
 from .engines import Place
 from .resident import Resident
 from .restore import parent_of, restore
@@ -97,7 +97,6 @@ def _place(data: Path) -> Place:
     config = Config.read()
     return Place(
         config=config,
-        credentials=Credentials.read(),
         archive=config.archive,
         incarnation=Incarnation.read(data).id,
     )

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from . import schedule, web
-from .config import SOCKETS, SPOOL, Config, ConfigError, Credentials, Incarnation
+from .config import SOCKETS, SPOOL, Config, ConfigError, Incarnation
 from .engines import SESSION, Engine, Place, engine_of
 from .programs import Done, kill_all, run
 from .restore import source_of
@@ -83,7 +83,6 @@ class Resident:
         config = Config.read()
         return Place(
             config=config,
-            credentials=Credentials.read(),
             archive=config.archive,
             incarnation=Incarnation.read(self._data).id,
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -95,12 +96,12 @@ def _client(place: Place) -> Any:
     import boto3
     from botocore.config import Config
 
+    os.environ |= place.aws()
+
     return boto3.client(
         "s3",
         endpoint_url=place.config.endpoint,
         region_name=place.config.region,
-        aws_access_key_id=place.credentials.access_key,
-        aws_secret_access_key=place.credentials.secret_key,
         verify=place.authority() or None,
         config=Config(
             connect_timeout=5,
