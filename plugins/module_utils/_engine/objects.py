@@ -132,7 +132,7 @@ class Desired:
     @property
     def is_create_only(self) -> bool:
         """True if the object's existence is all that is asked for once it is there."""
-        return bool(self.generates)
+        return bool(self.generates) or self.values_from is not None
 
 
 # What it encodes are trees. Looking for circles in them would take a quarter of the time.
