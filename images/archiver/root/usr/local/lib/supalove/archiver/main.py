@@ -78,7 +78,7 @@ def _ask(method: str, path: str) -> str:
 def _found(data: Path, system_identifier: str, postgresql: int, heartbeat: str) -> None:
     place, incarnation = _place(data), Incarnation.read(data)
     now = datetime.datetime.now(datetime.UTC)
-    store.found(
+    engine = store.found(
         place,
         {
             "version": 1,
@@ -91,6 +91,7 @@ def _found(data: Path, system_identifier: str, postgresql: int, heartbeat: str) 
             "parent": parent_of(data, incarnation.parent, heartbeat),
         },
     )
+    sys.stdout.write(engine)
 
 
 def _place(data: Path) -> Place:
