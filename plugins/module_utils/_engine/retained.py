@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a run of retention follows, and what it left: rules and choice, an outcome for each archive, the result. Pure."""
+"""What a run of retention follows, and what it left: an outcome for each archive, and the result. Pure."""
 
 from __future__ import annotations
 
@@ -140,7 +140,8 @@ def bytes_of(catalogs: Iterable[Catalog], keys: frozenset[str]) -> int:
     total = 0
     for catalog in catalogs:
         total += sum(one.bytes for one in (*catalog.segments, *catalog.companions) if one.key in keys)
-        total += sum(one.bytes for one in (*catalog.backups, *catalog.unfinished) if keys.issuperset(one.keys))
+        total += sum(one.bytes for one in catalog.backups if keys.issuperset(one.keys))
+        total += sum(one.bytes for one in catalog.unfinished if keys.issuperset(one.keys))
     return total
 
 

@@ -1,0 +1,177 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Bring a project back to a moment of its past."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: restore
+short_description: Bring a project back to a moment of its past
+description:
+  - Restores the PostgreSQL of one project from its archive, in place, to a time, a position in its WAL, or the end of
+    the archive. Clients find it where it was, with the logins that they have.
+  - The way to the target is planned before anything changes. What the archive does not lead to is refused, with the
+    reason.
+  - The volume of before is kept, and so is its archive. Neither is written to any more, so that another restore can go
+    to any moment of them.
+  - A run that was killed is gone on with by the next run of this module's playbook or of M(supalove.platform.projects).
+  - The new life has an archive of its own, which begins with a base backup. Until that has finished, no moment of the
+    new life can be restored.
+  - Only a project with a PostgreSQL of its own is restored yet, not one on a shared cluster.
+author:
+  - Supalove contributors (@supalove)
+extends_documentation_fragment:
+  - supalove.platform.attributes
+  - supalove.platform.attributes.actiongroup_platform
+  - supalove.platform.connection
+  - supalove.platform.connection.engine_vault
+  - supalove.platform.connection.engine_object_store
+  - supalove.platform.vocabulary
+  - supalove.platform.vocabulary.tiers
+  - supalove.platform.vocabulary.projects
+options:
+  ref:
+    description:
+      - Ref of the project. It is listed in O(projects) or O(directory), which say what it is besides its data.
+    type: str
+    required: true
+  target_time:
+    description:
+      - The moment, in ISO 8601 with an offset, such as V(2026-11-25T14:03:59+00:00). What was committed until then is
+        there afterwards, and nothing else.
+      - What counts is the time in the commit's record in WAL, which is that of the server.
+    type: str
+  target_lsn:
+    description:
+      - The position, such as V(0/3000060).
+    type: str
+  target_incarnation:
+    description:
+      - The incarnation in whose WAL O(target_lsn) is. By default the newest.
+    type: str
+  latest:
+    description:
+      - Whether to restore all that is archived.
+    type: bool
+    default: false
+  directory:
+    description:
+      - Directory with one file for each project, as of M(supalove.platform.projects).
+    type: path
+seealso:
+  - module: supalove.platform.projects
+"""
+
+EXAMPLES = r"""
+- name: Bring acme back to the second before the mistake
+  supalove.platform.restore:
+    kubeconfig: "{{ k3s_kubeconfig_path }}"
+    platform: "{{ supalove_platform }}"
+    tiers: "{{ supalove_tiers }}"
+    projects: "{{ supalove_projects }}"
+    object_store_credentials_file: "{{ object_store_credentials_path }}"
+    ref: acme
+    target_time: "2026-11-25T14:03:59+00:00"
+"""
+
+RETURN = r"""
+source:
+  description: What the project was, or would be, restored from.
+  returned: when there is a way to the target
+  type: dict
+  sample:
+    archive: p-abcdefgh2345
+    archived_until: "2026-11-25T14:10:00+00:00"
+    backup: base_000000010000000000000007
+    incarnation: 20261125t000000z-k3v7q2ab
+    is_beyond_archive: false
+    until_end: false
+counts:
+  description: How many projects ended how; there is one.
+  returned: always
+  type: dict
+  sample: {changed: 1, failed: 0, held: 0, unchanged: 0, waiting: 0}
+outcomes:
+  description: What was done for the project.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - ref: acme
+      result: changed
+      uid: abcdefgh2345
+outcomes_left_out:
+  description: How many outcomes are not in RV(outcomes); none.
+  returned: always
+  type: int
+  sample: 0
+left_alone:
+  description: Refs of projects that are not listed.
+  returned: always
+  type: list
+  elements: str
+  sample: []
+problems:
+  description: What is wrong with the input.
+  returned: when the input is wrong
+  type: list
+  elements: dict
+  sample:
+    - path: target_time
+      value: yesterday
+      allowed: "a time in ISO 8601 with an offset, such as 2026-11-25T14:03:59+00:00"
+requests:
+  description: Requests sent to the API server, to Vault and to the object store.
+  returned: always
+  type: dict
+  sample: {reads: 11, writes: 4}
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._ansible import (
+    Work,
+    access_of,
+    projects_from,
+    restore_spec,
+    restored_result_of,
+    run_module,
+    target_from,
+)
+from ..module_utils._engine.backends.kubernetes.client import Client
+from ..module_utils._engine.errors import SafetyStop
+from ..module_utils._engine.progress import Progress
+from ..module_utils._engine.project.parse import parse
+from ..module_utils._engine.restore import restore
+from ..module_utils._engine.settings import Settings
+
+
+def _work(module: AnsibleModule) -> Work:
+    params: dict[str, t.Any] = module.params
+    target = target_from(params)
+    inventory = parse(
+        projects=projects_from(params["directory"], params["projects"]),
+        tiers=params["tiers"],
+        platform=params["platform"],
+    )
+
+    def work(client: Client | None, settings: Settings, progress: Progress) -> dict[str, t.Any]:
+        with access_of(module, client, inventory.platform, settings) as access:
+            if access is None:
+                raise SafetyStop("there is no cluster, so nothing that could be restored")
+            done = restore(access, inventory, ref=params["ref"], target=target, settings=settings, progress=progress)
+        return restored_result_of(done, show_diff=module._diff)
+
+    return work
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(restore_spec(), _work)
+
+
+if __name__ == "__main__":
+    main()
