@@ -60,7 +60,7 @@ def main() -> None:
             archives,
             Platform(),
             choice=Choice(),
-            rules=Rules(**rules),
+            rules=Rules(**rules, removal_limit_percent=100),
             settings=settings,
             progress=Silent(),
         )

@@ -142,8 +142,8 @@ def an_outcome(name=ARCHIVE, *, going=0, removed=0, **rest):
     return Outcome(archive=Archive(name=name), **{"plan": a_plan(found), "gone": gone, "keys": keys, **rest})
 
 
-def shown(*outcomes, show_diff=False, choice=Choice(), **rest):
-    return result_of(Report(choice=choice, outcomes=outcomes, **rest), show_diff=show_diff)
+def shown(*outcomes, show_diff=False, choice=None, **rest):
+    return result_of(Report(choice=choice or Choice(), outcomes=outcomes, **rest), show_diff=show_diff)
 
 
 def test_archives_from_which_nothing_went_are_only_counted_unless_they_were_named():
