@@ -24,12 +24,16 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.object_store.store import ArchiveStore
 from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Silent
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import LATEST
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import Life as Restored
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import LIFE_ANNOTATION
 from ansible_collections.supalove.platform.plugins.module_utils._engine.retain import retain
 from ansible_collections.supalove.platform.plugins.module_utils._engine.retained import REMOVED, Choice, Rules
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Settings
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Result
 from archives import ARCHIVE, HOUR, START, Life, catalogs
+from fix_engine import RECORDS
 from test_modules import play  # noqa: F401
 from test_object_store import PREFIX, a_client, fill, in_time
 
@@ -188,6 +192,29 @@ def test_a_longer_window_keeps_more(object_store, engine):
     with in_place(engine, object_store) as run:
         removed = [run(check=True, window=timedelta(days=days)).outcomes[0].count(REMOVED) for days in (7, 12, 16)]
     assert removed == [2, 1, 0]
+
+
+def test_an_archive_is_left_as_it_is_until_the_restore_from_it_is_done(object_store, engine, ref):
+    engine.settle({ref: {"tier": "free"}})
+    life = a_life(archive=f"p-{engine.record(ref)['status']['uid']}")
+    fill(object_store, life)
+    source = Restored(
+        number=2,
+        archive=life.archive,
+        incarnation=life.id,
+        engine="wal-g",
+        backup="base_000000010000000000000002",
+        target=LATEST,
+        value="",
+        until_end=True,
+    )
+    engine.server.merge(f"{RECORDS}/{ref}", {"metadata": {"annotations": {LIFE_ANNOTATION: str(source)}}})
+    with in_place(engine, object_store) as run:
+        for phase, result in (("Applying", Result.HELD), ("Ready", Result.CHANGED)):
+            engine.server.merge(f"{RECORDS}/{ref}/status", {"status": {"phase": phase}})
+            (outcome,) = run().outcomes
+            assert outcome.result is result
+            assert (paths(object_store, life) == set(life.objects)) is (result is Result.HELD)
 
 
 def start_upload(store, key):
