@@ -25,7 +25,8 @@ options:
         transaction, whatever the tenant has set.'
       - 'C(shared_clusters.NAME.cordoned) - A cordoned cluster keeps the projects that it has and takes no new ones.'
       - 'C(shared_clusters.NAME.archive_engine) - What archives the PostgreSQL. Only wal-g encrypts before it sends,
-        and makes deltas. By default wal-g.'
+        and makes deltas. By default wal-g. An archive that has begun is gone on with as it is, until the next
+        restore.'
       - 'C(shared_clusters.NAME.rpo_seconds) - The longest that a commit is not in the archive. Each period costs an
         object there. By default 60.'
       - 'C(shared_clusters.NAME.backup_hours) - Time from one base backup to the next. By default 24.'
@@ -80,7 +81,7 @@ options:
       - 'C(runtime_class) - RuntimeClass of the project''s pods. By default the cluster''s own runtime.'
       - 'C(priority) - Whose pods go first when a node is full; higher wins. It cannot be changed later.'
       - 'C(archive_engine) - What archives the PostgreSQL. Only wal-g encrypts before it sends, and makes deltas. By
-        default wal-g.'
+        default wal-g. An archive that has begun is gone on with as it is, until the next restore.'
       - 'C(rpo_seconds) - The longest that a commit is not in the archive. Each period costs an object there. By
         default 60.'
       - 'C(backup_hours) - Time from one base backup to the next. By default 24.'

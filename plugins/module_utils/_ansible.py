@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import gc
 import glob
 import json
@@ -36,6 +37,8 @@ from ._engine.progress import Lines, Progress, Silent
 from ._engine.project.model import Platform
 from ._engine.project.vocabulary import PER_ARCHIVE, PLATFORM_VARIABLE
 from ._engine.restore import Restored
+from ._engine.retained import REMOVAL_LIMIT_PERCENT, Rules
+from ._engine.retained import Choice as ArchiveChoice
 from ._engine.rotate import What
 from ._engine.settings import Drift, Settings
 from ._engine.steps import Outcome, Plan, Report, Result, Step
@@ -47,7 +50,15 @@ SHOWN_STEPS = 50
 SHOWN_DIFFS = 200
 SHOWN_FAILURES = 5
 # The least value of options that are numbers.
-LEAST = {"timeout": 1, "settle_seconds": 0, "workers": 1, "prune_limit": 0, "wave_size": 1, "wave_failures": 0}
+LEAST = {
+    "timeout": 1,
+    "settle_seconds": 0,
+    "workers": 1,
+    "prune_limit": 0,
+    "wave_size": 1,
+    "wave_failures": 0,
+    "removal_limit_percent": 0,
+}
 
 TIME_EXAMPLE = "a time in ISO 8601 with an offset, such as 2026-11-25T14:03:59+00:00"
 
@@ -156,6 +167,33 @@ def backup_spec() -> Spec:
         "wait": {"type": "bool", "default": Settings().wait},
         "workers": {"type": "int", "default": BACKUP_WORKERS},
     }
+
+
+def retention_spec() -> Spec:
+    """The options of the module retention."""
+    return {
+        **connection_spec(),
+        **object_store_spec(),
+        "platform": {"type": "dict", "default": {}},
+        "refs": {"type": "list", "elements": "str"},
+        "clusters": {"type": "list", "elements": "str"},
+        "removal_limit_percent": {"type": "int", "default": REMOVAL_LIMIT_PERCENT},
+        "workers": {"type": "int", "default": Settings().workers},
+    }
+
+
+def archive_choice_from(params: t.Mapping[str, t.Any]) -> ArchiveChoice:
+    """Whose archives are meant, out of the module's arguments."""
+    refs, clusters = params["refs"], params["clusters"]
+    return ArchiveChoice(
+        refs=None if refs is None else tuple(refs), clusters=None if clusters is None else tuple(clusters)
+    )
+
+
+def rules_from(params: t.Mapping[str, t.Any], platform: Platform) -> Rules:
+    """What is kept, out of the module's arguments and the platform."""
+    window = datetime.timedelta(days=platform.recovery_window_days)
+    return Rules(window=window, removal_limit_percent=params["removal_limit_percent"])
 
 
 def project_info_spec() -> Spec:
@@ -271,6 +309,19 @@ def access_of(
         databases = stack.enter_context(through_api_server(client))
         archives, given = _archives(module, platform, settings, stack)
         yield Access(client=client, databases=databases, vault=vault, archives=archives, given=given)
+
+
+@contextlib.contextmanager
+def archive_store_of(module: AnsibleModule, platform: Platform, settings: Settings) -> t.Iterator[ArchiveStore | None]:
+    """The platform's object store alone; in check mode None where its keys have yet to be written.
+
+    Raises InvalidSpec if the platform has none.
+    """
+    if platform.object_store_endpoint is None:
+        where = f"{PLATFORM_VARIABLE}.object_store_endpoint"
+        raise InvalidSpec((Problem(path=where, value=None, allowed="the address of the object store"),))
+    with contextlib.ExitStack() as stack:
+        yield _archives(module, platform, settings, stack)[0]
 
 
 def _archives(

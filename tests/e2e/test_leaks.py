@@ -107,6 +107,8 @@ def test_the_hunt_knows_secrets_of_every_kind(hunt: Hunt) -> None:
         "pauser.password",
         "admin.password",
         "signing.jwk",
+        "archive secret_key",
+        "archive encryption_key",
     ):
         assert kind in names
     assert "p-leaky/" in names

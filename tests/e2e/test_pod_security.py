@@ -104,8 +104,10 @@ def processes(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def containers_of(pods: list[dict[str, Any]]) -> set[str]:
-    statuses = (status for pod in pods for status in pod["status"]["containerStatuses"])
-    return {status["containerID"].removeprefix("containerd://") for status in statuses}
+    """Those that run: sidecars, which begin before the others, among them."""
+    kinds = ("containerStatuses", "initContainerStatuses")
+    statuses = [status for pod in pods for kind in kinds for status in pod["status"].get(kind, ())]
+    return {one["containerID"].removeprefix("containerd://") for one in statuses if "running" in one["state"]}
 
 
 def look(pods: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -20,10 +20,19 @@ from typing import Any
 import psycopg
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.catalog import Catalog
-from ansible_collections.supalove.platform.plugins.module_utils._engine.archives import archive_of
+from ansible_collections.supalove.platform.plugins.module_utils._engine.archives import (
+    ACCESS_KEY,
+    SECRET_KEY,
+    archive_of,
+)
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.object_store.client import (
     ObjectStoreClient,
     Target,
+)
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.object_store.identities import (
+    Access,
+    Identity,
+    ensure,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.object_store.observe import (
     read_archive,
@@ -129,8 +138,9 @@ class Archived:
         """Of this incarnation in the bucket."""
         return f"platform/{archive_of(self.uid)}/{self.incarnation}"
 
-    def catalogs(self) -> tuple[Catalog, ...]:
-        """The archive as the engine reads it."""
+    @contextlib.contextmanager
+    def administrator(self) -> Iterator[ObjectStoreClient]:
+        """The engine's client with the rights of a run."""
         target = Target(
             endpoint=self.store.address,
             region=REGION,
@@ -142,9 +152,28 @@ class Archived:
         )
         client = ObjectStoreClient(target, workers=2, backoff=Backoff())
         try:
-            return read_archive(client, archive_of(self.uid), deadline=Deadline(limit_seconds=SECONDS))
+            yield client
         finally:
             client.close()
+
+    def catalogs(self) -> tuple[Catalog, ...]:
+        """The archive as the engine reads it."""
+        with self.administrator() as client:
+            return read_archive(client, archive_of(self.uid), deadline=Deadline(limit_seconds=SECONDS))
+
+    def make_identity(self) -> None:
+        """Let the keys of the archive into its prefix, and nowhere else."""
+        keys = {name: (self.directory / "archive-credentials" / name).read_text() for name in (ACCESS_KEY, SECRET_KEY)}
+        archive = archive_of(self.uid)
+        identity = Identity(
+            name=archive,
+            access_key=keys[ACCESS_KEY],
+            secret_key=Secret(keys[SECRET_KEY]),
+            prefix=f"{archive}/",
+            access=Access.READ_WRITE,
+        )
+        with self.administrator() as client:
+            ensure(client, identity, deadline=Deadline(limit_seconds=SECONDS))
 
     def names(self) -> set[str]:
         """Of the objects of this incarnation, without folders."""
@@ -190,7 +219,6 @@ def inventory(store: ObjectStore, address: str, engine: str) -> Inventory:
         "object_store_endpoint": address,
         "object_store_bucket": store.bucket,
         "object_store_ca": store.ca_file.read_text(),
-        "object_store_identities": "shared",
     }
     tiers = {"pro": {**TIER, "archive_engine": engine, "rpo_seconds": 10}}
     return parse(projects={REF: {"tier": "pro"}}, tiers=tiers, platform=platform)
@@ -213,6 +241,7 @@ def archived(
         _write(made, inventory(store, address or store.address, engine), life)
         if before is not None:
             _inherit(made, before)
+        made.make_identity()
         start(stack, made, restores=life is not None)
         yield made
 
@@ -253,15 +282,14 @@ def _inherit(made: Archived, before: Archived) -> None:
 def _write(made: Archived, found: Inventory, life: Life | None) -> None:
     (project,) = found.projects
     objects = render(project, found.platform, Placement(life=life), made.uid)
-    given = {"access_key": Secret(made.store.access_key), "secret_key": Secret(made.store.secret_key)}
     texts: dict[str, dict[str, str]] = {}
     for one in objects:
         if one.generates:
-            texts[one.id.name] = new_texts(one.generates, secrets.token_bytes, given)
+            texts[one.id.name] = new_texts(one.generates, secrets.token_bytes)
     verifiers = {key: text for key, text in texts["credentials"].items() if key.endswith(".verifier")}
     config = {**_config_map(objects, "postgresql")}
     # The tests' machine may have a PostgreSQL of its own; this one is reached over its socket.
-    config["postgresql.conf"] += "listen_addresses = ''\n"
+    config["postgresql.conf"] += "listen_addresses = ''\ntrack_commit_timestamp = on\n"
     contents: dict[str, dict[str, str]] = {
         "config": config,
         "credentials": verifiers,

@@ -110,7 +110,7 @@ def test_an_identity_may_do_what_the_list_says_and_nothing_else(client_of, ident
         for one in resources_of(admin)
         for place in (PLACES if one[3] else ("",))
         for verb in VERBS
-        for name in (("", "credentials") if one[1] == "secrets" else ("",))
+        for name in (("", "archive", "credentials") if one[1] == "secrets" else ("",))
     ]
     with ThreadPoolExecutor(max_workers=8) as pool:
         answers = list(pool.map(is_allowed, questions))

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import datetime
+import random
+import secrets
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +16,10 @@ from fix_archive import Archived, archived
 from fix_object_store import ObjectStore
 
 ENGINES = ("wal-g", "barman-cloud")
+WRITE_SECONDS = 5
+TARGETS = 3
+# In the order of WAL, which is that of the numbers, as there is one writer.
+COMMITTED = "SELECT id, pg_xact_commit_timestamp(xmin) FROM rows ORDER BY id"
 
 
 @pytest.fixture(params=ENGINES)
@@ -93,3 +100,26 @@ def test_a_target_after_the_last_commit_is_the_end_of_the_archive(
     life = life_of(before, engine, target=TIME, value="2100-01-01 00:00:00+00", until_end=True)
     with archived(object_store, engine, life=life, before=before) as after:
         assert after.sql("SELECT count(*) FROM rows") == "1"
+
+
+def test_random_targets_get_exactly_what_was_committed_by_then(
+    before: Archived, object_store: ObjectStore, engine: str
+) -> None:
+    """A writer commits all the time. What is right is decided by the times in the records of its commits."""
+    seed = secrets.randbits(32)
+    with before.session() as writer:
+        end = time.monotonic() + WRITE_SECONDS
+        while time.monotonic() < end:
+            writer.execute("INSERT INTO rows SELECT coalesce(max(id), 0) + 1, now() FROM rows")
+    rows = [line.split("|") for line in before.sql(COMMITTED).splitlines()]
+    commits = [(int(number), datetime.datetime.fromisoformat(at)) for number, at in rows]
+    before.stop()
+    choice = random.Random(seed)  # noqa: S311 (no secret)
+    for _ in range(TARGETS):
+        first, last = commits[0][1], commits[-2][1]
+        target = first + (last - first) * choice.random()
+        later = next(place for place, (_, at) in enumerate(commits) if at > target)
+        life = life_of(before, engine, target=TIME, value=target.isoformat())
+        with archived(object_store, engine, life=life, before=before) as after:
+            found = [int(number) for number in after.sql("SELECT id FROM rows ORDER BY id").splitlines()]
+        assert found == [number for number, _ in commits[:later]], f"seed {seed}, target {target}"

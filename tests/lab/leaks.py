@@ -127,7 +127,7 @@ def generated(objects: Iterable[Mapping[str, object]]) -> dict[str, str]:
         assert isinstance(data, dict)
         for key, value in data.items():
             name, text = f"{meta['namespace']}/{meta['name']} {key}", base64.b64decode(value).decode()
-            if key.endswith((".password", ".verifier")):
+            if key.endswith((".password", ".verifier")) or key in ("secret_key", "encryption_key"):
                 found[name] = text
             elif key.endswith(".jwk"):
                 # What is secret of a key.

@@ -12,7 +12,7 @@ from .archives import ARCHIVE_KIND
 from .backends.kubernetes.apply import apply
 from .backends.kubernetes.client import Client
 from .backends.kubernetes.kinds import KINDS
-from .backends.kubernetes.secrets import read_texts
+from .backends.kubernetes.secrets import read_body, read_texts, texts_of
 from .credentials import Secret
 from .deadline import Deadline
 from .errors import EngineError, NotFound
@@ -137,7 +137,9 @@ class Access:
         return self.databases.apply(step, deadline=deadline)
 
     def _kept(self, id: ObjectId, deadline: Deadline) -> Texts:
-        """The values of a secret in Vault. New ones would be others than those that are in use."""
+        """The values that are in use, of a secret in Vault or of a Secret. New ones would be others."""
+        if id.kind in KINDS:
+            return texts_of(id, read_body(self.client, id, deadline=deadline))
         kept = self.vault.read(id, deadline=deadline) if self.vault is not None else None
         if kept is None:
             reason = "its values are not there; restore its last version, or delete the secret with all its versions"

@@ -13,6 +13,8 @@ ARCHIVE_API: Final = "object-store"
 # Of the object store, in the Secrets of archives and in the file that a run is given.
 ACCESS_KEY: Final = "access_key"
 SECRET_KEY: Final = "secret_key"
+# Both in the form of ~/.aws/credentials, for programs that would else want them in their environment.
+AWS_FILE: Final = "aws"
 
 
 def archive_of(uid: Uid) -> str:

@@ -6,18 +6,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
+from .archives import ACCESS_KEY, AWS_FILE, SECRET_KEY
 from .credentials import SALT_BYTES, USERLIST, Secret, generate_password, scram_verifier, userlist_line
-from .objects import Generated, GeneratedKey, GeneratedLogin, GeneratedText, GivenText, Known
+from .objects import Generated, GeneratedAccess, GeneratedKey, GeneratedLogin, GeneratedText, Known
 from .signing import generate_key, key_set
 
 RandomBytes = Callable[[int], bytes]
+ACCESS_KEY_BYTES = 10
+SECRET_KEY_BYTES = 32
 NOTHING_GIVEN: Mapping[str, Secret] = MappingProxyType({})
 
 
 def new_texts(
     generated: Iterable[Generated], random_bytes: RandomBytes, given: Mapping[str, Secret] = NOTHING_GIVEN
 ) -> dict[str, str]:
-    """New values by the names that the kinds of `Generated` tell; those of `GivenText` are taken out of `given`."""
+    """New values by the names that the kinds of `Generated` tell; those that a user gave are in `given`."""
     texts: dict[str, str] = {}
     lines: list[str] = []
     for one in generated:
@@ -26,13 +29,27 @@ def new_texts(
             texts |= {one.private: key, one.public: key_set((key,))}
         elif isinstance(one, GeneratedText):
             texts[one.key] = random_bytes(one.random_bytes).hex()
-        elif isinstance(one, GivenText):
-            texts[one.key] = given[one.name].reveal()
+        elif isinstance(one, GeneratedAccess):
+            texts |= _of_access(given if one.is_given else _new_access(random_bytes))
         else:
             password = generate_password(random_bytes)
             texts |= _of_login(one, password, random_bytes)
             lines += _in_userlist(one, password, random_bytes)
     return {**texts, USERLIST: "".join(f"{line}\n" for line in lines)} if lines else texts
+
+
+def _new_access(random_bytes: RandomBytes) -> dict[str, Secret]:
+    """Hexadecimal digits, which every store takes and no form of a request has to escape."""
+    return {
+        ACCESS_KEY: Secret(random_bytes(ACCESS_KEY_BYTES).hex().upper()),
+        SECRET_KEY: Secret(random_bytes(SECRET_KEY_BYTES).hex()),
+    }
+
+
+def _of_access(keys: Mapping[str, Secret]) -> dict[str, str]:
+    access, secret = keys[ACCESS_KEY].reveal(), keys[SECRET_KEY].reveal()
+    file = f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n"
+    return {ACCESS_KEY: access, SECRET_KEY: secret, AWS_FILE: file}
 
 
 def _of_login(login: GeneratedLogin, password: Secret, random_bytes: RandomBytes) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from .archive.retention import Choice, RetentionPlan
 from .backends.kubernetes.nodes import Node
 from .backends.kubernetes.records import Record
 from .capacity import Pod, pods_of, shortfalls
@@ -79,3 +80,16 @@ def refuse_wrong_purge(inventory: Inventory, purge: Mapping[str, str], known: Ma
             problems.append(Problem(path=f"purge.{ref}", value=uid, allowed=f"the uid of the project, {found}"))
     if problems:
         raise InvalidSpec(tuple(problems))
+
+
+def refuse_mass_removal(plan: RetentionPlan, limit_percent: int) -> None:
+    """More backups of an archive at once than the limit allows: a wrong window, or a wrong clock."""
+    going = [verdict for verdict in plan.verdicts if verdict.choice is Choice.REMOVE]
+    total = len(plan.verdicts)
+    if going and len(going) == total:
+        raise SafetyStop(f"all {total} backups would go, which nothing allows: the newest is always kept")
+    if len(going) * 100 > limit_percent * total:
+        raise SafetyStop(
+            f"{len(going)} of {total} backups would go, which is more than {limit_percent} %. Look at the reasons "
+            "(--check --diff); if that is what you want, raise removal_limit_percent."
+        )

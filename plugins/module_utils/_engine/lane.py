@@ -20,7 +20,7 @@ from .observed import Applied, Live, Stamp
 from .parallel import in_parallel
 from .pause import needs_pause, paused
 from .planning import plan_all
-from .progress import Progress
+from .progress import Counter
 from .project.placement import sessions_at
 from .render import credentials_of, endpoints_of
 from .sight import Run, Sight
@@ -50,7 +50,7 @@ def held(sights: Iterable[Sight], reason: str) -> tuple[Lane, ...]:
 
 def apply_all(run: Run, sights: tuple[Sight, ...], lease: Lease) -> tuple[Lane, ...]:
     """Every lane as far as it gets; a failure ends its own lane only."""
-    done = _Counter(run.progress, "projects applied", len(sights))
+    done = Counter(run.progress, "projects applied", len(sights))
 
     def work(sight: Sight) -> Lane:
         threading.current_thread().name = f"project {sight.project.ref}"
@@ -221,19 +221,3 @@ def _inputs(run: Run, lane: Lane) -> str:
     if secret is None or len(lane.stamps) < len(sight.desired):
         return ""
     return run.rendering.inputs.digest(sight.project, sight.placement, sight.uid, secret.uid, len(lane.stamps))
-
-
-class _Counter:
-    """Counts finished lanes from several threads."""
-
-    def __init__(self, progress: Progress, stage: str, total: int) -> None:
-        self._progress = progress
-        self._stage = stage
-        self._total = total
-        self._done = 0
-        self._lock = threading.Lock()
-
-    def add(self) -> None:
-        with self._lock:
-            self._done += 1
-            self._progress.count(self._stage, self._done, self._total)

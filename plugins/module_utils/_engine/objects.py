@@ -81,14 +81,16 @@ class GeneratedText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GivenText:
-    """A value that the run was given by its user, under the name `key`; `name` is what the run calls it."""
+class GeneratedAccess:
+    """Keys to an object store, under the names ACCESS_KEY and SECRET_KEY of `archives`, and as a file under AWS_FILE.
 
-    key: str
-    name: str
+    `is_given`: those that the user gave to the run, instead of new ones.
+    """
+
+    is_given: bool = False
 
 
-Generated = GeneratedLogin | GeneratedKey | GeneratedText | GivenText
+Generated = GeneratedLogin | GeneratedKey | GeneratedText | GeneratedAccess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,7 @@ class Desired:
     @property
     def is_create_only(self) -> bool:
         """True if the object's existence is all that is asked for once it is there."""
-        return bool(self.generates)
+        return bool(self.generates) or self.values_from is not None
 
 
 # What it encodes are trees. Looking for circles in them would take a quarter of the time.

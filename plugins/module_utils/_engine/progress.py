@@ -59,3 +59,20 @@ class Lines:
                 return
             self._write(f"{stage}: {done} of {total}")
             self._last = now
+
+
+class Counter:
+    """Counts what several threads have finished."""
+
+    def __init__(self, progress: Progress, stage: str, total: int) -> None:
+        self._progress = progress
+        self._stage = stage
+        self._total = total
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def add(self) -> None:
+        """One more."""
+        with self._lock:
+            self._done += 1
+            self._progress.count(self._stage, self._done, self._total)

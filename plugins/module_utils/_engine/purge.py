@@ -2,6 +2,7 @@
 """The end of a project: what it kept after it was stopped is destroyed, and its record last.
 
 Volumes of a PostgreSQL of its own stay: their StorageClass retains them, and removing them is an administrator's deed.
+Its archive stays, too, and with it the key that it is encrypted with; what ends is the login that may write to it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from .archives import ARCHIVE_KIND, archive_of
 from .backends.kubernetes.delete import await_gone, delete
 from .backends.kubernetes.kinds import KINDS
 from .backends.kubernetes.lease import Lease
@@ -17,8 +19,10 @@ from .databases import DATABASE_KIND, DATABASE_KINDS, ROLE_KIND
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, SafetyStop
 from .objects import Desired, ObjectId
-from .project.names import Ref, names_of, namespace_of
+from .project.names import PLATFORM_LABEL, Ref, names_of, namespace_of
 from .project.placement import Placement
+from .project.vocabulary import PER_ARCHIVE
+from .render.archive import SECRET as ARCHIVE_SECRET
 from .render.shared import POSTGRESQL_API
 from .sight import Run, read_known
 from .steps import Action, Failure, Outcome, Result, Step
@@ -35,6 +39,7 @@ class Purge:
     uid: str
     databases: tuple[ObjectId, ...]
     secrets: tuple[ObjectId, ...]
+    archive: tuple[Step, ...] = ()
 
     @property
     def namespace(self) -> ObjectId:
@@ -44,13 +49,36 @@ class Purge:
     @property
     def steps(self) -> tuple[Step, ...]:
         """What is done, the record last, as it says how to go on after a kill."""
-        return tuple(_step(id) for id in (*self.databases, self.namespace, *self.secrets, self.record.live.id))
+        ends = tuple(_step(id) for id in (*self.databases, self.namespace, *self.secrets, self.record.live.id))
+        return (*self.archive, *ends)
 
 
 def purges_of(run: Run, known: Mapping[Ref, Record]) -> tuple[Purge, ...]:
     """Confirmed purges of projects that still have a record."""
     found = (known.get(Ref(ref)) for ref in sorted(run.settings.purge))
-    return tuple(_purge(record, _kept(run, record)) for record in found if record is not None)
+    return tuple(_purge(record, _kept(run, record), _archive(run, record)) for record in found if record is not None)
+
+
+def _archive(run: Run, record: Record) -> tuple[Step, ...]:
+    """Before its namespace goes: the key is kept in the platform's, unless Vault has it, and the login is removed."""
+    status = record.status
+    placement = Placement.from_text(status.placement) if status else None
+    if run.access.archives is None or status is None or placement is None or placement.cluster is not None:
+        return ()
+    archive = archive_of(status.uid)
+    there = ObjectId(kind="Secret", namespace=namespace_of(record.ref), name=ARCHIVE_SECRET)
+    steps = [] if run.access.vault is not None else [_keep(run.platform.namespace, archive, there)]
+    if run.platform.object_store_identities == PER_ARCHIVE:
+        steps.append(_step(ObjectId(kind=ARCHIVE_KIND, namespace=run.platform.object_store_prefix, name=archive)))
+    return tuple(steps)
+
+
+def _keep(namespace: str, archive: str, source: ObjectId) -> Step:
+    meta = {"name": f"archive-{archive}", "namespace": namespace, "labels": {PLATFORM_LABEL: namespace}}
+    body = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "Opaque"}
+    desired = Desired(body=body, values_from=source)
+    reason = "its archive outlives it, and nobody can read that without this key"
+    return Step(action=Action.CREATE, id=desired.id, reason=reason, desired=desired, before=None)
 
 
 def _kept(run: Run, record: Record) -> tuple[ObjectId, ...]:
@@ -63,7 +91,7 @@ def _kept(run: Run, record: Record) -> tuple[ObjectId, ...]:
     return (*vault.below(folder, deadline=run.deadline), own)
 
 
-def _purge(record: Record, secrets: tuple[ObjectId, ...]) -> Purge:
+def _purge(record: Record, secrets: tuple[ObjectId, ...], archive: tuple[Step, ...]) -> Purge:
     status = record.status
     placement = Placement.from_text(status.placement) if status else None
     databases: tuple[ObjectId, ...] = ()
@@ -71,7 +99,7 @@ def _purge(record: Record, secrets: tuple[ObjectId, ...]) -> Purge:
         names, cluster = names_of(record.ref, status.uid), placement.cluster
         roles = (ObjectId(kind=ROLE_KIND, namespace=cluster, name=name) for name in (names.owner, names.probe))
         databases = (ObjectId(kind=DATABASE_KIND, namespace=cluster, name=names.database), *roles)
-    return Purge(record=record, uid=status.uid if status else "", databases=databases, secrets=secrets)
+    return Purge(record=record, uid=status.uid if status else "", databases=databases, secrets=secrets, archive=archive)
 
 
 def planned(purges: tuple[Purge, ...]) -> tuple[Outcome, ...]:
@@ -107,7 +135,7 @@ def _purge_one(run: Run, purge: Purge, lease: Lease) -> Outcome:
 
 
 def _do(run: Run, purge: Purge, step: Step, deadline: Deadline) -> bool:
-    if step.id.kind not in KINDS:
+    if step.id.kind not in KINDS or step.action is Action.CREATE:
         return run.access.apply(step, before=None, deadline=deadline).changed
     changed = delete(run.client, step.id, uid_label=purge.uid, deadline=deadline)
     if step.id == purge.namespace:

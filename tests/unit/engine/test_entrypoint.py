@@ -15,6 +15,8 @@ import pytest
 SCRIPT = Path(__file__).parents[3] / "images/postgresql/root/usr/local/bin/supalove-postgresql"
 PROGRAMS = {
     "pg_ctl": 'echo "pg_ctl $1 $*" >>"$LOG"; case "$1" in start) touch "$PGDATA/postmaster.pid" ;; esac',
+    "pg_controldata": 'echo "Database cluster state:               in production"',
+    "pg_isready": "true",
     "psql": 'echo psql >>"$LOG"; sleep 20',
     "postgres": 'echo postgres >>"$LOG"',
 }

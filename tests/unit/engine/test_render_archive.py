@@ -81,4 +81,5 @@ def test_given_keys_are_taken_over_and_need_no_identity():
     objects = of_project(Platform(object_store_endpoint=ENDPOINT, object_store_identities="shared"))
     assert "ArchiveIdentity" not in {desired.id.kind for desired in objects}
     (secret,) = (desired for desired in objects if desired.id.name == "archive" and desired.id.kind == "Secret")
-    assert [type(each).__name__ for each in secret.generates] == ["GivenText", "GivenText", "GeneratedText"]
+    assert [type(each).__name__ for each in secret.generates] == ["GeneratedAccess", "GeneratedText"]
+    assert secret.generates[0].is_given

@@ -71,7 +71,8 @@ ARCHIVING = (
     Field(
         name="archive_engine",
         kind=fields.choice(*ENGINES),
-        about="What archives the PostgreSQL. Only wal-g encrypts before it sends, and makes deltas. By default wal-g.",
+        about="What archives the PostgreSQL. Only wal-g encrypts before it sends, and makes deltas. By default wal-g. "
+        "An archive that has begun is gone on with as it is, until the next restore.",
     ),
     Field(
         name="rpo_seconds",

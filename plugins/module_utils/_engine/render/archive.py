@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from ..archives import ACCESS_KEY, ARCHIVE_API, ARCHIVE_KIND, SECRET_KEY
-from ..objects import Body, Desired, Generated, GeneratedText, GivenText, canonical_json
+from ..archives import ARCHIVE_API, ARCHIVE_KIND, AWS_FILE
+from ..objects import Body, Desired, Generated, GeneratedAccess, GeneratedText, canonical_json
 from ..project.model import Archiving, Platform
 from ..project.parse import address_of
 from ..project.quantities import MIB, format_bytes, format_cpu
@@ -62,11 +62,8 @@ def render_archive(make: Make, platform: Platform, archiving: Archiving, *, arch
 
 
 def _keys(platform: Platform) -> tuple[Generated, ...]:
-    encryption = GeneratedText(key=ENCRYPTION_KEY, random_bytes=32)
-    if platform.object_store_identities == PER_ARCHIVE:
-        access, secret = GeneratedText(key=ACCESS_KEY, random_bytes=10), GeneratedText(key=SECRET_KEY, random_bytes=32)
-        return (access, secret, encryption)
-    return (GivenText(key=ACCESS_KEY, name=ACCESS_KEY), GivenText(key=SECRET_KEY, name=SECRET_KEY), encryption)
+    access = GeneratedAccess(is_given=platform.object_store_identities != PER_ARCHIVE)
+    return (access, GeneratedText(key=ENCRYPTION_KEY, random_bytes=32))
 
 
 def _identity(platform: Platform, archive: str, secret: Desired) -> Desired:
@@ -134,9 +131,10 @@ def with_archiver(pod: Body, platform: Platform) -> Body:
         return pod
     server, *others = pod["containers"]
     server = {**server, "volumeMounts": [*server["volumeMounts"], SPOOL_MOUNT]}
+    items = [{"key": key, "path": key} for key in (AWS_FILE, ENCRYPTION_KEY)]
     volumes = [
         {"name": "archive-config", "configMap": {"name": NAME}},
-        {"name": "archive-credentials", "secret": {"secretName": SECRET, "defaultMode": 0o440}},
+        {"name": "archive-credentials", "secret": {"secretName": SECRET, "defaultMode": 0o440, "items": items}},
         empty_dir("spool", SPOOL_SIZE),
         empty_dir("archive-tmp", SCRATCH_SIZE),
     ]

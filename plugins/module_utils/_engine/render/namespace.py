@@ -67,8 +67,9 @@ def _own(context: Context) -> tuple[int, int]:
 
 
 def _volumes(context: Context) -> dict[str, str]:
-    """One for the data; after a restore, that of the life before is kept beside it."""
-    count = 0 if context.placement.cluster is not None else 1 if context.placement.life is None else 2
+    """One for the data; after a restore those of the lives before are kept, until an administrator deletes them."""
+    life = context.placement.life
+    count = 0 if context.placement.cluster is not None else life.number if life else 1
     return {
         "requests.storage": format_bytes(context.project.storage * count) if count else "0",
         "persistentvolumeclaims": str(count),

@@ -66,7 +66,7 @@ def read(environment: Mapping[str, str], needs: Collection[str]) -> Settings:
     for name, line in known.items():
         raw = environment.get(name) or line.get("default")
         if raw is None:
-            if line.get("need") in needs:
+            if line.get("need") in needs and not environment.get(line.get("unless", "")):
                 faults.append(f"{name} is required to be set, but it isn't")
             continue
         try:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from ...archive.retention import Removal, RetentionPlan
 from ...deadline import Deadline
-from ...errors import BackendError, DeadlineExceeded
+from ...errors import BackendError, DeadlineExceeded, NotFound
 from .client import BATCH, ObjectStoreClient, Refused
+from .observe import Upload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,18 @@ def remove(client: ObjectStoreClient, plan: RetentionPlan, *, deadline: Deadline
     except (BackendError, DeadlineExceeded) as error:
         return Removed(keys=tuple(keys), refused=tuple(refused), failure=error)
     return Removed(keys=tuple(keys), refused=tuple(refused))
+
+
+def abort(client: ObjectStoreClient, upload: Upload, *, deadline: Deadline) -> bool:
+    """Give up an upload, so that its parts go; False if it has ended by now."""
+    target = client.target
+    subject = f"upload of {target.bucket}/{target.prefix}{upload.key} of {target.endpoint}"
+    of = {"Key": f"{target.prefix}{upload.key}", "UploadId": upload.id}
+    try:
+        client.call("abort_multipart_upload", subject, deadline=deadline, counted="writes", **of)
+    except NotFound:
+        return False
+    return True
 
 
 def _batches(removal: Removal) -> Iterator[Sequence[str]]:

@@ -206,6 +206,17 @@ class ObjectStoreClient:
             refused=tuple(Refused(key=key, reason=reason) for key, reason in refused.items()),
         )
 
+    def call(
+        self, verb: str, subject: str, *, deadline: Deadline, counted: str, **parameters: Any
+    ) -> Mapping[str, Any]:
+        """The answer to any other question about the bucket; `verb` as boto3 spells it, such as `list_objects_v2`."""
+        call = getattr(self._s3, verb)
+        answer: Mapping[str, Any] = self._run(
+            lambda: call(**parameters, **self._at), subject, verb, deadline, counted=counted
+        )
+        self._store_time = _date_of(answer) or self._store_time
+        return answer
+
     def iam(self, verb: str, subject: str, *, deadline: Deadline, counted: str, **parameters: str) -> Mapping[str, Any]:
         """The answer of the IAM API; `verb` as boto3 spells it, such as `list_users`."""
         with self._lock:

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
 from ...archive.catalog import Catalog
+from ...archive.retention import RetentionPlan
 from ...archives import ACCESS_KEY, ARCHIVE_KIND, SECRET_KEY
 from ...credentials import Secret
 from ...deadline import Deadline
@@ -16,9 +18,10 @@ from ...objects import ObjectId
 from ...observed import Applied, Live, Observed
 from ...steps import Action, Step
 from . import identities
+from .apply import Removed, abort, remove
 from .client import ObjectStoreClient
 from .identities import Access, Identity
-from .observe import read_archive
+from .observe import WORKERS, Upload, read_archive, read_names, read_uploads
 
 # Between the platform's folder and the archive in the name of a user, of whom one store may have several platforms'.
 _SEPARATOR = "."
@@ -85,9 +88,30 @@ class ArchiveStore:
             identities.retire(self._client, name, but=identity.access_key, deadline=deadline)
         return Applied(changed=changed, live=_live_of(step.id))
 
-    def catalogs(self, archive: str, *, deadline: Deadline) -> tuple[Catalog, ...]:
+    def catalogs(self, archive: str, *, deadline: Deadline, workers: int = WORKERS) -> tuple[Catalog, ...]:
         """Every incarnation of an archive, oldest first; none if there is no archive of that name."""
-        return read_archive(self._client, archive, deadline=deadline)
+        return read_archive(self._client, archive, deadline=deadline, workers=workers)
+
+    @property
+    def time(self) -> datetime | None:
+        """What the clock of the store said last; None before the first listing."""
+        return self._client.store_time
+
+    def names(self, *, deadline: Deadline) -> tuple[str, ...]:
+        """Every archive that there is, those of projects that are gone among them."""
+        return read_names(self._client, deadline=deadline)
+
+    def uploads(self, *, deadline: Deadline) -> tuple[Upload, ...]:
+        """What was begun to be written and never became an object."""
+        return read_uploads(self._client, deadline=deadline)
+
+    def remove(self, plan: RetentionPlan, *, deadline: Deadline) -> Removed:
+        """Remove what the plan names, in an order that leaves something whole wherever it is broken off."""
+        return remove(self._client, plan, deadline=deadline)
+
+    def abort(self, upload: Upload, *, deadline: Deadline) -> bool:
+        """Give up an upload; False if it has ended by now."""
+        return abort(self._client, upload, deadline=deadline)
 
 
 def _live_of(id: ObjectId) -> Live:

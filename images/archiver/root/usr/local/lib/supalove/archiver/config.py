@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 CONFIG = Path("/etc/supalove/archive/config/archive.json")
 CREDENTIALS = Path("/etc/supalove/archive/credentials")
+# What opens the store, in the form that every S3 client reads: in an environment it could be listed.
+AWS_FILE = CREDENTIALS / "aws"
+# 64 hexadecimal digits, with which the contents are encrypted.
+ENCRYPTION_KEY = CREDENTIALS / "encryption_key"
 SOCKETS = Path("/run/postgresql")
 SPOOL = Path("/run/supalove-archive")
 
@@ -50,23 +54,6 @@ class Config:
             return cls(**{one.name: found[one.name] for one in fields(cls)})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
-    """What opens the archive, and what its contents are encrypted with (64 hexadecimal digits)."""
-
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    encryption_key: str = field(repr=False)
-
-    @classmethod
-    def read(cls, folder: Path = CREDENTIALS) -> Credentials:
-        """Raises ConfigError."""
-        try:
-            return cls(**{one.name: (folder / one.name).read_text(encoding="utf-8").strip() for one in fields(cls)})
-        except OSError as error:
-            raise ConfigError(f"{error.filename}: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from .config import CREDENTIALS, SOCKETS, Config, ConfigError, Credentials
+from .config import AWS_FILE, ENCRYPTION_KEY, SOCKETS, Config, ConfigError
 
 # The certificates of the object store's authority, for programs that want a file.
 AUTHORITY = Path(os.environ.get("TMPDIR", "/tmp")) / "object-store-ca.pem"
@@ -46,10 +46,9 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """An incarnation's prefix in the store, and what opens it."""
+    """An incarnation's prefix in the store."""
 
     config: Config
-    credentials: Credentials
     archive: str
     incarnation: str
 
@@ -64,11 +63,8 @@ class Place:
         return f"{self.config.prefix}/{self.archive}/{self.incarnation}"
 
     def aws(self) -> dict[str, str]:
-        """The variables that every S3 client knows."""
-        return {
-            "AWS_ACCESS_KEY_ID": self.credentials.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.credentials.secret_key,
-        }
+        """The variable that every S3 client knows."""
+        return {"AWS_SHARED_CREDENTIALS_FILE": str(AWS_FILE)}
 
     def authority(self) -> str:
         """The file of certificates; empty for those of the system."""
@@ -97,11 +93,13 @@ class WalG:
             **({"WALG_S3_CA_CERT_FILE": authority} if authority else {}),
             "WALG_S3_PREFIX": self.place.url,
             "WALG_COMPRESSION_METHOD": "zstd",
-            "WALG_LIBSODIUM_KEY_PATH": str(CREDENTIALS / "encryption_key"),
+            "WALG_LIBSODIUM_KEY_PATH": str(ENCRYPTION_KEY),
             "WALG_LIBSODIUM_KEY_TRANSFORM": "hex",
             "WALG_PREVENT_WAL_OVERWRITE": "true",
             "WALG_DELTA_MAX_STEPS": str(DELTA_STEPS),
             "WALG_STOP_BACKUP_TIMEOUT": f"{STOP_BACKUP_SECONDS}s",
+            # The archiver tries again itself, and then it is seen that it has to.
+            "WALG_S3_MAX_RETRIES": "3",
             # The archiver itself sends several segments at once.
             "TOTAL_BG_UPLOADED_LIMIT": "0",
             "WALG_UPLOAD_CONCURRENCY": "2",
@@ -153,22 +151,22 @@ class BarmanCloud:
 
     def push(self, path: Path) -> list[str]:
         """`barman-cloud-wal-archive`."""
-        return ["barman-cloud-wal-archive", "--gzip", *self._there(), str(path)]
+        return ["supalove-barman", "wal-archive", "--gzip", *self._there(), str(path)]
 
     def fetch(self, name: str, destination: Path) -> list[str]:
         """`barman-cloud-wal-restore`."""
-        return ["barman-cloud-wal-restore", "--no-partial", *self._there(), name, str(destination)]
+        return ["supalove-barman", "wal-restore", "--no-partial", *self._there(), name, str(destination)]
 
     def backup(self, data: Path, *, full: bool) -> list[str]:  # noqa: ARG002 (every one is full, of the server's own directory)
         """`barman-cloud-backup`."""
         limit = self.place.config.rate_limit
         limited = ["--max-bandwidth", str(limit)] if limit else []
         session = ["--host", str(SOCKETS), "--user", "postgres", "--dbname", "postgres", "--jobs", "1"]
-        return ["barman-cloud-backup", "--gzip", *limited, *session, *self._there()]
+        return ["supalove-barman", "backup", "--gzip", *limited, *session, *self._there()]
 
     def restore(self, name: str, data: Path) -> list[str]:
         """`barman-cloud-restore`."""
-        return ["barman-cloud-restore", *self._there(), name, str(data)]
+        return ["supalove-barman", "restore", *self._there(), name, str(data)]
 
     def _there(self) -> list[str]:
         return ["--endpoint-url", self.place.config.endpoint, self.place.url, self.SERVER]

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from . import store, web
-from .config import Config, ConfigError, Credentials, Incarnation
+from .config import Config, ConfigError, Incarnation
 from .engines import Place
 from .resident import Resident
 from .restore import parent_of, restore
@@ -78,7 +78,7 @@ def _ask(method: str, path: str) -> str:
 def _found(data: Path, system_identifier: str, postgresql: int, heartbeat: str) -> None:
     place, incarnation = _place(data), Incarnation.read(data)
     now = datetime.datetime.now(datetime.UTC)
-    store.found(
+    engine = store.found(
         place,
         {
             "version": 1,
@@ -91,13 +91,13 @@ def _found(data: Path, system_identifier: str, postgresql: int, heartbeat: str) 
             "parent": parent_of(data, incarnation.parent, heartbeat),
         },
     )
+    sys.stdout.write(engine)
 
 
 def _place(data: Path) -> Place:
     config = Config.read()
     return Place(
         config=config,
-        credentials=Credentials.read(),
         archive=config.archive,
         incarnation=Incarnation.read(data).id,
     )

@@ -9,10 +9,11 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 from . import schedule, web
-from .config import SOCKETS, SPOOL, Config, ConfigError, Credentials, Incarnation
+from .config import SOCKETS, SPOOL, Config, ConfigError, Incarnation
 from .engines import SESSION, Engine, Place, engine_of
 from .programs import Done, kill_all, run
 from .restore import source_of
@@ -53,6 +54,7 @@ class Resident:
         self._asked_full = False
         self._asking = threading.Lock()
         self._founded = False
+        self._engine_name = ""
         self._past = schedule.Past()
         self._wal = Wal(
             data=data, spool=spool, engine_of=self._engine, source_of=self._source, state=self._state
@@ -62,6 +64,7 @@ class Resident:
         """Work until SIGTERM or SIGINT. The kubelet sends it when the server has ended: then the rest is sent."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())
+        threading.excepthook = _end
         server = web.serve(self._state, self._ask_backup)
         workers = [
             threading.Thread(target=self._keep_archive, name="archive", daemon=True),
@@ -84,14 +87,13 @@ class Resident:
         config = Config.read()
         return Place(
             config=config,
-            credentials=Credentials.read(),
             archive=config.archive,
             incarnation=Incarnation.read(self._data).id,
         )
 
     def _engine(self) -> Engine:
         place = self._place()
-        return engine_of(place, place.config.engine)
+        return engine_of(place, self._engine_name)
 
     def _source(self) -> Engine:
         """What is restored from: the incarnation before this one."""
@@ -135,7 +137,7 @@ class Resident:
         except ConfigError as error:
             self._refuse(str(error))
             return False
-        self._state.note(archive=place.archive, incarnation=place.incarnation, engine=place.config.engine)
+        self._state.note(archive=place.archive, incarnation=place.incarnation, engine=self._engine_name)
         asked = self._psql(IDENTITY)
         if asked.code != 0 or not asked.output.strip():
             self._refuse(asked.said or "the server does not answer yet")
@@ -144,13 +146,15 @@ class Resident:
         if done.code != 0:
             self._refuse(done.said or f"supalove-archiver found ended with {done.code}")
             return False
+        self._engine_name = done.output
+        self._state.note(engine=self._engine_name)
         unread = self._look_at_backups()
         if unread:
             self._refuse(unread)
             return False
         self._founded = True
         self._state.note(refused="")
-        say(f"archiving to {place.url} with {place.config.engine}")
+        say(f"archiving to {place.url} with {self._engine_name}")
         return True
 
     def _refuse(self, reason: str) -> None:
@@ -233,6 +237,13 @@ class Resident:
         argv = ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-h", str(SOCKETS), "-U", "postgres", "-d", "postgres"]
         environment = {"PGOPTIONS": SESSION, "PGAPPNAME": "supalove-archiver", "PGCONNECT_TIMEOUT": "10"}
         return run([*argv, "-c", statement], environment=environment, seconds=SQL_SECONDS)
+
+
+def _end(told: threading.ExceptHookArgs) -> None:
+    """A thread that ends of an error nobody thought of takes the program with it, which is then started again."""
+    traceback.print_exception(told.exc_type, told.exc_value, told.exc_traceback)
+    kill_all()
+    os._exit(1)
 
 
 def _bytes_in(folder: Path) -> int:

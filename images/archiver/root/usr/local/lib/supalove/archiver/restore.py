@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .config import Config, ConfigError, Credentials
+from .config import Config, ConfigError
 from .engines import Engine, Place, engine_of
 from .programs import run
 
@@ -79,7 +79,6 @@ def source_of(parent: dict[str, Any]) -> Engine:
     """The engine for what is restored from. Raises ConfigError."""
     place = Place(
         config=Config.read(),
-        credentials=Credentials.read(),
         archive=str(parent["archive"]),
         incarnation=str(parent["incarnation"]),
     )

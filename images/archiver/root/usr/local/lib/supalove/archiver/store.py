@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,11 +28,12 @@ class ForeignPrefix(Exception):
     """The prefix is another incarnation's."""
 
 
-def found(place: Place, description: dict[str, Any]) -> None:
-    """Say in the archive whose prefix this is, once. Raises StoreError, ForeignPrefix.
+def found(place: Place, description: dict[str, Any]) -> str:
+    """Say in the archive whose prefix this is, once; the engine that it is kept with. Raises StoreError, ForeignPrefix.
 
     1. What is there already and says the same is ours: an earlier start wrote it.
     2. If it says something else, or there are objects and no description, nothing must be archived here.
+    3. An engine that was begun with is gone on with: nobody could read what two of them wrote.
     """
     client = _client(place)
     key = f"{place.key}/{DESCRIPTION}"
@@ -44,6 +46,7 @@ def found(place: Place, description: dict[str, Any]) -> None:
     if there is None or any(there.get(name) != description[name] for name in same):
         said = {name: (there or {}).get(name) for name in same}
         raise ForeignPrefix(f"{key} says {said}, and this is {[description[name] for name in same]}")
+    return str(there["engine"])
 
 
 def backups(place: Place) -> list[dict[str, Any]]:
@@ -95,12 +98,12 @@ def _client(place: Place) -> Any:
     import boto3
     from botocore.config import Config
 
+    os.environ |= place.aws()
+
     return boto3.client(
         "s3",
         endpoint_url=place.config.endpoint,
         region_name=place.config.region,
-        aws_access_key_id=place.credentials.access_key,
-        aws_secret_access_key=place.credentials.secret_key,
         verify=place.authority() or None,
         config=Config(
             connect_timeout=5,
