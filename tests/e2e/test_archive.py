@@ -4,44 +4,26 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from lab import object_store, playbook
+from lab.archiver import await_archived, await_backup, status
 from lab.cluster import Cluster
 from lab.object_store import BUCKET
 
 pytestmark = pytest.mark.usefixtures("platform")
 
-SECONDS = 120
 # The namespaces of the lab's PostgreSQLs, with the engines that they are archived with.
 ARCHIVED = {"p-demo": "wal-g", "s-free-1": "barman-cloud"}
 
 
-def status(found: Cluster, namespace: str) -> dict[str, Any]:
-    """What the archiver of a PostgreSQL says; nothing while it starts."""
-    argv = ("exec", "-n", namespace, "postgresql-0", "-c", "archiver", "--", "supalove-archiver", "status")
-    done = subprocess.run(found.command(*argv), capture_output=True, text=True, check=False)
-    return json.loads(done.stdout) if done.returncode == 0 else {}
-
-
-def await_(is_so: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, what
-        time.sleep(1)
-
-
 @pytest.mark.parametrize("namespace", sorted(ARCHIVED))
 def test_wal_and_base_backups_of_every_postgresql_are_in_the_object_store(platform: Cluster, namespace: str) -> None:
-    await_(lambda: status(platform, namespace).get("backup", {}).get("done"), f"{namespace} has no base backup")
+    await_backup(platform, namespace)
     before = status(platform, namespace)
     assert (before["engine"], before["refused"]) == (ARCHIVED[namespace], "")
-    await_(lambda: status(platform, namespace)["wal"]["done"] > before["wal"]["done"], f"{namespace} does not archive")
+    await_archived(platform, namespace)
     prefix = f"platform/{before['archive']}/{before['incarnation']}/"
     listed = object_store.administrator().s3().list_objects_v2(Bucket=BUCKET, Prefix=prefix)
     assert f"{prefix}incarnation.json" in {one["Key"] for one in listed["Contents"]}
@@ -57,15 +39,13 @@ def test_the_login_of_an_archive_opens_that_archive_and_no_other(platform: Clust
 
 
 def test_a_project_goes_back_to_the_second_before_a_mistake(platform: Cluster, lab: Path) -> None:
-    await_(lambda: status(platform, "p-demo").get("backup", {}).get("done"), "there is no base backup")
+    await_backup(platform, "p-demo")
     platform.start_client("p-demo")
     platform.psql("p-demo", "DROP TABLE IF EXISTS kept; CREATE TABLE kept (id int); INSERT INTO kept VALUES (1), (2);")
     moment = platform.psql("p-demo", "SELECT clock_timestamp();").stdout.strip()
     platform.psql("p-demo", "SELECT pg_sleep(1); DROP TABLE kept; CREATE TABLE wrong ();")
     before = status(platform, "p-demo")
-    await_(
-        lambda: status(platform, "p-demo")["wal"]["done"] >= before["wal"]["done"] + 2, "the mistake is not archived"
-    )
+    await_archived(platform, "p-demo")
     choice = ("-e", json.dumps({"supalove_restore_ref": "demo", "supalove_restore_time": moment.replace(" ", "T")}))
 
     told = playbook.run("restore", lab, *choice, "--check")
@@ -78,7 +58,7 @@ def test_a_project_goes_back_to_the_second_before_a_mistake(platform: Cluster, l
     assert platform.psql("p-demo", "SELECT to_regclass('wrong');").stdout.strip() == ""
     after = status(platform, "p-demo")
     assert after["incarnation"] != before["incarnation"]
-    await_(lambda: status(platform, "p-demo")["backup"]["done"], "the new life has no base backup")
+    await_backup(platform, "p-demo")
     volumes = {one["metadata"]["name"] for one in platform.objects("pvc", "-n", "p-demo")}
     assert len(volumes) == 2, "the data of before are kept"
     again = playbook.run("projects", lab)

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 
-from . import cluster, layout, playbook, vault
+from . import archiver, cluster, layout, playbook, vault
 from .playbook import Run, table
 
 NODE_LABELS = {"control plane": "node.supalove.cloud/control-plane", "data plane": "node.supalove.cloud/data-plane"}
@@ -67,6 +68,35 @@ def _row(found: cluster.Cluster, project: str) -> str:
     return asked.stdout.strip() or asked.stderr.strip()
 
 
+# Of the project whose tables are lost and come back.
+RESTORED = "demo"
+LIFE = "supalove.cloud/life"
+
+
+def restore(found: cluster.Cluster) -> list[tuple[str, ...]]:
+    """A table is written, dropped, and brought back with all that was there a second before. Once for each platform."""
+    rows: list[tuple[str, ...]] = [("project", "written", "then", "restored to", "seconds", "read back")]
+    namespace = f"p-{RESTORED}"
+    (record,) = (one for one in found.objects("supaloveprojects", "-A") if one["metadata"]["name"] == RESTORED)
+    if LIFE in record["metadata"]["annotations"]:
+        return [
+            *rows,
+            (RESTORED, "", "restored by an earlier demo", "", "", found.psql(namespace, READ).stdout.strip()),
+        ]
+    archiver.await_backup(found, namespace)
+    found.psql(namespace, "CREATE TABLE precious (text text); INSERT INTO precious VALUES ('a row to keep');")
+    moment = found.psql(namespace, "SELECT clock_timestamp();").stdout.strip().replace(" ", "T")
+    found.psql(namespace, "SELECT pg_sleep(1); DROP TABLE precious;")
+    archiver.await_archived(found, namespace)
+    choice = json.dumps({"supalove_restore_ref": RESTORED, "supalove_restore_time": moment})
+    done = playbook.run("restore", layout.INVENTORIES["cluster"], "-e", choice)
+    answer = found.psql(namespace, READ) if done.code == 0 else None
+    back = done.output[-2000:] if answer is None else answer.stdout.strip() or answer.stderr.strip()
+    return [*rows, (RESTORED, "a row to keep", "DROP TABLE", moment, f"{done.seconds():.0f}", back)]
+
+
+READ = "SELECT text FROM precious;"
+
 CONNECT = """\
 Look around:
   tests/lab/lab psql demo                 psql in the project `demo`, through its PgBouncer
@@ -82,5 +112,8 @@ def run(hosts_began: float) -> int:
     converge = playbook.run("site", layout.INVENTORIES["cluster"], show=True)
     if converge.code:
         return converge.code
-    print(f"\n{show(cluster.of_lab(), converge, hosts_seconds)}")
+    found = cluster.of_lab()
+    print(f"\n{show(found, converge, hosts_seconds)}")
+    print("\nA mistake is made, and undone:")
+    print(f"\n{table(restore(found))}")
     return 0
