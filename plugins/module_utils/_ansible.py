@@ -42,6 +42,7 @@ from ._engine.retained import Choice as ArchiveChoice
 from ._engine.rotate import What
 from ._engine.settings import Drift, Settings
 from ._engine.steps import Outcome, Plan, Report, Result, Step
+from ._engine.vault import ARCHIVE_FOLDER, FOLDERS
 from ._engine.verification import Choice
 
 # A result goes to callbacks, logs and AWX's database whole.
@@ -387,7 +388,8 @@ def _store(module: AnsibleModule, platform: Platform, settings: Settings) -> Sto
         role_id=found["role_id"],
         secret_id=found["secret_id"],
     )
-    return Store(VaultClient(target, workers=settings.workers, backoff=settings.backoff))
+    folders = (*FOLDERS, ARCHIVE_FOLDER) if platform.object_store_endpoint else FOLDERS
+    return Store(VaultClient(target, workers=settings.workers, backoff=settings.backoff), folders=folders)
 
 
 def _ca_file_from(path: str | None) -> str | None:
@@ -495,7 +497,7 @@ def restored_result_of(done: Restored, *, show_diff: bool) -> dict[str, t.Any]:
         "backup": plan.backup,
         "archived_until": plan.archived_until.isoformat(),
         "is_beyond_archive": plan.is_beyond_archive,
-        "until_end": done.life.until_end,
+        "last_segment": plan.last_segment.name,
     }
     return {**result_of(done.report, show_diff=show_diff), "source": source}
 

@@ -86,7 +86,7 @@ source:
     backup: base_000000010000000000000007
     incarnation: 20261125t000000z-k3v7q2ab
     is_beyond_archive: false
-    until_end: false
+    last_segment: "00000001000000000000000A"
 counts:
   description: How many projects ended how; there is one.
   returned: always

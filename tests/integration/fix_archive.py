@@ -175,6 +175,11 @@ class Archived:
         with self.administrator() as client:
             ensure(client, identity, deadline=Deadline(limit_seconds=SECONDS))
 
+    def last_segment(self) -> str:
+        """The last one that is archived, as the engine sees it."""
+        (found,) = (one for one in self.catalogs() if one.id == self.incarnation)
+        return found.segments[-1].segment.name
+
     def names(self) -> set[str]:
         """Of the objects of this incarnation, without folders."""
         return {key.rsplit("/", 1)[-1] for key in self.store.keys(f"{self.prefix}/")}

@@ -36,7 +36,7 @@ def before(object_store: ObjectStore, engine: str) -> Iterator[Archived]:
         yield made
 
 
-def life_of(before: Archived, engine: str, *, target: str, value: str = "", until_end: bool = False) -> Life:
+def life_of(before: Archived, engine: str, *, target: str, value: str = "", last: str = "") -> Life:
     found = sorted(before.store.keys(f"{before.prefix}/"))
     (name,) = {key.split("/")[5] for key in found if "/pg/base/" in key and key.endswith("backup.info")} or {
         key.split("/")[4].removesuffix("_backup_stop_sentinel.json") for key in found if key.endswith("_sentinel.json")
@@ -49,7 +49,7 @@ def life_of(before: Archived, engine: str, *, target: str, value: str = "", unti
         backup=name,
         target=target,
         value=value,
-        until_end=until_end,
+        last_segment=last,
     )
 
 
@@ -97,7 +97,7 @@ def test_a_target_after_the_last_commit_is_the_end_of_the_archive(
 ) -> None:
     before.sql("INSERT INTO rows VALUES (1, now())")
     before.stop()
-    life = life_of(before, engine, target=TIME, value="2100-01-01 00:00:00+00", until_end=True)
+    life = life_of(before, engine, target=TIME, value="2100-01-01 00:00:00+00", last=before.last_segment())
     with archived(object_store, engine, life=life, before=before) as after:
         assert after.sql("SELECT count(*) FROM rows") == "1"
 

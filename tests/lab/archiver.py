@@ -31,7 +31,7 @@ def await_(is_so: Callable[[], object], what: str, seconds: float = SECONDS) -> 
 
 def await_backup(found: Cluster, namespace: str) -> None:
     """Until the incarnation that runs has a base backup."""
-    await_(lambda: status(found, namespace).get("backup", {}).get("done"), f"{namespace} has no base backup")
+    await_(lambda: status(found, namespace).get("newest_backup_at"), f"{namespace} has no base backup")
 
 
 def await_archived(found: Cluster, namespace: str) -> None:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from .archives import ACCESS_KEY, AWS_FILE, SECRET_KEY
 from .credentials import SALT_BYTES, USERLIST, Secret, generate_password, scram_verifier, userlist_line
+from .errors import SafetyStop
 from .objects import Generated, GeneratedAccess, GeneratedKey, GeneratedLogin, GeneratedText, Known
 from .signing import generate_key, key_set
 
@@ -47,6 +48,8 @@ def _new_access(random_bytes: RandomBytes) -> dict[str, Secret]:
 
 
 def _of_access(keys: Mapping[str, Secret]) -> dict[str, str]:
+    if not {ACCESS_KEY, SECRET_KEY} <= keys.keys():
+        raise SafetyStop("the keys of the object store are to be the given ones, and this run was given none")
     access, secret = keys[ACCESS_KEY].reveal(), keys[SECRET_KEY].reveal()
     file = f"[default]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n"
     return {ACCESS_KEY: access, SECRET_KEY: secret, AWS_FILE: file}

@@ -14,6 +14,7 @@ from .archives import ARCHIVE_KIND, archive_of
 from .backends.kubernetes.delete import await_gone, delete
 from .backends.kubernetes.kinds import KINDS
 from .backends.kubernetes.lease import Lease
+from .backends.kubernetes.observe import observe_each
 from .backends.kubernetes.records import STOPPED, Record
 from .databases import DATABASE_KIND, DATABASE_KINDS, ROLE_KIND
 from .deadline import Deadline
@@ -60,15 +61,19 @@ def purges_of(run: Run, known: Mapping[Ref, Record]) -> tuple[Purge, ...]:
 
 
 def _archive(run: Run, record: Record) -> tuple[Step, ...]:
-    """Before its namespace goes: the key is kept in the platform's, unless Vault has it, and the login is removed."""
+    """Before its namespace goes: the key is kept in the platform's, unless Vault has it, and the login is removed.
+
+    Whether there is a key says the Secret alone: the platform may have had an object store and have none any more.
+    """
     status = record.status
-    placement = Placement.from_text(status.placement) if status else None
-    if run.access.archives is None or status is None or placement is None or placement.cluster is not None:
+    if status is None:
         return ()
     archive = archive_of(status.uid)
     there = ObjectId(kind="Secret", namespace=namespace_of(record.ref), name=ARCHIVE_SECRET)
-    steps = [] if run.access.vault is not None else [_keep(run.platform.namespace, archive, there)]
-    if run.platform.object_store_identities == PER_ARCHIVE:
+    keep = _keep(run.platform.namespace, archive, there)
+    found = observe_each(run.client, (there, keep.id), workers=2, deadline=run.deadline)
+    steps = [] if run.access.vault or found.find(keep.id) or not found.find(there) else [keep]
+    if run.access.archives is not None and run.platform.object_store_identities == PER_ARCHIVE:
         steps.append(_step(ObjectId(kind=ARCHIVE_KIND, namespace=run.platform.object_store_prefix, name=archive)))
     return tuple(steps)
 

@@ -73,8 +73,7 @@ def life_of(record: Record, plan: RecoveryPlan, target: Target, *, engine: str) 
         backup=plan.backup,
         target=kind,
         value=value,
-        # Then no commit is known to be later, without which PostgreSQL does not open the cluster.
-        until_end=kind == TIME and plan.needed_segment == plan.last_segment,
+        last_segment=plan.last_segment.name,
     )
 
 

@@ -20,8 +20,9 @@ from .objects import Desired, ObjectId
 from .observed import NOTHING, Live, Observed, Stamp, Stamps
 from .planning import of_kubernetes, plan_all
 from .progress import Progress
+from .project.life import Life
 from .project.model import Inventory, Platform, Project
-from .project.names import PROJECT_LABEL, Ref, Uid
+from .project.names import LIFE_ANNOTATION, PROJECT_LABEL, Ref, Uid
 from .project.placement import Placed, Placement, place
 from .project.vocabulary import MANAGERS
 from .render import credentials_of, namespace_object_of, render, secrets_of
@@ -340,6 +341,9 @@ def _refusal(record: Record | None, plan: Plan, unreadable: EngineError | None) 
     """Why the project must be left as it is: its record is the other door's, its cluster is away, a step says so."""
     if record is not None and record.managed_by not in ("", MANAGERS[0]):
         reason = f"its record is managed by {record.managed_by}; change it there, or remove it from the inventory"
+        return Failure(step="plan", object=str(record.live.id), reason=reason)
+    if record is not None and record.life_text and Life.from_text(record.life_text) is None:
+        reason = f"this version cannot read {LIFE_ANNOTATION}, which says on which volume the data are; use a newer one"
         return Failure(step="plan", object=str(record.live.id), reason=reason)
     if unreadable is not None:
         where = unreadable.subject if isinstance(unreadable, BackendError) else "shared clusters"

@@ -15,7 +15,7 @@ DATABASE_FOLDER: Final = "database"
 CLUSTERS_FOLDER: Final = "clusters"
 # Keys of archives, by the archives' names. They outlive projects, as what they open does.
 ARCHIVE_FOLDER: Final = "archive"
-FOLDERS: Final = (DATABASE_FOLDER, CLUSTERS_FOLDER, ARCHIVE_FOLDER)
+FOLDERS: Final = (DATABASE_FOLDER, CLUSTERS_FOLDER)
 # What pods of a project may read, below the name of its namespace. The engine never reads it, and destroys it when the
 # project is purged, as the next one of that name would read it.
 TENANTS_FOLDER: Final = "tenants"

@@ -18,7 +18,8 @@ class Life:
 
     `number`: 2 for the first restore; it names the volume, so that the one before is kept. `archive`, `incarnation`,
     `engine`, `backup`: what it is restored from. `target`: of which kind `value` is; a time is in ISO 8601 with its
-    offset, and `latest` has none. `until_end`: if the archive ends before the target, its end is what was meant.
+    offset, and `latest` has none. `last_segment`: the last one in the archive; if
+    after that no commit is later than the target, the end of the archive is what was meant.
     """
 
     number: int
@@ -28,7 +29,7 @@ class Life:
     backup: str
     target: str
     value: str
-    until_end: bool
+    last_segment: str
 
     def __str__(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
@@ -41,8 +42,4 @@ class Life:
             made = cls(**{one.name: found[one.name] for one in dataclasses.fields(cls)})
         except (ValueError, KeyError, TypeError):
             return None
-        return (
-            made
-            if isinstance(made.number, int) and isinstance(made.until_end, bool) and made.target in TARGETS
-            else None
-        )
+        return made if isinstance(made.number, int) and made.target in TARGETS else None

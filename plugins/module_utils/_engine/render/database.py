@@ -36,7 +36,7 @@ def render_database(context: Context) -> tuple[Desired, ...]:
     files, archiving = config_files(context), context.project.tier.archiving
     return (
         *render_archive(context.object, context.platform, archiving, archive=archive_of(context.uid)),
-        *render_restore(context.object, context.placement.life),
+        *render_restore(context.object, context.platform, context.placement.life),
         context.object("v1", "ConfigMap", context.POSTGRESQL, component=context.POSTGRESQL, data=files),
         context.object(
             "v1",

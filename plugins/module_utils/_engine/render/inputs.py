@@ -21,7 +21,7 @@ from ..project.vocabulary import LIMITS
 
 SAMPLE = Ref("sample")
 SAMPLE_UID = Uid("a" * 12)
-SAMPLE_LIFE = Life(number=2, archive="", incarnation="", engine="", backup="", target=LATEST, value="", until_end=False)
+SAMPLE_LIFE = Life(number=2, archive="", incarnation="", engine="", backup="", target=LATEST, value="", last_segment="")
 
 Render = Callable[[Project, Platform, Placement, Uid, str], tuple[Desired, ...]]
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from ..objects import Body, Desired, canonical_json
 from ..project.life import LATEST, LSN, NAME, TIME, Life
+from ..project.model import Platform
 from .archive import NAME as ARCHIVER
-from .archive import Make
+from .archive import Make, is_archived
 from .files import write_postgresql_conf
 
 CONFIG = "restore"
@@ -23,9 +24,9 @@ _SETTINGS = {
 }
 
 
-def render_restore(make: Make, life: Life | None) -> tuple[Desired, ...]:
-    """What the program is told; nothing in a first life."""
-    if life is None:
+def render_restore(make: Make, platform: Platform, life: Life | None) -> tuple[Desired, ...]:
+    """What the program is told; nothing in a first life, nor where there is no archive any more."""
+    if life is None or not is_archived(platform):
         return ()
     parent = {
         "archive": life.archive,
@@ -36,8 +37,9 @@ def render_restore(make: Make, life: Life | None) -> tuple[Desired, ...]:
         "value": life.value,
     }
     files = {"restore.json": canonical_json(parent), "recovery.conf": _recovery_conf(life.target, life.value)}
-    if life.until_end:
-        files["end.conf"] = _recovery_conf(LATEST, "")
+    if life.target == TIME:
+        # Only if recovery has come that far; so it says in its first line.
+        files["end.conf"] = f"# after {life.last_segment}\n{_recovery_conf(LATEST, '')}"
     return (make("v1", "ConfigMap", CONFIG, component=CONFIG, data=files),)
 
 
@@ -58,8 +60,8 @@ def _recovery_conf(target: str, value: str) -> str:
 
 
 def with_restore(pod: Body, life: Life | None) -> Body:
-    """The pod of an archived PostgreSQL, in a life that begins with a restore."""
-    if life is None:
+    """The pod of a PostgreSQL in a life that began with a restore; as it is where it is not archived."""
+    if life is None or "initContainers" not in pod:
         return pod
     (archiver,) = (one for one in pod["initContainers"] if one["name"] == ARCHIVER)
     return {

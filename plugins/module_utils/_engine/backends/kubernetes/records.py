@@ -127,8 +127,13 @@ class Record:
         known = placement is not None and str(sessions).isdigit()
         if placement is None or not known:
             return None
-        life = Life.from_text(chosen.get(LIFE_ANNOTATION, ""))
-        return Placed(placement=replace(placement, life=life), sessions=int(sessions))
+        return Placed(placement=replace(placement, life=Life.from_text(self.life_text)), sessions=int(sessions))
+
+    @property
+    def life_text(self) -> str:
+        """What was written of its life, readable or not; empty in its first one."""
+        meta = (self.live.body or {}).get("metadata") or {}
+        return str((meta.get("annotations") or {}).get(LIFE_ANNOTATION, ""))
 
 
 def read_records(client: Client, namespace: str, *, deadline: Deadline) -> dict[Ref, Record]:

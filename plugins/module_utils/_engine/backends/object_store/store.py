@@ -23,7 +23,7 @@ from .client import ObjectStoreClient
 from .identities import Access, Identity
 from .observe import WORKERS, Upload, read_archive, read_names, read_uploads
 
-# Between the platform's folder and the archive in the name of a user, of whom one store may have several platforms'.
+# Between bucket, the platform's folder and the archive in the name of a user: one store may have several platforms.
 _SEPARATOR = "."
 
 
@@ -37,6 +37,7 @@ class ArchiveStore:
         self._client = client
         self._manages_identities = manages_identities
         self._folder = client.target.prefix.removesuffix("/")
+        self._start = f"{client.target.bucket}{_SEPARATOR}{self._folder}{_SEPARATOR}"
 
     def __enter__(self) -> Self:
         return self
@@ -60,14 +61,14 @@ class ArchiveStore:
         """Every identity of this platform by its archive; of none is more known than that it is there."""
         if not self._manages_identities:
             return Observed(objects={})
-        start = f"{self._folder}{_SEPARATOR}"
-        found = (name for name in identities.names(self._client, deadline=deadline) if name.startswith(start))
-        ids = [ObjectId(kind=ARCHIVE_KIND, namespace=self._folder, name=name.removeprefix(start)) for name in found]
+        found = (name for name in identities.names(self._client, deadline=deadline) if name.startswith(self._start))
+        names = (name.removeprefix(self._start) for name in found)
+        ids = [ObjectId(kind=ARCHIVE_KIND, namespace=self._folder, name=name) for name in names]
         return Observed(objects={id: _live_of(id) for id in ids})
 
     def apply(self, step: Step, *, texts: Mapping[str, str] | None, deadline: Deadline) -> Applied:
         """Make or remove an identity. Raises NotFound without the keys that it is to have."""
-        name = f"{self._folder}{_SEPARATOR}{step.id.name}"
+        name = f"{self._start}{step.id.name}"
         if step.action is Action.DELETE:
             return Applied(
                 changed=identities.remove(self._client, name, deadline=deadline),

@@ -3,20 +3,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...deadline import Deadline
 from ...objects import ObjectId
 from ...observed import Live, Observed
 from ...parallel import in_parallel
-from ...vault import FOLDERS, VAULT_KIND
+from ...vault import VAULT_KIND
 from .client import VaultClient
 
 
-def observe(client: VaultClient, *, deadline: Deadline) -> Observed:
-    """Every secret of ours by its name."""
-    found = in_parallel(lambda folder: client.names(folder, deadline=deadline), FOLDERS, workers=len(FOLDERS))
+def observe(client: VaultClient, folders: Sequence[str], *, deadline: Deadline) -> Observed:
+    """Every secret in these folders by its name."""
+    found = in_parallel(lambda folder: client.names(folder, deadline=deadline), folders, workers=len(folders))
     ids = (
         ObjectId(kind=VAULT_KIND, namespace=folder, name=name)
-        for folder, names in zip(FOLDERS, found, strict=True)
+        for folder, names in zip(folders, found, strict=True)
         for name in names
         if not name.endswith("/")
     )

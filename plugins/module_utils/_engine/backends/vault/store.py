@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -13,17 +13,21 @@ from ...generation import NOTHING_GIVEN
 from ...objects import ObjectId
 from ...observed import Applied, Observed
 from ...steps import Step
-from ...vault import Kept
+from ...vault import FOLDERS, Kept
 from .apply import apply
 from .client import VaultClient
 from .observe import below, observe, path_of
 
 
 class Store:
-    """The secrets of a platform. May be used by threads; counts what it sends."""
+    """The secrets of a platform. May be used by threads; counts what it sends.
 
-    def __init__(self, client: VaultClient) -> None:
+    `folders`: those that it looks into. A login may be allowed no others.
+    """
+
+    def __init__(self, client: VaultClient, *, folders: Sequence[str] = FOLDERS) -> None:
         self._client = client
+        self._folders = tuple(folders)
 
     def __enter__(self) -> Self:
         return self
@@ -45,7 +49,7 @@ class Store:
 
     def observe(self, *, deadline: Deadline) -> Observed:
         """Every secret of ours by its name."""
-        return observe(self._client, deadline=deadline)
+        return observe(self._client, self._folders, deadline=deadline)
 
     def below(self, folder: str, *, deadline: Deadline) -> tuple[ObjectId, ...]:
         """Every secret in a folder and in those below it."""

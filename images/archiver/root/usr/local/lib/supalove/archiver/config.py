@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import dataclass, fields
@@ -54,6 +55,14 @@ class Config:
             return cls(**{one.name: found[one.name] for one in fields(cls)})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
+
+
+def fingerprint_of_key(path: Path = ENCRYPTION_KEY) -> str:
+    """Tells one key from another; of 256 random bits it betrays nothing. Raises ConfigError."""
+    try:
+        return hashlib.blake2b(path.read_bytes().strip(), digest_size=8).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

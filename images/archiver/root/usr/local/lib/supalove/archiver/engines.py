@@ -103,7 +103,8 @@ class WalG:
             # The archiver itself sends several segments at once.
             "TOTAL_BG_UPLOADED_LIMIT": "0",
             "WALG_UPLOAD_CONCURRENCY": "2",
-            "WALG_DOWNLOAD_CONCURRENCY": "2",
+            # With more it leaves a process behind that fetches ahead, which nobody waits for (forkPrefetch).
+            "WALG_DOWNLOAD_CONCURRENCY": "1",
             **({"WALG_NETWORK_RATE_LIMIT": str(config.rate_limit)} if config.rate_limit else {}),
             "PGHOST": str(SOCKETS),
             "PGUSER": "postgres",

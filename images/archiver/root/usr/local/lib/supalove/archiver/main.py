@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 from . import store, web
-from .config import Config, ConfigError, Incarnation
+from .config import Config, ConfigError, Incarnation, fingerprint_of_key
 from .engines import Place
 from .resident import Resident
-from .restore import parent_of, restore
+from .restore import begin_life, parent_of, restore
 
 SECONDS = 10
 
@@ -76,9 +76,20 @@ def _ask(method: str, path: str) -> str:
 
 
 def _found(data: Path, system_identifier: str, postgresql: int, heartbeat: str) -> None:
+    """With another key than before a new incarnation begins, as it would with another volume."""
+    try:
+        engine = _found_as_it_is(data, system_identifier, postgresql, heartbeat)
+    except store.OtherKey as error:
+        sys.stderr.write(f"supalove-archiver: {error}, so another incarnation begins\n")
+        begin_life(data, None)
+        engine = _found_as_it_is(data, system_identifier, postgresql, heartbeat)
+    sys.stdout.write(engine)
+
+
+def _found_as_it_is(data: Path, system_identifier: str, postgresql: int, heartbeat: str) -> str:
     place, incarnation = _place(data), Incarnation.read(data)
     now = datetime.datetime.now(datetime.UTC)
-    engine = store.found(
+    return store.found(
         place,
         {
             "version": 1,
@@ -88,10 +99,10 @@ def _found(data: Path, system_identifier: str, postgresql: int, heartbeat: str) 
             "postgresql": postgresql,
             "system_identifier": system_identifier,
             "began": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "key": fingerprint_of_key(),
             "parent": parent_of(data, incarnation.parent, heartbeat),
         },
     )
-    sys.stdout.write(engine)
 
 
 def _place(data: Path) -> Place:

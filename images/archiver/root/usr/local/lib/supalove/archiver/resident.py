@@ -27,6 +27,7 @@ STORE_SECONDS = 90.0
 # A base backup may take this long, and no longer.
 BACKUP_SECONDS = 24 * 3600.0
 RETRY_SECONDS = 5.0
+FOUND_SECONDS = 3600.0
 SELF = "/usr/local/bin/supalove-archiver"
 
 HEARTBEAT = "UPDATE supalove_archive.heartbeat SET at = pg_catalog.clock_timestamp()"
@@ -53,7 +54,8 @@ class Resident:
         self._asked = threading.Event()
         self._asked_full = False
         self._asking = threading.Lock()
-        self._founded = False
+        # Where it was said whose archive this is; empty before.
+        self._founded = ""
         self._engine_name = ""
         self._past = schedule.Past()
         self._wal = Wal(
@@ -111,22 +113,28 @@ class Resident:
         return True
 
     def _keep_archive(self) -> None:
-        """Found the archive, then heartbeats and base backups, each when it is due."""
-        while not self._stopping.is_set() and not self._found():
-            self._stopping.wait(RETRY_SECONDS)
-        heart_at = 0.0
+        """Found the archive, then heartbeats and base backups, each when it is due.
+
+        It is founded anew where it is to be from now on, if that is told, and every hour: a store may have been lost.
+        """
+        heart_at = found_at = 0.0
         while not self._stopping.is_set():
             try:
-                config = Config.read()
+                config, place = Config.read(), self._place()
             except ConfigError as error:
-                self._state.failed("heartbeat", str(error))
+                self._refuse(str(error))
                 self._stopping.wait(RETRY_SECONDS)
                 continue
-            self._state.note(rpo_seconds=config.rpo_seconds, backup_hours=config.backup_hours)
             now = time.time()
             if now >= heart_at:
                 heart_at = now + config.rpo_seconds
                 self._beat()
+            if self._founded != _where(place) or now >= found_at:
+                if not self._found():
+                    self._stopping.wait(RETRY_SECONDS)
+                    continue
+                found_at = now + FOUND_SECONDS
+            self._state.note(rpo_seconds=config.rpo_seconds, backup_hours=config.backup_hours)
             self._backup_if_due(config, now)
             self._stopping.wait(1.0)
 
@@ -152,12 +160,16 @@ class Resident:
         if unread:
             self._refuse(unread)
             return False
-        self._founded = True
-        self._state.note(refused="")
-        say(f"archiving to {place.url} with {self._engine_name}")
+        # Read again: with another key it is another incarnation by now.
+        place = self._place()
+        self._state.note(refused="", incarnation=place.incarnation)
+        if self._founded != _where(place):
+            say(f"archiving to {place.url} with {self._engine_name}")
+        self._founded = _where(place)
         return True
 
     def _refuse(self, reason: str) -> None:
+        self._founded = ""
         if self._state.read().refused != reason:
             say(f"nothing is archived: {reason}")
         self._state.note(refused=reason)
@@ -237,6 +249,11 @@ class Resident:
         argv = ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-h", str(SOCKETS), "-U", "postgres", "-d", "postgres"]
         environment = {"PGOPTIONS": SESSION, "PGAPPNAME": "supalove-archiver", "PGCONNECT_TIMEOUT": "10"}
         return run([*argv, "-c", statement], environment=environment, seconds=SQL_SECONDS)
+
+
+def _where(place: Place) -> str:
+    """An incarnation's place, in whichever store."""
+    return f"{place.config.endpoint} {place.url}"
 
 
 def _end(told: threading.ExceptHookArgs) -> None:

@@ -50,8 +50,10 @@ def restore(data: Path, folder: Path = FOLDER) -> str:
     end = folder / "end.conf"
     if end.exists():
         _write(data.with_name(f"{data.name}.end"), end.read_text(encoding="utf-8"))
-    _begin_life(data, parent)
+    begin_life(data, parent)
     partial.chmod(0o700)
+    # Whole before it has the name by which it counts as whole.
+    os.sync()
     partial.rename(data)
     os.sync()
     return f"{parent['backup']} of {parent['archive']}/{parent['incarnation']} is in place"
@@ -97,7 +99,8 @@ def _fetch(engine: Engine, backup: str, partial: Path) -> None:
     raise ConfigError(f"the base backup {backup} cannot be fetched: {done.said}")
 
 
-def _begin_life(data: Path, parent: dict[str, Any]) -> None:
+def begin_life(data: Path, parent: dict[str, Any] | None) -> None:
+    """Give the data a new incarnation: `parent` is what they were restored from, if they were."""
     began = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dt%H%M%Sz")
     name = f"{began}-{''.join(secrets.choice(LETTERS) for _ in range(8))}"
     path = data.with_name(f"{data.name}.incarnation")

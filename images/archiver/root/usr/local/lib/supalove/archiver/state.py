@@ -102,4 +102,4 @@ def as_metrics(figures: Figures) -> str:
         elif isinstance(value, int | float):
             found[name] = value
     found["refused"] = bool(figures.refused)
-    return "".join(f"supalove_archiver_{name} {float(value):g}\n" for name, value in sorted(found.items()))
+    return "".join(f"supalove_archiver_{name} {float(value)!r}\n" for name, value in sorted(found.items()))

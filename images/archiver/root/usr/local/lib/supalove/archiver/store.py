@@ -28,24 +28,33 @@ class ForeignPrefix(Exception):
     """The prefix is another incarnation's."""
 
 
-def found(place: Place, description: dict[str, Any]) -> str:
-    """Say in the archive whose prefix this is, once; the engine that it is kept with. Raises StoreError, ForeignPrefix.
+class OtherKey(Exception):
+    """What is there was encrypted with another key."""
 
-    1. What is there already and says the same is ours: an earlier start wrote it.
-    2. If it says something else, or there are objects and no description, nothing must be archived here.
+
+def found(place: Place, description: dict[str, Any]) -> str:
+    """Say in the archive whose prefix this is, once; the engine that it is kept with.
+
+    1. What is there already and says the same is ours: an earlier start wrote it. What is lacking is written, as in a
+       store that was lost and made anew: the incarnation in the prefix is random, so nobody else has it.
+    2. If it says something else, nothing must be archived here (ForeignPrefix): this volume is a copy of another's.
     3. An engine that was begun with is gone on with: nobody could read what two of them wrote.
+    4. With another key what is there could not be read together with what is to come (OtherKey).
+
+    Raises StoreError if the store refuses or does not answer.
     """
     client = _client(place)
     key = f"{place.key}/{DESCRIPTION}"
     there = _read(client, place.config.bucket, key)
     if there is None:
-        _refuse_objects(client, place)
         _write(client, place.config.bucket, key, description)
         there = _read(client, place.config.bucket, key)
     same = ("incarnation", "archive", "system_identifier")
     if there is None or any(there.get(name) != description[name] for name in same):
         said = {name: (there or {}).get(name) for name in same}
         raise ForeignPrefix(f"{key} says {said}, and this is {[description[name] for name in same]}")
+    if there.get("key") != description["key"]:
+        raise OtherKey(f"{key} is of another encryption key")
     return str(there["engine"])
 
 
@@ -137,13 +146,6 @@ def _write(client: Any, bucket: str, key: str, description: dict[str, Any]) -> N
     except StoreError as error:
         if _code(error) not in ("PreconditionFailed", "ConditionalRequestConflict"):
             raise
-
-
-def _refuse_objects(client: Any, place: Place) -> None:
-    with _translated():
-        listed = client.list_objects_v2(Bucket=place.config.bucket, Prefix=f"{place.key}/", MaxKeys=1)
-    for one in listed.get("Contents", ()):
-        raise ForeignPrefix(f"{place.key} has objects ({one['Key']}) and no {DESCRIPTION}")
 
 
 def _code(error: StoreError) -> str:

@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from .config import ConfigError
 from .engines import Engine
 from .programs import run
 from .state import State
@@ -104,11 +105,16 @@ class Wal:
     def tick_in(self) -> None:
         """Fetch what the server asks for."""
         wanted = sorted(one.name for one in (self._spool / "wanted").iterdir())
+        for folder in ("answers", "fetched"):
+            for one in (self._spool / folder).iterdir():
+                if one.name not in wanted and self._in.is_idle():
+                    one.unlink(missing_ok=True)
         self._in.tick(name for name in wanted if not (self._spool / "answers" / name).exists())
 
     def is_drained(self) -> bool:
-        """True if the server has nothing that waits to be archived."""
-        return not self._ready() and self._out.is_idle()
+        """True if all that the server has to archive is archived. It may have ended before it saw that."""
+        marks = {mark.name for mark in (self._spool / "archived").iterdir()}
+        return self._out.is_idle() and all(name in marks for name, _ in self._ready())
 
     def _ready(self) -> list[tuple[str, float]]:
         """Names with the times since when they wait, histories first, as PostgreSQL has it (pgarch.c)."""
@@ -127,6 +133,13 @@ class Wal:
                 mark.unlink(missing_ok=True)
 
     def _push(self, name: str) -> bool:
+        try:
+            return self._pushed(name)
+        except (ConfigError, OSError) as error:
+            self._state.failed("wal", f"{name}: {error}")
+            return False
+
+    def _pushed(self, name: str) -> bool:
         engine = self._engine_of()
         done = run(engine.push(self._wal / name), environment=engine.environment(), seconds=SECONDS)
         if done.code != 0:
@@ -137,6 +150,13 @@ class Wal:
         return True
 
     def _fetch(self, name: str) -> bool:
+        try:
+            return self._fetched(name)
+        except (ConfigError, OSError) as error:
+            self._state.failed("fetched", f"{name}: {error}")
+            return False
+
+    def _fetched(self, name: str) -> bool:
         engine = self._source_of()
         partial, whole = self._spool / f"{name}.partial", self._spool / "fetched" / name
         partial.unlink(missing_ok=True)
