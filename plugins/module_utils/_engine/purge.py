@@ -70,9 +70,9 @@ def _archive(run: Run, record: Record) -> tuple[Step, ...]:
         return ()
     archive = archive_of(status.uid)
     there = ObjectId(kind="Secret", namespace=namespace_of(record.ref), name=ARCHIVE_SECRET)
-    keep = _keep(run.platform.namespace, archive, there)
-    found = observe_each(run.client, (there, keep.id), workers=2, deadline=run.deadline)
-    steps = [] if run.access.vault or found.find(keep.id) or not found.find(there) else [keep]
+    found = observe_each(run.client, (there,), workers=1, deadline=run.deadline)
+    is_kept = run.access.vault is not None or found.find(there) is None
+    steps = [] if is_kept else [_keep(run.platform.namespace, archive, there)]
     if run.access.archives is not None and run.platform.object_store_identities == PER_ARCHIVE:
         steps.append(_step(ObjectId(kind=ARCHIVE_KIND, namespace=run.platform.object_store_prefix, name=archive)))
     return tuple(steps)
