@@ -59,11 +59,15 @@ WRONG = (Verdict.LEAK, Verdict.BROKEN, Verdict.UNPROVEN)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Home:
-    """A namespace that has probes. `parts` are those that they play. `cluster`: the shared one of its project."""
+    """A namespace that has probes. `parts` are those that they play. `cluster`: the shared one of its project.
+
+    `asks_names`: one of a shared cluster's may ask DNS, as its object store is known by a name.
+    """
 
     namespace: str
     parts: tuple[Part, ...]
     cluster: str | None = None
+    asks_names: bool = False
 
     @property
     def is_project(self) -> bool:
@@ -127,9 +131,10 @@ def home_of_project(namespace: str, cluster: str | None) -> Home:
     return Home(namespace=namespace, parts=(Part.CLIENT, Part.POOLER, *database), cluster=cluster)
 
 
-def home_of_cluster(cluster: str) -> Home:
+def home_of_cluster(cluster: str, *, asks_names: bool = False) -> Home:
     """Where a shared cluster is."""
-    return Home(namespace=cluster_namespace_of(cluster), parts=(Part.DATABASE,), cluster=cluster)
+    namespace = cluster_namespace_of(cluster)
+    return Home(namespace=namespace, parts=(Part.DATABASE,), cluster=cluster, asks_names=asks_names)
 
 
 def rounds_of(nodes: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -172,7 +177,8 @@ def expectation(source: Source, target: Target) -> tuple[Expected, str]:
 
     1. A probe reaches its own address, which shows that it listens.
     2. A pod without policies reaches all that no policy of ours protects, which shows that it answers.
-    3. Every pod of a project reaches DNS, and the project's pooler on its port.
+    3. Every pod of a project reaches DNS, and the project's pooler on its port. A shared cluster reaches DNS if its
+       object store is known by a name.
     4. The pooler reaches its database on the database's port: the project's own, or that of its shared cluster.
     5. All else is closed.
     """
@@ -182,10 +188,10 @@ def expectation(source: Source, target: Target) -> tuple[Expected, str]:
         if target.part in (Part.DNS, Part.ELSEWHERE, Part.OUTSIDER):
             return Expected.CONTROL, "no policy keeps it away"
         return Expected.CLOSED, "nobody from another namespace may come in"
+    if target.part is Part.DNS and (source.home.is_project or source.home.asks_names):
+        return Expected.OPEN, "pods of projects may ask DNS, and a shared cluster for the name of its object store"
     if not source.home.is_project:
         return Expected.CLOSED, f"nothing in {source.home.namespace} may go out, and nothing comes in to it from here"
-    if target.part is Part.DNS:
-        return Expected.OPEN, "pods of projects may ask DNS"
     is_own = target.namespace == source.home.namespace
     if is_own and target.part is Part.POOLER and _is_at(target, Context.POOLER_PORT):
         return Expected.OPEN, "pods of a project may use its pooler"

@@ -16,6 +16,7 @@ from .objects import Body
 from .project.model import Platform
 from .project.names import COMPONENT_LABEL, Ref, namespace_of
 from .project.vocabulary import ABSENT
+from .render.archive import asks_names
 from .render.context import DATA_PLANE
 
 # Of each placement, if nobody chooses.
@@ -130,7 +131,8 @@ def homes_of(known: Mapping[Ref, Record], refs: Sequence[str] | None, platform: 
     projects = [home_of_project(namespace_of(ref), placed[ref].cluster) for ref in chosen]
     clusters = sorted({home.cluster for home in projects if home.cluster is not None})
     system = Home(namespace=platform.namespace, parts=(Part.SYSTEM,))
-    return (*projects, *(home_of_cluster(cluster) for cluster in clusters), system)
+    names = asks_names(platform)
+    return (*projects, *(home_of_cluster(cluster, asks_names=names) for cluster in clusters), system)
 
 
 def _some_of_each(known: Mapping[Ref, Record], refs: Iterable[Ref]) -> list[Ref]:

@@ -75,6 +75,10 @@ def test_pods_of_projects_ask_dns_and_those_of_clusters_and_the_platform_do_not(
     assert {name.split()[0] for name in sources_that_may_reach(DNS)} == {"p-acme", "p-beta"}
 
 
+def test_a_cluster_whose_object_store_has_a_name_asks_dns() -> None:
+    assert expectation(a_source(home_of_cluster("free-1", asks_names=True)), DNS)[0] is Expected.OPEN
+
+
 def test_nobody_reaches_a_node_but_who_only_shows_that_it_answers() -> None:
     assert sources_that_may_reach(NODE) == set()
     controls = {one.home for one in EVERYBODY if expectation(one, NODE)[0] is Expected.CONTROL}

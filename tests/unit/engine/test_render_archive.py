@@ -64,10 +64,15 @@ def test_the_quota_of_a_namespace_has_room_for_the_archiver():
     assert int(with_one["limits.cpu"].removesuffix("m")) - int(without["limits.cpu"].removesuffix("m")) == 250
 
 
-def test_the_only_way_out_of_a_shared_cluster_is_to_the_object_store_and_to_names():
-    policy = one("NetworkPolicy", "cluster", render_cluster(a_cluster(), ARCHIVED, ""))["spec"]
-    names, store = policy["egress"]
+def test_a_shared_cluster_asks_dns_only_if_its_object_store_has_a_name():
+    named = Platform(object_store_endpoint="https://s3.example.org", object_store_networks=("192.0.2.0/24",))
+    names, store = one("NetworkPolicy", "cluster", render_cluster(a_cluster(), named, ""))["spec"]["egress"]
     assert {port["port"] for port in names["ports"]} == {53}
+    assert store["ports"] == [{"protocol": "TCP", "port": 443}]
+
+
+def test_the_only_way_out_of_a_shared_cluster_is_to_the_object_store():
+    (store,) = one("NetworkPolicy", "cluster", render_cluster(a_cluster(), ARCHIVED, ""))["spec"]["egress"]
     assert store == {"to": [{"ipBlock": {"cidr": "192.0.2.7/32"}}], "ports": [{"protocol": "TCP", "port": 8333}]}
 
 

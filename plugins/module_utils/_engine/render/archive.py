@@ -169,6 +169,12 @@ def _container(image: str) -> Body:
     }
 
 
+def asks_names(platform: Platform) -> bool:
+    """True if the object store is known by a name, for which DNS has to be asked."""
+    endpoint = platform.object_store_endpoint
+    return endpoint is not None and address_of(endpoint) is None
+
+
 def archive_egress(platform: Platform) -> list[Body]:
     """Rules of a NetworkPolicy: from the PostgreSQL's pod to the object store."""
     endpoint = platform.object_store_endpoint

@@ -22,7 +22,7 @@ from ..project.names import (
 )
 from ..project.quantities import MIB
 from ..vault import CLUSTERS_FOLDER
-from .archive import archive_egress, archive_settings, is_archived, render_archive, with_archiver
+from .archive import archive_egress, archive_settings, asks_names, render_archive, with_archiver
 from .cluster_sql import ADMIN_CONNECTIONS, DATABASES, LOGINS, cluster_bootstrap_sql, reaper_sql
 from .context import RESTRICTED, Context, digest_of, pod_template
 from .files import Value, write_pg_hba, write_postgresql_conf
@@ -226,7 +226,8 @@ def _network_policy(context: _Cluster) -> Desired:
     projects = {"matchExpressions": [{"key": PROJECT_LABEL, "operator": "Exists"}]}
     poolers = {"namespaceSelector": projects, "podSelector": {"matchLabels": {COMPONENT_LABEL: Context.POOLER}}}
     port = {"protocol": "TCP", "port": Context.POSTGRESQL_PORT}
-    egress = [dns_egress(), *archive_egress(context.platform)] if is_archived(context.platform) else []
+    names = [dns_egress()] if asks_names(context.platform) else []
+    egress = [*names, *archive_egress(context.platform)]
     spec = {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
