@@ -26,6 +26,8 @@ KEPT = ("kubernetes.io~secret", "io.containerd.content.v1.content")
 PLACES = ("/etc", "/home", "/opt", "/root", "/run", "/srv", "/tmp", "/var")
 # Where a secret of the hosts' own is kept; 0600, as other tests see.
 KEEPERS = ("/etc/rancher/k3s", "/var/lib/rancher/k3s/server", "/var/lib/rancher/k3s/agent")
+# Of an S3 whoever checks a signature has to know the key that it was made with.
+STORE = "/var/lib/seaweedfs/"
 PSQL = ("psql", "-h", "/run/postgresql", "-U", "postgres", "-d", "postgres", "-qAtX")
 CATALOGS = ("pg_stat_activity", "pg_description", "pg_shdescription", "pg_db_role_setting", "pg_settings")
 
@@ -37,13 +39,18 @@ class Hunt:
     passwords: Needles
     verifiers: Needles
     tokens: Needles
+    store_keys: Needles
     output: str
     listings: str
     log: str
     results: str
 
     def found_in(self, text: str) -> list[str]:
-        return [name for one in (self.passwords, self.verifiers, self.tokens) for name in one.found_in(text)]
+        return [
+            name
+            for one in (self.passwords, self.verifiers, self.tokens, self.store_keys)
+            for name in one.found_in(text)
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +82,11 @@ def hunt(platform: Cluster, lab: Path, tmp_path_factory: pytest.TempPathFactory)
         for name in kept:
             del os.environ[name]
     yield Hunt(
-        passwords=Needles({name: word for name, word in known.items() if not name.endswith("verifier")}),
+        passwords=Needles(
+            {name: word for name, word in known.items() if not name.endswith(("verifier", "secret_key"))}
+        ),
         verifiers=Needles({name: word for name, word in known.items() if name.endswith("verifier")}),
+        store_keys=Needles({name: word for name, word in known.items() if name.endswith("secret_key")}),
         tokens=Needles(tokens_of(layout.KUBECONFIG.parent, layout.host("control-1"))),
         output=output,
         listings=listings.text(),
@@ -99,7 +109,7 @@ def ssh(host: layout.Host, command: str, stdin: str = "") -> str:
 
 def test_the_hunt_knows_secrets_of_every_kind(hunt: Hunt) -> None:
     """Otherwise it finds nothing because it looks for nothing."""
-    names = " ".join(hunt.passwords.names)
+    names = " ".join((*hunt.passwords.names, *hunt.store_keys.names))
     for kind in (
         "owner.password",
         "server.password",
@@ -162,6 +172,7 @@ def test_no_secret_is_in_a_file_of_a_host(hunt: Hunt, host: layout.Host) -> None
     """PostgreSQL's own files hold verifiers, as they should; nothing holds a password."""
     assert files_with(host, hunt.passwords, PLACES) == []
     assert [path for path in files_with(host, hunt.tokens, PLACES) if not path.startswith(KEEPERS)] == []
+    assert [path for path in files_with(host, hunt.store_keys, PLACES) if not path.startswith(STORE)] == []
 
 
 def files_with(host: layout.Host, needles: Needles, places: tuple[str, ...]) -> list[str]:
