@@ -348,8 +348,16 @@ def _parsed(data: bytes, subject: str, verb: str, status: int) -> Body:
     return body
 
 
+# Of the admission of quotas (k8s.io/apiserver, plugin/resourcequota).
+_EXCEEDED = "exceeded quota: "
+
+
 def error_of(status: int, headers: Mapping[str, str], data: bytes, subject: str, verb: str) -> BackendError:
-    """The error for an HTTP status. A Secret's message is left out, as it may quote what it refuses."""
+    """The error for an HTTP status. A Secret's message is left out, as it may quote what it refuses.
+
+    What a quota does not allow may be allowed in a moment: of a quota that was just raised the server goes by its status,
+    which a controller brings up to date.
+    """
     try:
         said = json.loads(data)
     except ValueError:
@@ -357,7 +365,7 @@ def error_of(status: int, headers: Mapping[str, str], data: bytes, subject: str,
     said = said if isinstance(said, dict) else {}
     text = said.get("reason") if subject.startswith("Secret/") else said.get("message") or said.get("reason")
     reason = short(str(text or "no reason given"))
-    if status in (429, 503):
+    if status in (429, 503) or (status == 403 and _EXCEEDED in reason):
         after = str(headers.get("retry-after") or "")
         seconds = float(after) if after.isdigit() else None
         return Throttled(subject=subject, verb=verb, reason=reason, status=status, retry_after=seconds)
