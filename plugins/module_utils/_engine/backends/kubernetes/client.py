@@ -355,7 +355,7 @@ _EXCEEDED = "exceeded quota: "
 def error_of(status: int, headers: Mapping[str, str], data: bytes, subject: str, verb: str) -> BackendError:
     """The error for an HTTP status. A Secret's message is left out, as it may quote what it refuses.
 
-    What a quota does not allow may be allowed in a moment: of a quota that was just raised the server goes by its status,
+    What a quota does not allow may be allowed in a moment: of one that was just raised the server goes by its status,
     which a controller brings up to date.
     """
     try:
