@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../unit/engine/archi
 from fix_apiserver import api_server  # noqa: F401
 from fix_engine import engine, own_engine, prepared, ref  # noqa: F401
 from fix_fifty import undisturbed  # noqa: F401
+from fix_kubelet import kubelet  # noqa: F401
 from fix_object_store import object_store, object_store_server  # noqa: F401
 from fix_postgresql import postgresql, shared  # noqa: F401
 from fix_proxy import proxied  # noqa: F401

@@ -69,8 +69,8 @@ from fix_container import ROOT, as_postgres, container, image_of, podman
 from fix_object_store import REGION, ObjectStore, free_ports
 
 WALG = ROOT / "tests/lab/walg/build.py"
-SECONDS = 60
-START_SECONDS = 120
+SECONDS = 180
+START_SECONDS = 180
 REF = "acme"
 TIER = {"cpu": "250m", "memory": "256Mi", "storage": "1Gi"}
 FOLDERS = ("config", "credentials", "run", "data", "spool", "archive-config", "archive-credentials", "restore")

@@ -35,7 +35,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.steps im
 from fix_archive import archived
 from fix_container import ROOT, podman
 from fix_engine import RECORDS
-from fix_kubelet import NODE, kubelet  # noqa: F401
+from fix_kubelet import NODE
 from fix_postgresql import deadline
 
 PLATFORM = {"object_store_endpoint": "https://127.0.0.1:8333", "object_store_ca": None}
@@ -61,7 +61,7 @@ def add_record(engine, ref, *, placement="dedicated", phase="Ready"):
 
 
 @pytest.fixture
-def project(engine, ref, kubelet):  # noqa: F811, ARG001 (the pod is on its node)
+def project(engine, ref, kubelet):  # noqa: ARG001 (the pod is on its node)
     add_pod(engine, ref)
     yield ref
     engine.server.request("DELETE", f"{RECORDS}/{ref}")
@@ -76,7 +76,7 @@ def pair(object_store):
 
 
 @pytest.fixture
-def leads_to(kubelet, monkeypatch):  # noqa: F811
+def leads_to(kubelet, monkeypatch):
     """Says where the port of every pod's archiver leads."""
 
     def lead(port):

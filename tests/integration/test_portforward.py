@@ -21,7 +21,6 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.errors i
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.observed import Observed
 from fix_engine import Engine
-from fix_kubelet import kubelet  # noqa: F401
 from fix_postgresql import deadline
 
 pytestmark = pytest.mark.usefixtures("kubelet")
@@ -54,7 +53,7 @@ def test_a_long_path_of_temporary_files_does_not_matter(engine, tmp_path, monkey
         assert len(str(way.directory)) < 60
 
 
-def test_many_bytes_pass_both_ways(engine, kubelet, monkeypatch):  # noqa: F811
+def test_many_bytes_pass_both_ways(engine, kubelet, monkeypatch):
     here, there = socket.socketpair()
     monkeypatch.setattr(kubelet, "connect", lambda _port: there)
     data = os.urandom(3_000_000)
@@ -79,7 +78,7 @@ def read(source, size):
     return found
 
 
-def test_a_pod_that_does_not_listen_yet_is_unreachable_and_says_so(engine, kubelet, monkeypatch):  # noqa: F811
+def test_a_pod_that_does_not_listen_yet_is_unreachable_and_says_so(engine, kubelet, monkeypatch):
     def refuse(_port):
         raise ConnectionRefusedError("connection refused")
 
@@ -134,7 +133,7 @@ def test_a_tunnel_without_time_is_not_begun(engine):
         open_tunnel(client, deadline(0))
 
 
-def test_a_node_lost_in_the_middle_is_survived_by_the_next_statement(engine, kubelet):  # noqa: F811
+def test_a_node_lost_in_the_middle_is_survived_by_the_next_statement(engine, kubelet):
     with engine.client() as client, through_api_server(client) as clusters:
         first = clusters.observe(["main"], deadline=deadline())["main"]
         kubelet.cut()
