@@ -206,7 +206,7 @@ def test_an_archive_is_left_as_it_is_until_the_restore_from_it_is_done(object_st
         backup="base_000000010000000000000002",
         target=LATEST,
         value="",
-        until_end=True,
+        last_segment="",
     )
     engine.server.merge(f"{RECORDS}/{ref}", {"metadata": {"annotations": {LIFE_ANNOTATION: str(source)}}})
     with in_place(engine, object_store) as run:

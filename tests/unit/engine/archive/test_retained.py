@@ -48,7 +48,7 @@ FAILURE = Failure(step="thin out", object=ARCHIVE, reason="no", status=403)
 def a_record(ref="acme", *, phase="Ready", archive=""):
     """Of a project; with `archive` its life began, or is to begin, with a restore from that."""
     life = Restored(
-        number=2, archive=archive, incarnation="i", engine="wal-g", backup="b", target=LATEST, value="", until_end=True
+        number=2, archive=archive, incarnation="i", engine="wal-g", backup="b", target=LATEST, value="", last_segment=""
     )
     item = {
         "metadata": {
