@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 Body = dict[str, Any]
 
@@ -90,7 +90,7 @@ class GeneratedAccess:
     is_given: bool = False
 
 
-Generated = GeneratedLogin | GeneratedKey | GeneratedText | GeneratedAccess
+Generated: TypeAlias = "GeneratedLogin | GeneratedKey | GeneratedText | GeneratedAccess"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from .access import Access
 from .archive.catalog import Catalog
-from .archive.recovery import AtLsn, AtPoint, AtTime, Latest, RecoveryPlan, Target, plan_recovery
+from .archive.recovery import AtLsn, AtPoint, AtTime, RecoveryPlan, Target, plan_recovery
 from .archive.segments import format_lsn
 from .archives import archive_of
 from .backends.kubernetes import records
@@ -82,10 +82,7 @@ def _told(target: Target) -> tuple[str, str]:
         return TIME, target.time.astimezone(datetime.UTC).isoformat(sep=" ")
     if isinstance(target, AtLsn):
         return LSN, format_lsn(target.lsn)
-    if isinstance(target, AtPoint):
-        return NAME, target.name
-    assert isinstance(target, Latest)  # noqa: S101 (the last of its kinds)
-    return LATEST, ""
+    return (NAME, target.name) if isinstance(target, AtPoint) else (LATEST, "")
 
 
 def _record(record: Record | None, inventory: Inventory, ref: str) -> Record:

@@ -59,7 +59,7 @@ def error_of(status, code, **headers):
 )
 def test_each_answer_is_one_of_our_errors_in_words(status, code, kind, says):
     error = error_of(status, code)
-    assert type(error) is kind
+    assert error.__class__ is kind
     assert str(error).startswith(f"GET bucket/key: {says}")
     assert error.status == status
 

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from .catalog import Backup, Stored, Unfinished, WalFile
 from .documents import SUFFIXES, can_decompress, decompressed
@@ -19,7 +20,7 @@ _COMPANION = re.compile(r"(\.[0-9A-F]{8}\.backup|\.partial|_delta)(\..*)?")
 
 # Of a document that is there but could not be read, such as one far too long; those that are gone are not in the
 # mapping at all.
-Documents = Mapping[str, bytes | None]
+Documents: TypeAlias = "Mapping[str, bytes | None]"
 
 
 @dataclass(slots=True, kw_only=True)

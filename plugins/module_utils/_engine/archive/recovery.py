@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 from ..errors import Lost, Unrecoverable
 from .catalog import Backup, Catalog, Lineage, WalFile
@@ -49,7 +50,7 @@ class Latest:
     """The end of the archive of the newest incarnation."""
 
 
-Target = AtTime | AtLsn | AtPoint | Latest
+Target: TypeAlias = "AtTime | AtLsn | AtPoint | Latest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,7 +102,7 @@ def _fetch(engine: Engine, backup: str, partial: Path) -> None:
 def begin_life(data: Path, parent: dict[str, Any] | None) -> None:
     """Give the data a new incarnation: `parent` is what they were restored from, if they were."""
     began = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dt%H%M%Sz")
-    name = f"{began}-{''.join(secrets.choice(LETTERS) for _ in range(8))}"
+    name = f"{began}-{''.join(secrets.choice(LETTERS) for _letter in range(8))}"
     path = data.with_name(f"{data.name}.incarnation")
     _write(path.with_suffix(".new"), json.dumps({"incarnation": name, "parent": parent}))
     path.with_suffix(".new").rename(path)

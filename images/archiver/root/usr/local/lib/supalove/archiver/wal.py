@@ -96,9 +96,9 @@ class Wal:
         """Send what is ready."""
         ready = self._ready()
         now = time.time()
-        oldest = min((at for _, at in ready), default=now)
+        oldest = min((at for _name, at in ready), default=now)
         self._state.note(ready_files=len(ready), oldest_ready_seconds=max(0.0, now - oldest))
-        names = [name for name, _ in ready]
+        names = [name for name, _since in ready]
         self._forget_marks(names)
         self._out.tick(name for name in names if not (self._spool / "archived" / name).exists())
 
@@ -114,7 +114,7 @@ class Wal:
     def is_drained(self) -> bool:
         """True if all that the server has to archive is archived. It may have ended before it saw that."""
         marks = {mark.name for mark in (self._spool / "archived").iterdir()}
-        return self._out.is_idle() and all(name in marks for name, _ in self._ready())
+        return self._out.is_idle() and all(name in marks for name, _since in self._ready())
 
     def _ready(self) -> list[tuple[str, float]]:
         """Names with the times since when they wait, histories first, as PostgreSQL has it (pgarch.c)."""
