@@ -20,7 +20,7 @@ _COMPANION = re.compile(r"(\.[0-9A-F]{8}\.backup|\.partial|_delta)(\..*)?")
 
 # Of a document that is there but could not be read, such as one far too long; those that are gone are not in the
 # mapping at all.
-Documents: TypeAlias = "Mapping[str, bytes | None]"
+Documents: TypeAlias = Mapping[str, "bytes | None"]
 
 
 @dataclass(slots=True, kw_only=True)
