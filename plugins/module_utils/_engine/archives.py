@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from .errors import SafetyStop
 from .project.names import Uid
 
 # Kind of the identities that archives are written as. Their namespace is the platform's folder in the bucket.
@@ -25,3 +26,8 @@ def archive_of(uid: Uid) -> str:
 def archive_of_cluster(cluster: str) -> str:
     """The archive of a shared cluster."""
     return f"s-{cluster}"
+
+
+def without_object_store() -> SafetyStop:
+    """For what works with archives, where there are none."""
+    return SafetyStop("the platform has no object store, so nothing is archived; set object_store_endpoint")

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from .archive.status import ArchiverStatus
-from .archives import archive_of, archive_of_cluster
+from .archives import archive_of, archive_of_cluster, without_object_store
 from .backends.archiver.client import Archiver
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
@@ -19,7 +18,7 @@ from .backends.kubernetes.records import STOPPED, Record
 from .deadline import Deadline, retrying
 from .errors import BackendError, Conflict, DeadlineExceeded, InvalidSpec, Problem, SafetyStop, ServerFailed
 from .parallel import in_parallel
-from .progress import Progress
+from .progress import Counter, Progress
 from .project.model import Platform
 from .project.names import Ref, cluster_namespace_of, namespace_of
 from .settings import Settings
@@ -134,16 +133,16 @@ def backup(
     """
     deadline = Deadline(limit_seconds=settings.timeout_seconds)
     if platform.object_store_endpoint is None:
-        raise SafetyStop("the platform has no object store, so nothing is archived; set object_store_endpoint")
+        raise without_object_store()
     known = records.read_records(client, platform.namespace, deadline=deadline)
     names = [cluster.name for cluster in platform.shared_clusters]
     chosen = choose(known, names, refs=refs, clusters=clusters)
     job = _Job(client=client, full=full, settings=settings, deadline=deadline)
-    ended = itertools.count(1)
+    counter = Counter(progress, "base backups", len(chosen))
 
     def work(one: Chosen) -> BackupOutcome:
         outcome = _one(job, one)
-        progress.count("base backups", next(ended), len(chosen))
+        counter.add()
         return outcome
 
     return BackupReport(outcomes=tuple(in_parallel(work, chosen, workers=settings.workers)))

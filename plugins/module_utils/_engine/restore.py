@@ -10,7 +10,7 @@ from .access import Access
 from .archive.catalog import Catalog
 from .archive.recovery import AtLsn, AtPoint, AtTime, RecoveryPlan, Target, plan_recovery
 from .archive.segments import format_lsn
-from .archives import archive_of
+from .archives import archive_of, without_object_store
 from .backends.kubernetes import records
 from .backends.kubernetes.records import Record
 from .deadline import Deadline
@@ -101,7 +101,7 @@ def _record(record: Record | None, inventory: Inventory, ref: str) -> Record:
 
 def _catalogs(access: Access, record: Record, deadline: Deadline) -> tuple[Catalog, ...]:
     if access.archives is None or record.uid is None:
-        raise SafetyStop("the platform has no object store, so nothing is archived; set object_store_endpoint")
+        raise without_object_store()
     return access.archives.catalogs(archive_of(record.uid), deadline=deadline)
 
 

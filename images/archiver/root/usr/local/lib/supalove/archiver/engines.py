@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from .config import AWS_FILE, ENCRYPTION_KEY, SOCKETS, Config, ConfigError
+from .config import AWS_FILE, ENCRYPTION_KEY, SOCKETS, Config, ConfigError, Incarnation
 
 # The certificates of the object store's authority, for programs that want a file.
 AUTHORITY = Path(os.environ.get("TMPDIR", "/tmp")) / "object-store-ca.pem"
@@ -51,6 +51,12 @@ class Place:
     config: Config
     archive: str
     incarnation: str
+
+    @classmethod
+    def of(cls, data: Path) -> Place:
+        """Where the life that lies in a data directory is archived. Raises ConfigError."""
+        config = Config.read()
+        return cls(config=config, archive=config.archive, incarnation=Incarnation.read(data).id)
 
     @property
     def url(self) -> str:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from . import store, web
-from .config import Config, ConfigError, Incarnation, fingerprint_of_key
+from .config import ConfigError, Incarnation, fingerprint_of_key
 from .engines import Place
 from .resident import Resident
 from .restore import begin_life, parent_of, restore
@@ -56,7 +56,7 @@ def _do(told: argparse.Namespace) -> int:
     elif told.command == "found":
         _found(told.data, told.system_identifier, told.postgresql, told.heartbeat)
     else:
-        sys.stdout.write(json.dumps(store.backups(_place(told.data))) + "\n")
+        sys.stdout.write(json.dumps(store.backups(Place.of(told.data))) + "\n")
     return 0
 
 
@@ -87,7 +87,7 @@ def _found(data: Path, system_identifier: str, postgresql: int, heartbeat: str) 
 
 
 def _found_as_it_is(data: Path, system_identifier: str, postgresql: int, heartbeat: str) -> str:
-    place, incarnation = _place(data), Incarnation.read(data)
+    place, incarnation = Place.of(data), Incarnation.read(data)
     now = datetime.datetime.now(datetime.UTC)
     return store.found(
         place,
@@ -102,13 +102,4 @@ def _found_as_it_is(data: Path, system_identifier: str, postgresql: int, heartbe
             "key": fingerprint_of_key(),
             "parent": parent_of(data, incarnation.parent, heartbeat),
         },
-    )
-
-
-def _place(data: Path) -> Place:
-    config = Config.read()
-    return Place(
-        config=config,
-        archive=config.archive,
-        incarnation=Incarnation.read(data).id,
     )

@@ -85,17 +85,8 @@ class Resident:
         # What still waits in a thread is nobody's any more.
         os._exit(0)
 
-    def _place(self) -> Place:
-        config = Config.read()
-        return Place(
-            config=config,
-            archive=config.archive,
-            incarnation=Incarnation.read(self._data).id,
-        )
-
     def _engine(self) -> Engine:
-        place = self._place()
-        return engine_of(place, self._engine_name)
+        return engine_of(Place.of(self._data), self._engine_name)
 
     def _source(self) -> Engine:
         """What is restored from: the incarnation before this one."""
@@ -120,11 +111,12 @@ class Resident:
         heart_at = found_at = 0.0
         while not self._stopping.is_set():
             try:
-                config, place = Config.read(), self._place()
+                place = Place.of(self._data)
             except ConfigError as error:
                 self._refuse(str(error))
                 self._stopping.wait(RETRY_SECONDS)
                 continue
+            config = place.config
             now = time.time()
             if now >= heart_at:
                 heart_at = now + config.rpo_seconds
@@ -141,7 +133,7 @@ class Resident:
     def _found(self) -> bool:
         """True once the archive says that it is ours; before that nothing is sent."""
         try:
-            place = self._place()
+            place = Place.of(self._data)
         except ConfigError as error:
             self._refuse(str(error))
             return False
@@ -161,7 +153,7 @@ class Resident:
             self._refuse(unread)
             return False
         # Read again: with another key it is another incarnation by now.
-        place = self._place()
+        place = Place.of(self._data)
         self._state.note(refused="", incarnation=place.incarnation)
         if self._founded != _where(place):
             say(f"archiving to {place.url} with {self._engine_name}")
