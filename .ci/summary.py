@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Adds up the test counts of the JUnit reports in a folder, one line per report and one for all."""
+"""What the reports in a folder tell: failures of linters, test counts of each JUnit report, and of all."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ def counts(report: Path) -> tuple[int, int, int]:
 
 def main(folder: Path) -> int:
     """Print the table; 1 if a test failed or there is no report at all."""
+    for report in sorted(folder.glob("*.txt")):
+        print(report.read_text(), end="")
     results = {report.stem: counts(report) for report in sorted(folder.glob("*.xml"))}
     for name, (passed, failed, skipped) in results.items():
         print(f"{name}: {passed} passed, {failed} failed, {skipped} skipped")

@@ -25,7 +25,7 @@ HUNTED = {"leaky": {"tier": "free"}, "leaky-pro": {"tier": "pro"}}
 KEPT = ("kubernetes.io~secret", "io.containerd.content.v1.content")
 PLACES = ("/etc", "/home", "/opt", "/root", "/run", "/srv", "/tmp", "/var")
 # Where a secret of the hosts' own is kept; 0600, as other tests see.
-KEEPERS = ("/etc/rancher/k3s", "/var/lib/rancher/k3s/server", "/var/lib/rancher/k3s/agent")
+KEEPERS = ("/etc/rancher/k3s", "/etc/seaweedfs/s3.json", "/var/lib/rancher/k3s/server", "/var/lib/rancher/k3s/agent")
 # Of an S3 whoever checks a signature has to know the key that it was made with.
 STORE = "/var/lib/seaweedfs/"
 PSQL = ("psql", "-h", "/run/postgresql", "-U", "postgres", "-d", "postgres", "-qAtX")
