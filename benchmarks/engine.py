@@ -23,7 +23,7 @@ from typing import Any
 
 _STARTED = time.perf_counter()
 
-from ansible_collections.supalove.platform.plugins.module_utils._ansible import collect_nothing, result_of  # noqa: E402
+from ansible_collections.supalove.platform.plugins.module_utils._ansible import collect_nothing  # noqa: E402
 from ansible_collections.supalove.platform.plugins.module_utils._engine.access import Access  # noqa: E402
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import (  # noqa: E402
     Client,
@@ -40,6 +40,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.progress
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse  # noqa: E402
 from ansible_collections.supalove.platform.plugins.module_utils._engine.reconcile import reconcile  # noqa: E402
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift, Settings  # noqa: E402
+from ansible_collections.supalove.platform.plugins.module_utils._results import result_of  # noqa: E402
 from standin_databases import MemoryDatabases  # noqa: E402
 from standin_files import FileDatabases  # noqa: E402
 

@@ -13,18 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.supalove.platform.plugins.module_utils._ansible import (
-    Work,
-    projects_spec,
-    result_of,
-    run_module,
-)
+from ansible_collections.supalove.platform.plugins.module_utils._ansible import Work, run_module
 from ansible_collections.supalove.platform.plugins.module_utils._engine.access import Access
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import Client
 from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Progress
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
 from ansible_collections.supalove.platform.plugins.module_utils._engine.reconcile import reconcile
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Settings
+from ansible_collections.supalove.platform.plugins.module_utils._results import result_of
+from ansible_collections.supalove.platform.plugins.module_utils._specs import projects_spec
 
 FOLDER = {"type": "path", "required": True}
 

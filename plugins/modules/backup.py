@@ -125,12 +125,14 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._ansible import Work, backup_result_of, backup_spec, run_module
+from ..module_utils._ansible import Work, run_module
 from ..module_utils._engine.backends.kubernetes.client import Client
 from ..module_utils._engine.backup import BackupReport, backup
 from ..module_utils._engine.progress import Progress
 from ..module_utils._engine.project.parse import parse
 from ..module_utils._engine.settings import Settings
+from ..module_utils._results import backup_result_of
+from ..module_utils._specs import backup_spec
 
 
 def _work(module: AnsibleModule) -> Work:

@@ -267,15 +267,24 @@ projects:
           description: What is free of it.
           type: int
           returned: if the archiver answers
+        last_drill_at:
+          description: When a drill last tried to restore a moment of its archive; empty if none has.
+          type: str
+          returned: if it has a PostgreSQL
+        last_drill_error:
+          description: Why that proved nothing; empty if it proved that the archive can be restored.
+          type: str
+          returned: if it has a PostgreSQL
 """
 
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._ansible import Work, project_info_spec, run_module
+from ..module_utils._ansible import Work, run_module
 from ..module_utils._engine.describe import describe
 from ..module_utils._engine.project.parse import parse
+from ..module_utils._specs import project_info_spec
 
 
 def _work(module: AnsibleModule) -> Work:

@@ -183,12 +183,14 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._ansible import Work, access_of, projects_from, projects_spec, result_of, run_module
+from ..module_utils._ansible import Work, access_of, projects_from, run_module
 from ..module_utils._engine.backends.kubernetes.client import Client
 from ..module_utils._engine.progress import Progress
 from ..module_utils._engine.project.parse import parse
 from ..module_utils._engine.reconcile import reconcile
 from ..module_utils._engine.settings import Settings
+from ..module_utils._results import result_of
+from ..module_utils._specs import projects_spec
 
 
 def _work(module: AnsibleModule) -> Work:

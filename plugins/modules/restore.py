@@ -9,16 +9,21 @@ DOCUMENTATION = r"""
 module: restore
 short_description: Bring a project back to a moment of its past
 description:
-  - Restores the PostgreSQL of one project from its archive, in place, to a time, a position in its WAL, or the end of
-    the archive. Clients find it where it was, with the logins that they have.
+  - Restores one project from the archive of its PostgreSQL, in place, to a time, a position in WAL, or the end of the
+    archive. Clients find their database where it was, with the logins that they have.
   - The way to the target is planned before anything changes. What the archive does not lead to is refused, with the
     reason.
-  - The volume of before is kept, and so is its archive. Neither is written to any more, so that another restore can go
-    to any moment of them.
-  - A run that was killed is gone on with by the next run of this module's playbook or of M(supalove.platform.projects).
-  - The new life has an archive of its own, which begins with a base backup. Until that has finished, no moment of the
-    new life can be restored.
-  - Only a project with a PostgreSQL of its own is restored yet, not one on a shared cluster.
+  - A project with a PostgreSQL of its own goes back as a whole. The volume of before is kept, and so is its archive.
+    Neither is written to any more, so that another restore can go to any moment of them. The new life has an archive of
+    its own, which begins with a base backup; until that has finished, no moment of the new life can be restored. A run
+    that was killed is gone on with by the next run of this module or of M(supalove.platform.projects).
+  - Of a shared cluster the project's database alone goes back. A copy of the cluster is brought to the moment, in a
+    namespace of its own that is removed afterwards. There the database is dumped. It is loaded beside the one that is
+    in use, and while the project's clients are held, the two change names. The neighbours notice nothing. The database
+    of before is kept on the server under the name in RV(kept). After a kill before the change of names everything is
+    as it was; run the module again.
+  - With O(source_ref) the database of another project at that moment replaces the one of O(ref), in the same way, from
+    any placement to any other. Grants in it are left out then, as logins of projects have names of their own.
 author:
   - Supalove contributors (@supalove)
 extends_documentation_fragment:
@@ -36,6 +41,10 @@ options:
       - Ref of the project. It is listed in O(projects) or O(directory), which say what it is besides its data.
     type: str
     required: true
+  source_ref:
+    description:
+      - Ref of the project whose past it is; by default that of O(ref). It is listed, too.
+    type: str
   target_time:
     description:
       - The moment, in ISO 8601 with an offset, such as V(2026-11-25T14:03:59+00:00). What was committed until then is
@@ -73,9 +82,25 @@ EXAMPLES = r"""
     object_store_credentials_file: "{{ object_store_credentials_path }}"
     ref: acme
     target_time: "2026-11-25T14:03:59+00:00"
+
+- name: Give staging the data that acme had last night
+  supalove.platform.restore:
+    kubeconfig: "{{ k3s_kubeconfig_path }}"
+    platform: "{{ supalove_platform }}"
+    tiers: "{{ supalove_tiers }}"
+    projects: "{{ supalove_projects }}"
+    object_store_credentials_file: "{{ object_store_credentials_path }}"
+    ref: staging
+    source_ref: acme
+    target_time: "2026-11-25T02:00:00+00:00"
 """
 
 RETURN = r"""
+kept:
+  description: Under which name the database of before is on its server; empty where the volume of before is kept.
+  returned: when there is a way to the target
+  type: str
+  sample: p_abcdefgh2345_20261125t141500z
 source:
   description: What the project was, or would be, restored from.
   returned: when there is a way to the target
@@ -132,21 +157,15 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._ansible import (
-    Work,
-    access_of,
-    projects_from,
-    restore_spec,
-    restored_result_of,
-    run_module,
-    target_from,
-)
+from ..module_utils._ansible import Work, access_of, projects_from, run_module
 from ..module_utils._engine.backends.kubernetes.client import Client
 from ..module_utils._engine.errors import SafetyStop
 from ..module_utils._engine.progress import Progress
 from ..module_utils._engine.project.parse import parse
 from ..module_utils._engine.restore import restore
 from ..module_utils._engine.settings import Settings
+from ..module_utils._results import restored_result_of
+from ..module_utils._specs import restore_spec, target_from
 
 
 def _work(module: AnsibleModule) -> Work:
@@ -162,7 +181,15 @@ def _work(module: AnsibleModule) -> Work:
         with access_of(module, client, inventory.platform, settings) as access:
             if access is None:
                 raise SafetyStop("there is no cluster, so nothing that could be restored")
-            done = restore(access, inventory, ref=params["ref"], target=target, settings=settings, progress=progress)
+            done = restore(
+                access,
+                inventory,
+                ref=params["ref"],
+                source_ref=params["source_ref"],
+                target=target,
+                settings=settings,
+                progress=progress,
+            )
         return restored_result_of(done, show_diff=module._diff)
 
     return work

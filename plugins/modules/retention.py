@@ -149,20 +149,14 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._ansible import (
-    Work,
-    archive_choice_from,
-    archive_store_of,
-    retention_spec,
-    rules_from,
-    run_module,
-)
+from ..module_utils._ansible import Work, archive_store_of, run_module
 from ..module_utils._engine.backends.kubernetes.client import Client
 from ..module_utils._engine.progress import Progress
 from ..module_utils._engine.project.parse import parse
 from ..module_utils._engine.retain import retain
 from ..module_utils._engine.retained import Report, result_of
 from ..module_utils._engine.settings import Settings
+from ..module_utils._specs import archive_choice_from, retention_spec, rules_from
 
 
 def _work(module: AnsibleModule) -> Work:

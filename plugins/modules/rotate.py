@@ -138,13 +138,15 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._ansible import Work, access_of, result_of, rotate_spec, run_module
+from ..module_utils._ansible import Work, access_of, run_module
 from ..module_utils._engine.backends.kubernetes.client import Client
 from ..module_utils._engine.progress import Progress
 from ..module_utils._engine.project.parse import parse
 from ..module_utils._engine.rotate import What, rotate
 from ..module_utils._engine.settings import Settings
 from ..module_utils._engine.steps import Report
+from ..module_utils._results import result_of
+from ..module_utils._specs import rotate_spec
 
 
 def _work(module: AnsibleModule) -> Work:

@@ -171,9 +171,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._ansible import Work, choice_from, run_module, verify_isolation_spec
+from ..module_utils._ansible import Work, run_module
 from ..module_utils._engine.project.parse import parse
 from ..module_utils._engine.verify import verify
+from ..module_utils._specs import choice_from, verify_isolation_spec
 
 
 def _work(module: AnsibleModule) -> Work:

@@ -11,6 +11,7 @@ from lab import object_store, playbook
 from lab.archiver import await_archived, await_backup, status
 from lab.cluster import Cluster
 from lab.object_store import BUCKET
+from lab.writer import Writer
 
 pytestmark = pytest.mark.usefixtures("platform")
 
@@ -64,6 +65,61 @@ def test_a_project_goes_back_to_the_second_before_a_mistake(platform: Cluster, l
     again = playbook.run("projects", lab)
     assert again.code == 0, again.output[-3000:]
     assert not again.changes
+
+
+def test_one_database_of_a_shared_cluster_goes_back_while_its_neighbour_goes_on(platform: Cluster, lab: Path) -> None:
+    await_backup(platform, "s-free-1")
+    for namespace in ("p-notes", "p-shop"):
+        platform.start_client(namespace)
+    platform.psql("p-notes", "DROP TABLE IF EXISTS kept; CREATE TABLE kept (id int); INSERT INTO kept VALUES (1), (2);")
+    platform.psql("p-shop", "DROP TABLE IF EXISTS mine; CREATE TABLE mine (id int PRIMARY KEY);")
+    moment = platform.psql("p-notes", "SELECT clock_timestamp();").stdout.strip()
+    platform.psql("p-notes", "SELECT pg_sleep(1); DROP TABLE kept; CREATE TABLE wrong ();")
+    await_archived(platform, "s-free-1")
+    server = one_pod(platform, "s-free-1")
+
+    choice = {"supalove_restore_ref": "notes", "supalove_restore_time": moment.replace(" ", "T")}
+    with Writer(platform, "p-shop", "mine") as neighbour:
+        done = playbook.run("restore", lab, "-e", json.dumps(choice))
+    assert done.code == 0, done.output[-3000:]
+
+    assert platform.psql("p-notes", "SELECT string_agg(id::text, ',' ORDER BY id) FROM kept;").stdout.strip() == "1,2"
+    assert platform.psql("p-notes", "SELECT to_regclass('wrong');").stdout.strip() == ""
+    written = platform.psql("p-notes", "INSERT INTO kept VALUES (3) RETURNING id;")
+    assert written.stdout.strip() == "3", written.stderr
+    assert neighbour.errors == []
+    assert neighbour.written > 10
+    counted = platform.psql("p-shop", "SELECT count(*) FROM mine;").stdout.strip()
+    assert counted == str(neighbour.written), "the neighbour has all its rows, and no other"
+    assert one_pod(platform, "s-free-1") == server, "neither restarted nor replaced"
+    assert [one for one in platform.objects("namespaces") if one["metadata"]["name"].startswith("scratch-")] == []
+    kept = status(platform, "s-free-1")["kept"]
+    assert len(kept) == 1, "the database of before is kept"
+    again = playbook.run("projects", lab)
+    assert again.code == 0, again.output[-3000:]
+    assert not again.changes
+
+
+def test_a_drill_proves_what_can_be_restored_and_says_so(platform: Cluster, lab: Path) -> None:
+    choice = {"supalove_drill_clusters": ["free-1"], "supalove_drill_refs": ["demo"]}
+    done = playbook.run("drill", lab, "-e", json.dumps(choice))
+    assert done.code == 0, done.output[-3000:]
+    (kept,) = platform.objects("configmaps", "-n", "supalove-system", "--field-selector=metadata.name=drills")
+    assert len(kept["data"]) == 2
+    for text in kept["data"].values():
+        proof = json.loads(text)
+        assert proof["error"] == ""
+        assert proof["databases"] >= 1
+    assert [one for one in platform.objects("namespaces") if one["metadata"]["name"].startswith("scratch-")] == []
+    listed = object_store.administrator().s3().list_objects_v2(Bucket=BUCKET, Prefix="platform/dumps/")
+    assert listed["KeyCount"] == 0
+
+
+def one_pod(found: Cluster, namespace: str) -> tuple[str, int]:
+    """Which pod the PostgreSQL of a namespace is, and how often its server was started again."""
+    pod = json.loads(found.kubectl("get", "pod", "-n", namespace, "postgresql-0", "-o", "json"))
+    counts = {one["name"]: one["restartCount"] for one in pod["status"]["containerStatuses"]}
+    return pod["metadata"]["uid"], counts["postgresql"]
 
 
 def test_a_moment_that_the_archive_does_not_reach_is_refused_with_the_reason(platform: Cluster, lab: Path) -> None:

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from .archive.catalog import Catalog
+from .archive.catalog import Catalog, Stored
 from .archives import ARCHIVE_KIND
 from .backends.kubernetes.apply import apply
 from .backends.kubernetes.client import Client
@@ -90,6 +90,27 @@ class Archives(Protocol):
 
     def apply(self, step: Step, *, texts: Texts | None, deadline: Deadline) -> Applied:
         """Do one step; an identity is made with the keys in `texts`. Raises BackendError, DeadlineExceeded."""
+
+    def lend(self, name: str, *, archive: str, writes: str, deadline: Deadline) -> Mapping[str, Secret] | None:
+        """Keys that read an archive and write below a prefix; None where all use the given keys."""
+
+    def take_back(self, name: str, *, writes: str, deadline: Deadline) -> None:
+        """End what was lent, and remove what was written with it."""
+
+    def dumps(self, prefix: str, *, deadline: Deadline) -> tuple[Stored, ...]:
+        """What lies below a prefix, in the order of keys."""
+
+    def keep(self, source: str, key: str, *, deadline: Deadline) -> None:
+        """Copy an object to another key."""
+
+    def upload(self, path: str, key: str, *, deadline: Deadline) -> None:
+        """Write a file of this machine as an object."""
+
+    def discard(self, keys: Sequence[str], *, deadline: Deadline) -> None:
+        """Remove objects."""
+
+    def presigned(self, key: str, *, seconds: int) -> Secret:
+        """An address at which anybody may get an object for so long."""
 
     def catalogs(self, archive: str, *, deadline: Deadline) -> tuple[Catalog, ...]:
         """Every incarnation of an archive, oldest first. Raises BackendError, DeadlineExceeded."""

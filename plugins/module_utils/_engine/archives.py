@@ -16,6 +16,8 @@ ACCESS_KEY: Final = "access_key"
 SECRET_KEY: Final = "secret_key"
 # Both in the form of ~/.aws/credentials, for programs that would else want them in their environment.
 AWS_FILE: Final = "aws"
+# Folders beside those of archives.
+NO_ARCHIVES: Final = ("dumps", "exports", "imports")
 
 
 def archive_of(uid: Uid) -> str:
@@ -26,6 +28,16 @@ def archive_of(uid: Uid) -> str:
 def archive_of_cluster(cluster: str) -> str:
     """The archive of a shared cluster."""
     return f"s-{cluster}"
+
+
+def dumps_of(copy: str) -> str:
+    """Below the platform's prefix, where what is dumped out of a copy lies until the copy is thrown away."""
+    return f"dumps/{copy}/"
+
+
+def exports_of(uid: Uid) -> str:
+    """Below the platform's prefix, where the dumps of a project lie that are kept."""
+    return f"exports/{uid}/"
 
 
 def without_object_store() -> SafetyStop:

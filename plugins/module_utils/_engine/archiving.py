@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
+from .archive.drills import Proof
 from .archive.health import problems_of
 from .archive.status import ArchiverStatus
+from .archives import archive_of, archive_of_cluster
 from .backends.archiver.client import Archiver
 from .backends.kubernetes.client import Client
+from .backends.kubernetes.proofs import read_proofs
 from .backends.kubernetes.records import STOPPED, Record
 from .deadline import Deadline
 from .errors import EngineError
@@ -21,7 +24,7 @@ Shown = dict[str, object]
 
 
 def archiving_of(
-    chosen: Iterable[Record], client: Client, platform: Platform, *, workers: int, deadline: Deadline
+    chosen: Collection[Record], client: Client, platform: Platform, *, workers: int, deadline: Deadline
 ) -> dict[Ref, Shown]:
     """By ref how its PostgreSQL is archived. A shared cluster is asked once; who does not answer says so."""
     if platform.object_store_endpoint is None:
@@ -35,6 +38,7 @@ def archiving_of(
 
     found: dict[Ref, Shown] = {}
     places: dict[Ref, str] = {}
+    proofs = read_proofs(client, platform.namespace, deadline=deadline)
     for one in chosen:
         cluster = one.placed.placement.cluster if one.placed else None
         if one.placed is None:
@@ -46,7 +50,20 @@ def archiving_of(
             places[one.ref] = namespace_of(one.ref) if cluster is None else cluster_namespace_of(cluster)
     namespaces = tuple(dict.fromkeys(places.values()))
     answers = dict(zip(namespaces, in_parallel(ask, namespaces, workers=workers), strict=True))
-    return found | {ref: answers[namespace] for ref, namespace in places.items()}
+    found |= {ref: answers[namespace] for ref, namespace in places.items()}
+    return {one.ref: {**found[one.ref], **_proven(one, proofs)} for one in chosen}
+
+
+def _proven(record: Record, proofs: Mapping[str, Proof]) -> Shown:
+    """What the last drill of its archive has shown."""
+    if record.placed is None or record.uid is None:
+        return {}
+    cluster = record.placed.placement.cluster
+    proof = proofs.get(archive_of(record.uid) if cluster is None else archive_of_cluster(cluster))
+    return {
+        "last_drill_at": _time(None if proof is None else proof.at),
+        "last_drill_error": "" if proof is None else proof.error,
+    }
 
 
 def shown(status: ArchiverStatus) -> Shown:

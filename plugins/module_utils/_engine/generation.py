@@ -31,7 +31,7 @@ def new_texts(
         elif isinstance(one, GeneratedText):
             texts[one.key] = random_bytes(one.random_bytes).hex()
         elif isinstance(one, GeneratedAccess):
-            texts |= _of_access(given if one.is_given else _new_access(random_bytes))
+            texts |= access_texts(given if one.is_given else new_access(random_bytes))
         else:
             password = generate_password(random_bytes)
             texts |= _of_login(one, password, random_bytes)
@@ -39,15 +39,16 @@ def new_texts(
     return {**texts, USERLIST: "".join(f"{line}\n" for line in lines)} if lines else texts
 
 
-def _new_access(random_bytes: RandomBytes) -> dict[str, Secret]:
-    """Hexadecimal digits, which every store takes and no form of a request has to escape."""
+def new_access(random_bytes: RandomBytes) -> dict[str, Secret]:
+    """Keys of the object store. Hexadecimal digits, which every store takes and no form of a request has to escape."""
     return {
         ACCESS_KEY: Secret(random_bytes(ACCESS_KEY_BYTES).hex().upper()),
         SECRET_KEY: Secret(random_bytes(SECRET_KEY_BYTES).hex()),
     }
 
 
-def _of_access(keys: Mapping[str, Secret]) -> dict[str, str]:
+def access_texts(keys: Mapping[str, Secret]) -> dict[str, str]:
+    """Both keys, and the file of them."""
     if not {ACCESS_KEY, SECRET_KEY} <= keys.keys():
         raise SafetyStop("the keys of the object store are to be the given ones, and this run was given none")
     access, secret = keys[ACCESS_KEY].reveal(), keys[SECRET_KEY].reveal()

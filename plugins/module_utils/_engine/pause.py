@@ -8,14 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 
 from .backends.kubernetes.apply import create
+from .backends.kubernetes.client import Client
 from .backends.kubernetes.delete import remove
 from .backends.kubernetes.observe import read_object
 from .backends.kubernetes.readiness import WORKLOAD, State, readiness_of
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded
 from .objects import Body, ObjectId
+from .progress import Progress
 from .project.model import Project
-from .render.context import context_of
+from .render.context import Context, context_of
 from .render.pause import LONGEST_SECONDS, render_pause
 from .sight import Run, Sight
 from .steps import Action, Step
@@ -36,32 +38,38 @@ def needs_pause(project: Project, step: Step) -> bool:
 
 @contextlib.contextmanager
 def paused(run: Run, sight: Sight, deadline: Deadline) -> Iterator[Callable[[ObjectId], None]]:
-    """Clients are held while this lasts, LONGEST_SECONDS at most: the Job keeps that bound, even if this run is killed.
+    """Clients are held while the database restarts. Gives the function that waits for it."""
+    context = context_of(sight.project, run.platform, sight.placement, sight.uid)
+    with clients_held(run.client, context, progress=run.progress, deadline=deadline):
+        yield lambda id: _await_back(run.client, id, deadline)
 
-    A pooler that cannot be paused does not stop the restart: then its clients notice it. Gives the function that waits
-    for the database.
+
+@contextlib.contextmanager
+def clients_held(client: Client, context: Context, *, progress: Progress, deadline: Deadline) -> Iterator[None]:
+    """A project's clients are held while this lasts, LONGEST_SECONDS at most: the Job keeps that bound after a kill.
+
+    A pooler that cannot be paused stops nothing: then its clients notice what is done meanwhile.
     """
     until = round(time.time() + BEGIN_SECONDS + LONGEST_SECONDS)
-    job = render_pause(context_of(sight.project, run.platform, sight.placement, sight.uid), until)
-    ref = sight.project.ref
+    job = render_pause(context, until)
     try:
-        create(run.client, job, deadline=deadline)
-        held = _await(run, job.id, _is_paused, Deadline(limit_seconds=min(BEGIN_SECONDS, deadline.remaining())))
-        run.progress.note(f"{ref}: {'its clients are held' if held else 'its pooler does not pause'}, restarting")
-        yield lambda id: _await_back(run, id, deadline)
+        create(client, job, deadline=deadline)
+        held = _await(client, job.id, _is_paused, Deadline(limit_seconds=min(BEGIN_SECONDS, deadline.remaining())))
+        progress.note(f"{context.project.ref}: {'its clients are held' if held else 'its pooler does not pause'}")
+        yield
     finally:
         with contextlib.suppress(BackendError, DeadlineExceeded):
-            remove(run.client, job.id, deadline=Deadline(limit_seconds=LONGEST_SECONDS))
+            remove(client, job.id, deadline=Deadline(limit_seconds=LONGEST_SECONDS))
 
 
-def _await_back(run: Run, id: ObjectId, deadline: Deadline) -> None:
+def _await_back(client: Client, id: ObjectId, deadline: Deadline) -> None:
     """Until the database answers, or its clients have been held for as long as they may."""
-    _await(run, id, _is_back, Deadline(limit_seconds=min(LONGEST_SECONDS, deadline.remaining())))
+    _await(client, id, _is_back, Deadline(limit_seconds=min(LONGEST_SECONDS, deadline.remaining())))
 
 
-def _await(run: Run, id: ObjectId, is_so: Callable[[Body], bool], deadline: Deadline) -> bool:
+def _await(client: Client, id: ObjectId, is_so: Callable[[Body], bool], deadline: Deadline) -> bool:
     while deadline.remaining() > POLL_SECONDS:
-        live = read_object(run.client, id, deadline=deadline)
+        live = read_object(client, id, deadline=deadline)
         if live is not None and live.body is not None and is_so(live.body):
             return True
         time.sleep(POLL_SECONDS)

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""A project's own PostgreSQL goes back to a moment: a new life out of its archive, on a volume beside the old one."""
+"""A project goes back to a moment: its own PostgreSQL by a new life of it, else its one database out of a copy."""
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from .access import Access
 from .archive.catalog import Catalog
 from .archive.recovery import AtLsn, AtPoint, AtTime, RecoveryPlan, Target, plan_recovery
 from .archive.segments import format_lsn
-from .archives import archive_of, without_object_store
+from .archives import without_object_store
 from .backends.kubernetes import records
 from .backends.kubernetes.records import Record
 from .deadline import Deadline
@@ -20,50 +21,78 @@ from .project.life import LATEST, LSN, NAME, TIME, Life
 from .project.model import Inventory
 from .project.names import Ref
 from .reconcile import reconcile
+from .restore_database import Party, restore_database
+from .scratch import Source
 from .settings import Settings
 from .steps import Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """What was done, the way that was taken to the target, and the life that began."""
+    """What was done, and the way that was taken to the target.
+
+    `life`: that of the volume which was restored, or of the copy that the database came out of. `kept`: under which
+    name the database of before is on its server; empty where the volume of before is kept.
+    `is_whole`: a whole PostgreSQL was restored, not one database.
+    """
 
     report: Report
     plan: RecoveryPlan
     life: Life
+    is_whole: bool
+    kept: str = ""
 
 
 def restore(
-    access: Access, inventory: Inventory, *, ref: str, target: Target, settings: Settings, progress: Progress
+    access: Access,
+    inventory: Inventory,
+    *,
+    ref: str,
+    source_ref: str | None,
+    target: Target,
+    settings: Settings,
+    progress: Progress,
 ) -> Restored:
-    """Bring a project with a PostgreSQL of its own to a moment of its past.
+    """Bring a project to a moment of its past, or of that of another project (`source_ref`).
 
-    1. The archive is read and the way to the target planned. What cannot be reached is refused before anything changes.
-    2. The record says what the project is to be restored from. From then on every run, this one or the next after a
+    The archive is read and the way to the target planned. What cannot be reached is refused before anything changes.
+
+    A project with a PostgreSQL of its own goes back as a whole:
+    1. The record says what the project is to be restored from. From then on every run, this one or the next after a
        kill, leads there: a new volume, the base backup, recovery, promotion.
-    3. The volume of the life before is kept. So is its archive, to which nothing is written any more: the new life has
+    2. The volume of the life before is kept. So is its archive, to which nothing is written any more: the new life has
        an archive of its own, which begins with a base backup.
 
+    A project on a shared cluster, or one that is to get the data of another, gets one database (`restore_database`).
+
     Raises InvalidSpec for an unknown ref, SafetyStop if the project has nothing to restore, Unrecoverable if the
-    archive does not lead to the target, BackendError if a system cannot be read.
+    archive does not lead to the target, BackendError if a system cannot be read or does not do its part.
     """
     deadline = Deadline(limit_seconds=settings.timeout_seconds)
     known = records.read_records(access.client, inventory.platform.namespace, deadline=deadline)
-    record = _record(known.get(Ref(ref)), inventory, ref)
-    catalogs = _catalogs(access, record, deadline)
+    into = party_of(known, inventory, "ref", ref)
+    source = into if source_ref is None else party_of(known, inventory, "source_ref", source_ref)
+    catalogs = _catalogs(access, source, deadline)
     plan = plan_recovery(catalogs, target, now=datetime.datetime.now(datetime.UTC))
-    life = life_of(record, plan, target, engine=_engine_of(catalogs, plan))
+    life = life_of(into.placement.life, plan, target, engine=engine_of(catalogs, plan))
     progress.note(f"{ref}: from {plan.backup} of {plan.incarnation}, archived until {plan.archived_until:%F %T} UTC")
-    chosen = replace(settings, only=frozenset({ref}), lives={ref: life})
-    return Restored(report=reconcile(access, inventory, settings=chosen, progress=progress), plan=plan, life=life)
+    is_whole, kept = into == source and into.placement.cluster is None, ""
+    only = replace(settings, only=frozenset({ref}))
+    if is_whole:
+        only = replace(only, lives={ref: life})
+    elif not settings.check:
+        kept = restore_database(
+            access, inventory.platform, source, into, life, settings=settings, progress=progress, deadline=deadline
+        )
+    report = reconcile(access, inventory, settings=only, progress=progress)
+    return Restored(report=report, plan=plan, life=life, is_whole=is_whole, kept=kept)
 
 
-def life_of(record: Record, plan: RecoveryPlan, target: Target, *, engine: str) -> Life:
+def life_of(before: Life | None, plan: RecoveryPlan, target: Target, *, engine: str) -> Life:
     """The life that a plan leads to.
 
     A target behind the end of the archive is its end: PostgreSQL would not open a cluster that met no later commit.
     """
-    before = record.placed.placement.life if record.placed else None
     kind, value = (LATEST, "") if plan.is_beyond_archive else _told(target)
     return Life(
         number=(before.number if before else 1) + 1,
@@ -85,26 +114,34 @@ def _told(target: Target) -> tuple[str, str]:
     return (NAME, target.name) if isinstance(target, AtPoint) else (LATEST, "")
 
 
-def _record(record: Record | None, inventory: Inventory, ref: str) -> Record:
+def party_of(
+    known: Mapping[Ref, Record], inventory: Inventory, path: str, ref: str, *, may_be_stopped: bool = False
+) -> Party:
+    """A project that takes part, as it is recorded and listed. Raises InvalidSpec, SafetyStop."""
     listed = next((project for project in inventory.projects if project.ref == ref), None)
+    record = known.get(Ref(ref))
     if listed is None or record is None or record.uid is None:
-        problem = Problem(
-            path="ref", value=ref, allowed="the ref of a project that is listed and that the platform has"
-        )
+        problem = Problem(path=path, value=ref, allowed="the ref of a project that is listed and that the platform has")
         raise InvalidSpec((problem,))
-    if record.placed is None or record.placed.placement.cluster is not None:
-        raise SafetyStop(f"{ref} is on a shared cluster; only a project with a PostgreSQL of its own is restored yet")
-    if listed.is_stopped:
+    if record.placed is None:
+        raise SafetyStop(f"{ref} has no PostgreSQL yet; run the module projects first")
+    if listed.is_stopped and not may_be_stopped:
         raise SafetyStop(f"{ref} is stopped; start it first (state: present)")
-    return record
+    placement, uid = record.placed.placement, record.uid
+    source = Source.of_project(listed, uid)
+    if placement.cluster is not None:
+        (cluster,) = (one for one in inventory.platform.shared_clusters if one.name == placement.cluster)
+        source = Source.of_cluster(cluster)
+    return Party(project=listed, uid=uid, placement=placement, source=source)
 
 
-def _catalogs(access: Access, record: Record, deadline: Deadline) -> tuple[Catalog, ...]:
-    if access.archives is None or record.uid is None:
+def _catalogs(access: Access, source: Party, deadline: Deadline) -> tuple[Catalog, ...]:
+    if access.archives is None:
         raise without_object_store()
-    return access.archives.catalogs(archive_of(record.uid), deadline=deadline)
+    return access.archives.catalogs(source.source.archive, deadline=deadline)
 
 
-def _engine_of(catalogs: tuple[Catalog, ...], plan: RecoveryPlan) -> str:
+def engine_of(catalogs: tuple[Catalog, ...], plan: RecoveryPlan) -> str:
+    """The archive engine of the incarnation that a plan reads."""
     (found,) = (one.incarnation for one in catalogs if one.id == plan.incarnation and one.incarnation is not None)
     return found.engine.value

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from .archive.catalog import Catalog
 from .archive.retention import RetentionPlan, plan_retention
-from .archives import archive_of, archive_of_cluster
+from .archives import NO_ARCHIVES, archive_of, archive_of_cluster
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
 from .backends.kubernetes.records import READY, STOPPED, Record
@@ -74,7 +74,7 @@ def retain(
     return Report(
         choice=choice,
         outcomes=tuple(in_parallel(job.outcome_of, chosen, workers=settings.workers)),
-        others=tuple(name for name in names if not _ARCHIVE.fullmatch(name)),
+        others=tuple(name for name in names if not _ARCHIVE.fullmatch(name) and name not in NO_ARCHIVES),
         failure=failure,
         window_start=now - rules.window - rules.margin,
         reads=client.reads + store.reads,

@@ -7,7 +7,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils import _ansible
+from ansible_collections.supalove.platform.plugins.module_utils import _ansible, _results
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.plan import plan_objects
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import InvalidSpec
 from ansible_collections.supalove.platform.plugins.module_utils._engine.observed import NOTHING
@@ -31,7 +31,7 @@ def outcomes(result, count, **rest):
 
 
 def result_of(*parts, show_diff=False):
-    return _ansible.result_of(Report(outcomes=tuple(one for part in parts for one in part)), show_diff=show_diff)
+    return _results.result_of(Report(outcomes=tuple(one for part in parts for one in part)), show_diff=show_diff)
 
 
 def test_unchanged_projects_are_only_counted():
@@ -70,7 +70,7 @@ def test_what_failed_half_way_still_shows_what_was_done():
 
 
 def test_a_diff_shows_objects_and_why_and_ends_somewhere():
-    shown = _ansible.diff_of(Plan(steps=STEPS * 20))
+    shown = _results.diff_of(Plan(steps=STEPS * 20))
     assert shown[0]["after_header"] == "Namespace/p-acme (create: it does not exist)"
     assert shown[-1]["prepared"] == f"and {len(STEPS) * 20 - 200} more changes\n"
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from ansible_collections.supalove.platform.plugins.module_utils import _ansible
+from ansible_collections.supalove.platform.plugins.module_utils import _results, _specs
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backup import (
     BackupOutcome,
     BackupReport,
@@ -101,7 +101,7 @@ def test_a_result_says_what_was_made_and_when():
             outcome(Result.CHANGED, is_full=False, finished=at),
         )
     )
-    assert _ansible.backup_result_of(report) == {
+    assert _results.backup_result_of(report) == {
         "changed": True,
         "counts": {"changed": 1, "failed": 0, "unchanged": 1, "waiting": 0},
         "outcomes": [
@@ -120,7 +120,7 @@ def test_a_result_says_what_was_made_and_when():
 
 def test_failures_come_first_and_a_thousand_stay_small():
     failure = Failure(step="backup", object="Pod/p-b/postgresql-0 (archiver)", reason="x" * 300, status=409)
-    result = _ansible.backup_result_of(
+    result = _results.backup_result_of(
         BackupReport(
             outcomes=(
                 *(outcome(Result.CHANGED, f"a{n}") for n in range(1000)),
@@ -148,8 +148,8 @@ def test_the_documentation_names_the_options_that_there_are(module):
     spec = importlib.util.spec_from_file_location(module, ROOT / f"plugins/modules/{module}.py")
     text = Path(spec.origin).read_text()
     documented = yaml.safe_load(text.split('DOCUMENTATION = r"""')[1].split('"""')[0])["options"]
-    options = getattr(_ansible, f"{module}_spec")()
-    own = {name: one for name, one in options.items() if name not in (*_ansible.connection_spec(), "platform")}
+    options = getattr(_specs, f"{module}_spec")()
+    own = {name: one for name, one in options.items() if name not in (*_specs.connection_spec(), "platform")}
     assert {name: one["type"] for name, one in documented.items()} == {name: one["type"] for name, one in own.items()}
     assert {name: one.get("default") for name, one in documented.items()} == {
         name: one.get("default") for name, one in own.items()

@@ -39,6 +39,9 @@ LIFE_ANNOTATION = f"{GROUP}/life"
 # On a pod: when its kubelet was last asked to look at it.
 TOUCHED_ANNOTATION = f"{GROUP}/touched"
 CONFIG_ANNOTATION = f"{GROUP}/config"
+# On the namespace of a copy of a PostgreSQL that is thrown away, and until when somebody may want it.
+SCRATCH_LABEL = f"{GROUP}/scratch"
+EXPIRES_ANNOTATION = f"{GROUP}/expires"
 # On what a verification of isolation makes for itself, and removes.
 PROBE_LABEL = f"{GROUP}/probe"
 

@@ -40,6 +40,8 @@ CPU = 250
 MEMORY = 512 * MIB
 
 SCHEMA = "supalove_archive"
+# What the archiver does: it keeps an archive, or it only fetches from one, for a copy that is thrown away.
+RUN, SERVE = "run", "serve"
 
 # Makes an object in the namespace of the PostgreSQL, from api version, kind, name and the rest.
 Make = Callable[..., Desired]
@@ -54,14 +56,17 @@ def render_archive(make: Make, platform: Platform, archiving: Archiving, *, arch
     """Keys, the identity that they open the store as, and the configuration; nothing without an object store."""
     if not is_archived(platform):
         return ()
-    secret = replace(make("v1", "Secret", SECRET, type="Opaque"), generates=_keys(platform))
+    secret = replace(make("v1", "Secret", SECRET, type="Opaque"), generates=archive_keys(platform))
     kept = render_secret(secret, platform, folder=ARCHIVE_FOLDER, name=archive)
     identity = (_identity(platform, archive, secret),) if platform.object_store_identities == PER_ARCHIVE else ()
-    config = make("v1", "ConfigMap", NAME, component=NAME, data={"archive.json": _config(platform, archiving, archive)})
+    config = make(
+        "v1", "ConfigMap", NAME, component=NAME, data={"archive.json": archive_json(platform, archiving, archive)}
+    )
     return (*kept, *identity, config)
 
 
-def _keys(platform: Platform) -> tuple[Generated, ...]:
+def archive_keys(platform: Platform) -> tuple[Generated, ...]:
+    """What the Secret holds: keys of the object store, and the one that contents are encrypted with."""
     access = GeneratedAccess(is_given=platform.object_store_identities != PER_ARCHIVE)
     return (access, GeneratedText(key=ENCRYPTION_KEY, random_bytes=32))
 
@@ -79,7 +84,7 @@ def _identity(platform: Platform, archive: str, secret: Desired) -> Desired:
     )
 
 
-def _config(platform: Platform, archiving: Archiving, archive: str) -> str:
+def archive_json(platform: Platform, archiving: Archiving, archive: str) -> str:
     """The file that the archiver reads; `Config` in the image says what it means."""
     return canonical_json(
         {
@@ -122,7 +127,7 @@ def archive_sql() -> tuple[str, ...]:
     )
 
 
-def with_archiver(pod: Body, platform: Platform) -> Body:
+def with_archiver(pod: Body, platform: Platform, *, command: str = RUN) -> Body:
     """The pod of a PostgreSQL with the archiver beside the server, which is its first container.
 
     Kubernetes starts it before the server and ends it after it (a sidecar: KEP-753), so that the last WAL is archived.
@@ -140,18 +145,18 @@ def with_archiver(pod: Body, platform: Platform) -> Body:
     ]
     return {
         **pod,
-        "initContainers": [_container(platform.images["archiver"])],
+        "initContainers": [_container(platform.images["archiver"], command)],
         "containers": [server, *others],
         "volumes": [*pod["volumes"], *volumes],
     }
 
 
-def _container(image: str) -> Body:
+def _container(image: str, command: str) -> Body:
     return {
         "name": NAME,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "args": ["run"],
+        "args": [command],
         "restartPolicy": "Always",
         "env": [{"name": "PGDATA", "value": DATA_DIRECTORY}],
         "resources": guaranteed(cpu=format_cpu(CPU), memory=format_bytes(MEMORY)),

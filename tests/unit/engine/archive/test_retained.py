@@ -8,7 +8,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils import _ansible
+from ansible_collections.supalove.platform.plugins.module_utils import _ansible, _specs
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.retention import (
     Choice as Fate,
 )
@@ -225,10 +225,10 @@ def test_bytes_are_those_of_wal_and_of_whole_backups():
 
 def test_the_options_become_rules_and_a_choice():
     params = {"refs": ["acme"], "clusters": None, "removal_limit_percent": 70}
-    assert _ansible.archive_choice_from(params) == Choice(refs=("acme",))
-    rules = _ansible.rules_from(params, Platform(recovery_window_days=3))
+    assert _specs.archive_choice_from(params) == Choice(refs=("acme",))
+    rules = _specs.rules_from(params, Platform(recovery_window_days=3))
     assert rules == Rules(window=timedelta(days=3), removal_limit_percent=70)
-    assert not _ansible.archive_choice_from({"refs": [], "clusters": None}).is_all
+    assert not _specs.archive_choice_from({"refs": [], "clusters": None}).is_all
 
 
 def test_a_platform_without_an_object_store_is_told_which_key_it_lacks():

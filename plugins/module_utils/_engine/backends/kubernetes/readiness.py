@@ -97,6 +97,19 @@ def trouble_of(pod: Body) -> str:
     return ""
 
 
+def end_of(pod: Body) -> str:
+    """Why a pod that is not started again has ended, in its containers' last words; empty while it has not."""
+    status = pod.get("status") or {}
+    if status.get("phase") not in ("Failed", "Succeeded"):
+        return ""
+    for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+        ended = (container.get("state") or {}).get("terminated") or {}
+        if ended.get("exitCode"):
+            words = str(ended.get("message") or ended.get("reason") or "no reason given").strip()
+            return f"{container['name']} ended with {ended['exitCode']}: {words}"
+    return str(status.get("message") or status.get("reason") or "it ended")
+
+
 def _stopping(left: int) -> Readiness:
     return _waiting(f"{left} pods still run") if left else READY
 

@@ -182,6 +182,27 @@ class ObjectStoreClient:
             counted="writes",
         )
 
+    def copy(self, source: str, key: str, *, deadline: Deadline) -> None:
+        """Copy an object below the prefix; one of any size, as it goes in parts. Raises NotFound."""
+        where = {"Bucket": self.target.bucket, "Key": self.target.prefix + source}
+        self._run(
+            lambda: self._s3.copy(CopySource=where, Key=self.target.prefix + key, **self._at),
+            self._subject(source),
+            "COPY",
+            deadline,
+            counted="writes",
+        )
+
+    def upload(self, path: str, key: str, *, deadline: Deadline) -> None:
+        """Write a file of any size as an object."""
+        self._run(
+            lambda: self._s3.upload_file(Filename=path, Key=self.target.prefix + key, **self._at),
+            self._subject(key),
+            "PUT",
+            deadline,
+            counted="writes",
+        )
+
     def delete(self, keys: Sequence[str], *, deadline: Deadline) -> Deleted:
         """Delete up to BATCH objects with one request."""
         if len(keys) > BATCH:
@@ -238,6 +259,11 @@ class ObjectStoreClient:
         }
         self._run(lambda: self._post(parameters), subject, "create_access_key", deadline, counted="writes")
 
+    def presigned(self, key: str, *, seconds: int) -> Secret:
+        """An address at which anybody may get an object for so long. No request is sent."""
+        where = {"Key": self.target.prefix + key, **self._at}
+        return Secret(str(self._s3.generate_presigned_url("get_object", Params=where, ExpiresIn=seconds)))
+
     def close(self) -> None:
         """End all connections."""
         for one in (self._s3, self._iam, self._http):
@@ -258,6 +284,8 @@ class ObjectStoreClient:
             retries={"total_max_attempts": 1},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
+            # Without it addresses that are signed beforehand get a signature of version 2 in some regions.
+            signature_version="v4" if service == "iam" else "s3v4",
             s3={"addressing_style": "path"},
         )
         try:

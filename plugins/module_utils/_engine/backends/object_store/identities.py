@@ -34,23 +34,29 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """A user with one access key. `prefix` is below that of the client, with a slash at its end."""
+    """A user with one access key. `prefix` is below that of the client, with a slash at its end.
+
+    `writes`: another such prefix, which the user may write besides; none if empty.
+    """
 
     name: str
     access_key: str
     secret_key: Secret
     prefix: str
     access: Access
+    writes: str = ""
 
     def __post_init__(self) -> None:
-        if not _PREFIX.fullmatch(self.prefix) or ".." in self.prefix:
-            raise ValueError(f"{self.prefix!r} is no prefix of plain names, each with a slash after it")
+        for prefix in (self.prefix, *([self.writes] if self.writes else [])):
+            if not _PREFIX.fullmatch(prefix) or ".." in prefix:
+                raise ValueError(f"{prefix!r} is no prefix of plain names, each with a slash after it")
 
 
 def policy_of(identity: Identity, *, bucket: str, root: str) -> dict[str, object]:
     """What the identity may do, in the language of IAM. `root` is the prefix of the client."""
     below = f"{root}{identity.prefix}*"
     actions = [*_READ, *(_WRITE if identity.access is Access.READ_WRITE else ())]
+    written = f"arn:aws:s3:::{bucket}/{root}{identity.writes}*"
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -61,6 +67,7 @@ def policy_of(identity: Identity, *, bucket: str, root: str) -> dict[str, object
                 "Resource": [f"arn:aws:s3:::{bucket}"],
                 "Condition": {"StringLike": {"s3:prefix": [below]}},
             },
+            *([{"Effect": "Allow", "Action": [*_WRITE], "Resource": [written]}] if identity.writes else []),
         ],
     }
 

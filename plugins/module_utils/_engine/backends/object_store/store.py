@@ -3,23 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from ...archive.catalog import Catalog
+from ...archive.catalog import Catalog, Stored
 from ...archive.retention import RetentionPlan
 from ...archives import ACCESS_KEY, ARCHIVE_KIND, SECRET_KEY
 from ...credentials import Secret
 from ...deadline import Deadline
 from ...errors import NotFound
+from ...generation import new_access
 from ...objects import ObjectId
 from ...observed import Applied, Live, Observed
 from ...steps import Action, Step
 from . import identities
 from .apply import Removed, abort, remove
-from .client import ObjectStoreClient
+from .client import BATCH, ObjectStoreClient
 from .identities import Access, Identity
 from .observe import WORKERS, Upload, read_archive, read_names, read_uploads
 
@@ -88,6 +90,52 @@ class ArchiveStore:
         if changed:
             identities.retire(self._client, name, but=identity.access_key, deadline=deadline)
         return Applied(changed=changed, live=_live_of(step.id))
+
+    def lend(self, name: str, *, archive: str, writes: str, deadline: Deadline) -> Mapping[str, Secret] | None:
+        """Let somebody read an archive and write below another prefix, until it is taken back; the keys for that.
+
+        None where all archives are opened with the keys that the run was given.
+        """
+        if not self._manages_identities:
+            return None
+        keys = new_access(secrets.token_bytes)
+        identity = Identity(
+            name=f"{self._start}{name}",
+            access_key=keys[ACCESS_KEY].reveal(),
+            secret_key=keys[SECRET_KEY],
+            prefix=f"{archive}/",
+            access=Access.READ_ONLY,
+            writes=writes,
+        )
+        identities.ensure(self._client, identity, deadline=deadline)
+        return keys
+
+    def take_back(self, name: str, *, writes: str, deadline: Deadline) -> None:
+        """End what was lent, and remove what was written with it."""
+        if self._manages_identities:
+            identities.remove(self._client, f"{self._start}{name}", deadline=deadline)
+        self.discard([one.key for one in self.dumps(writes, deadline=deadline)], deadline=deadline)
+
+    def dumps(self, prefix: str, *, deadline: Deadline) -> tuple[Stored, ...]:
+        """What lies below a prefix."""
+        return self._client.list(prefix, deadline=deadline)
+
+    def keep(self, source: str, key: str, *, deadline: Deadline) -> None:
+        """Copy what would be removed with a copy to where it is kept."""
+        self._client.copy(source, key, deadline=deadline)
+
+    def upload(self, path: str, key: str, *, deadline: Deadline) -> None:
+        """Write a file of this machine as an object."""
+        self._client.upload(path, key, deadline=deadline)
+
+    def discard(self, keys: Sequence[str], *, deadline: Deadline) -> None:
+        """Remove objects; those that are not there count as removed."""
+        for start in range(0, len(keys), BATCH):
+            self._client.delete(keys[start : start + BATCH], deadline=deadline)
+
+    def presigned(self, key: str, *, seconds: int) -> Secret:
+        """An address at which anybody may get the object of a key below the platform's prefix, for so long."""
+        return self._client.presigned(key, seconds=seconds)
 
     def catalogs(self, archive: str, *, deadline: Deadline, workers: int = WORKERS) -> tuple[Catalog, ...]:
         """Every incarnation of an archive, oldest first; none if there is no archive of that name."""

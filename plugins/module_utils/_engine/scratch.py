@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Copies of a PostgreSQL as it was at a moment: made out of its archive, used, and thrown away."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from .access import Access, Archives
+from .archive.status import ArchiverStatus, Copied, Work
+from .archives import archive_of, archive_of_cluster, dumps_of, without_object_store
+from .backends.archiver.client import Archiver
+from .backends.kubernetes.apply import apply, create
+from .backends.kubernetes.client import Client
+from .backends.kubernetes.delete import remove
+from .backends.kubernetes.kinds import collection_path
+from .backends.kubernetes.observe import read_object
+from .backends.kubernetes.readiness import end_of, trouble_of
+from .backends.kubernetes.secrets import read_texts
+from .deadline import Deadline
+from .errors import BackendError, DeadlineExceeded, NotFound, ServerFailed
+from .generation import access_texts
+from .objects import ObjectId
+from .progress import Progress
+from .project.life import Life
+from .project.model import Archiving, Platform, Project, SharedCluster
+from .project.names import EXPIRES_ANNOTATION, SCRATCH_LABEL, Uid, cluster_namespace_of, namespace_of
+from .render.archive import SECRET
+from .render.scratch import POD, Scratch, render_scratch
+from .steps import Action, Step
+
+POLL_SECONDS = 1.0
+LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
+# For the end of a copy, whatever has become of the run.
+END_SECONDS = 60.0
+# A kill of the run leaves the copy; so long after the run's own time it ends by itself.
+SPARE_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A PostgreSQL that is archived. `storage`: bytes of its volume. `namespace`: where it runs, and its keys are."""
+
+    archive: str
+    namespace: str
+    archiving: Archiving
+    storage: int
+
+    @classmethod
+    def of_project(cls, project: Project, uid: Uid) -> Source:
+        """A project's own."""
+        archiving = project.tier.archiving
+        return cls(
+            archive=archive_of(uid), namespace=namespace_of(project.ref), archiving=archiving, storage=project.storage
+        )
+
+    @classmethod
+    def of_cluster(cls, cluster: SharedCluster) -> Source:
+        """A shared one."""
+        return cls(
+            archive=archive_of_cluster(cluster.name),
+            namespace=cluster_namespace_of(cluster.name),
+            archiving=cluster.archiving,
+            storage=cluster.storage,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """A copy that has come to its moment. `name`: of its namespace. `told`: what it holds."""
+
+    name: str
+    archiver: Archiver
+    told: Copied
+
+    def dump(self, platform: Platform, database: str, *, progress: Progress, deadline: Deadline) -> str:
+        """Dump one database into the object store; its key below the platform's prefix. Raises BackendError."""
+        key = f"{dumps_of(self.name)}{database}.dump"
+        before = self.archiver.status(deadline=deadline).dump
+        self.archiver.dump(database=database, key=f"{platform.object_store_prefix}/{key}", deadline=deadline)
+        await_work(self.archiver, "dump", before, progress=progress, deadline=deadline)
+        return key
+
+
+@contextmanager
+def copy_of(
+    access: Access, platform: Platform, source: Source, life: Life, *, progress: Progress, deadline: Deadline
+) -> Iterator[Copy]:
+    """A copy while this lasts. It reads its archive with keys of its own, which end with it.
+
+    Copies that killed runs have left are removed first. Raises BackendError or DeadlineExceeded if it does not come to
+    its moment.
+    """
+    archives = _archives(access)
+    sweep(access, platform, deadline=deadline)
+    name = begin(access, platform, source, life, seconds=round(deadline.remaining()) + SPARE_SECONDS, deadline=deadline)
+    try:
+        progress.note(f"{source.archive}: a copy is made in {name}")
+        yield await_copy(access.client, name, progress=progress, deadline=deadline)
+    finally:
+        progress.note(f"{source.archive}: the copy in {name} is removed")
+        with contextlib.suppress(BackendError, DeadlineExceeded):
+            _end(access.client, archives, name, deadline=Deadline(limit_seconds=END_SECONDS))
+
+
+def begin(access: Access, platform: Platform, source: Source, life: Life, *, seconds: int, deadline: Deadline) -> str:
+    """Make all of a copy, which ends by itself after so long; the name of its namespace."""
+    archives = _archives(access)
+    name = f"scratch-{''.join(secrets.choice(LETTERS) for _letter in range(8))}"
+    scratch = Scratch(
+        name=name,
+        archive=source.archive,
+        archiving=source.archiving,
+        life=life,
+        storage=source.storage,
+        expires=round(time.time()) + seconds,
+        seconds=seconds,
+    )
+    secret = ObjectId(kind="Secret", namespace=source.namespace, name=SECRET)
+    texts = read_texts(access.client, secret, deadline=deadline)
+    if texts is None:
+        raise NotFound(subject=str(secret), verb="GET", reason="the keys of the archive are not there")
+    lent = archives.lend(name, archive=source.archive, writes=dumps_of(name), deadline=deadline)
+    texts = {**texts, **({} if lent is None else access_texts(lent))}
+    try:
+        for desired in render_scratch(platform, scratch):
+            if desired.generates:
+                step = Step(action=Action.CREATE, id=desired.id, reason="", desired=desired, before=None)
+                apply(access.client, step, before=None, deadline=deadline, texts=texts)
+            else:
+                create(access.client, desired, deadline=deadline)
+    except (BackendError, DeadlineExceeded):
+        with contextlib.suppress(BackendError, DeadlineExceeded):
+            _end(access.client, archives, name, deadline=Deadline(limit_seconds=END_SECONDS))
+        raise
+    return name
+
+
+def await_copy(client: Client, name: str, *, progress: Progress, deadline: Deadline) -> Copy:
+    """Until the server of a copy has recovered and answers. Raises ServerFailed with what the pod says if it ended."""
+    pod = ObjectId(kind="Pod", namespace=name, name=POD)
+    archiver = Archiver(client=client, namespace=name)
+    said = ""
+    while True:
+        live = read_object(client, pod, deadline=deadline)
+        body = live.body if live is not None and live.body is not None else {}
+        ended = end_of(body)
+        if ended:
+            raise ServerFailed(subject=str(pod), verb="RESTORE", reason=ended)
+        with contextlib.suppress(BackendError):
+            told = archiver.status(deadline=deadline).copy
+            if told is not None and told.is_ready:
+                return Copy(name=name, archiver=archiver, told=told)
+        trouble = trouble_of(body)
+        if trouble and trouble != said:
+            progress.note(f"{name}: {trouble}")
+            said = trouble
+        if deadline.remaining() <= POLL_SECONDS:
+            raise DeadlineExceeded(f"the copy in {name} has not come to its moment: {said or 'it still recovers'}")
+        time.sleep(POLL_SECONDS)
+
+
+def await_work(
+    archiver: Archiver, what: str, before: Work, *, progress: Progress, deadline: Deadline
+) -> ArchiverStatus:
+    """Until a work that was asked for has ended. Raises ServerFailed with its error, or if the archiver is new."""
+    began, said = None, ""
+    while True:
+        status = archiver.status(deadline=deadline)
+        work: Work = getattr(status, what)
+        if work.ended > before.ended and work.failures:
+            raise ServerFailed(subject=archiver.subject, verb=what.upper(), reason=work.error)
+        if work.ended > before.ended:
+            return status
+        if began not in (None, status.began):
+            reason = "the archiver was started anew before it had ended; run again"
+            raise ServerFailed(subject=archiver.subject, verb=what.upper(), reason=reason)
+        began = status.began
+        if status.busy != said:
+            said = status.busy
+            progress.note(f"{archiver.namespace}: {said or what}")
+        if deadline.remaining() <= POLL_SECONDS:
+            raise DeadlineExceeded(f"{what} of {archiver.subject} did not end in time")
+        time.sleep(POLL_SECONDS)
+
+
+def sweep(access: Access, platform: Platform, *, deadline: Deadline) -> tuple[str, ...]:
+    """Remove copies whose time is up; their names."""
+    archives = _archives(access)
+    gone = []
+    for name, expires in _copies(access.client, platform, deadline).items():
+        if expires < time.time():
+            _end(access.client, archives, name, deadline=deadline)
+            gone.append(name)
+    return tuple(gone)
+
+
+def _copies(client: Client, platform: Platform, deadline: Deadline) -> Mapping[str, float]:
+    query = {"labelSelector": f"{SCRATCH_LABEL}={quote(platform.namespace)}"}
+    found = client.list(collection_path("Namespace"), subject="Namespace", deadline=deadline, query=query)
+    return {
+        one["metadata"]["name"]: float((one["metadata"].get("annotations") or {}).get(EXPIRES_ANNOTATION, 0))
+        for one in found
+    }
+
+
+def _end(client: Client, archives: Archives, name: str, *, deadline: Deadline) -> None:
+    """The namespace last: as long as it is there, it is seen that something is left."""
+    archives.take_back(name, writes=dumps_of(name), deadline=deadline)
+    remove(client, ObjectId(kind="Namespace", name=name), deadline=deadline)
+
+
+def _archives(access: Access) -> Archives:
+    if access.archives is None:
+        raise without_object_store()
+    return access.archives

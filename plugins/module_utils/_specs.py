@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The options of modules, and what they say, as the engine takes it."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+
+from ._engine.archive.documents import parse_time
+from ._engine.archive.recovery import AtLsn, AtTime, Latest, Target
+from ._engine.archive.segments import parse_lsn
+from ._engine.backup import WORKERS as BACKUP_WORKERS
+from ._engine.errors import InvalidSpec, Problem
+from ._engine.project.model import Platform
+from ._engine.retained import REMOVAL_LIMIT_PERCENT, Rules
+from ._engine.retained import Choice as ArchiveChoice
+from ._engine.rotate import What
+from ._engine.settings import Drift, Settings
+from ._engine.verification import Choice
+
+TIME_EXAMPLE = "a time in ISO 8601 with an offset, such as 2026-11-25T14:03:59+00:00"
+
+# What a dump in pg_dump's custom format begins with (pg_backup_archiver.h).
+DUMP_MARK = b"PGDMP"
+
+T = t.TypeVar("T")
+Spec = dict[str, dict[str, t.Any]]
+
+
+def vault_spec() -> Spec:
+    """The options of the fragment connection.engine_vault."""
+    return {"vault_ca_file": {"type": "path"}, "vault_credentials_file": {"type": "path"}}
+
+
+def object_store_spec() -> Spec:
+    """The option of the fragment connection.engine_object_store."""
+    return {"object_store_credentials_file": {"type": "path"}}
+
+
+def connection_spec() -> Spec:
+    """The options of the fragment connection."""
+    return {
+        "kubeconfig": {"type": "path"},
+        "context": {"type": "str"},
+        "timeout": {"type": "int", "default": round(Settings().timeout_seconds)},
+        "progress_file": {"type": "path"},
+    }
+
+
+def projects_spec() -> Spec:
+    """The options of the module projects."""
+    return {
+        **connection_spec(),
+        **vault_spec(),
+        **object_store_spec(),
+        "projects": {"type": "dict", "default": {}},
+        "directory": {"type": "path"},
+        "tiers": {"type": "dict", "required": True},
+        "platform": {"type": "dict", "default": {}},
+        "projects_only": {"type": "list", "elements": "str"},
+        "prune": {"type": "bool", "default": Settings().prune},
+        "prune_limit": {"type": "int", "default": Settings().prune_limit},
+        "purge": {"type": "dict", "default": {}},
+        "check_capacity": {"type": "bool", "default": Settings().check_capacity},
+        "wave_size": {"type": "int", "default": Settings().wave_size},
+        "wave_failures": {"type": "int", "default": Settings().wave_failures},
+        "drift": {"type": "str", "choices": [one.value for one in Drift], "default": Settings().drift.value},
+        "wait": {"type": "bool", "default": Settings().wait},
+        "workers": {"type": "int", "default": Settings().workers},
+    }
+
+
+def platform_spec() -> Spec:
+    """The options of the module platform."""
+    return {
+        **connection_spec(),
+        **vault_spec(),
+        **object_store_spec(),
+        "tiers": {"type": "dict", "required": True},
+        "platform": {"type": "dict", "default": {}},
+        "wait": {"type": "bool", "default": Settings().wait},
+    }
+
+
+def restore_spec() -> Spec:
+    """The options of the module restore."""
+    return {
+        **connection_spec(),
+        **vault_spec(),
+        **object_store_spec(),
+        "ref": {"type": "str", "required": True},
+        "source_ref": {"type": "str"},
+        "target_time": {"type": "str"},
+        "target_lsn": {"type": "str"},
+        "target_incarnation": {"type": "str"},
+        "latest": {"type": "bool", "default": False},
+        "projects": {"type": "dict", "default": {}},
+        "directory": {"type": "path"},
+        "tiers": {"type": "dict", "required": True},
+        "platform": {"type": "dict", "default": {}},
+    }
+
+
+def rotate_spec() -> Spec:
+    """The options of the module rotate."""
+    return {
+        **connection_spec(),
+        **vault_spec(),
+        "what": {"type": "str", "choices": [one.value for one in What], "default": What.LOGIN.value},
+        "refs": {"type": "list", "elements": "str"},
+        "platform": {"type": "dict", "default": {}},
+        "end_previous": {"type": "bool", "default": False},
+        "settle_seconds": {"type": "int"},
+        "wave_size": {"type": "int", "default": Settings().wave_size},
+        "wave_failures": {"type": "int", "default": Settings().wave_failures},
+        "workers": {"type": "int", "default": Settings().workers},
+    }
+
+
+def backup_spec() -> Spec:
+    """The options of the module backup."""
+    return {
+        **connection_spec(),
+        "refs": {"type": "list", "elements": "str"},
+        "clusters": {"type": "list", "elements": "str"},
+        "full": {"type": "bool", "default": False},
+        "platform": {"type": "dict", "default": {}},
+        "wait": {"type": "bool", "default": Settings().wait},
+        "workers": {"type": "int", "default": BACKUP_WORKERS},
+    }
+
+
+def drill_spec() -> Spec:
+    """The options of the module drill."""
+    return {
+        **connection_spec(),
+        **object_store_spec(),
+        "refs": {"type": "list", "elements": "str"},
+        "clusters": {"type": "list", "elements": "str"},
+        "most": {"type": "int"},
+        "directory": {"type": "path"},
+        "projects": {"type": "dict", "required": True},
+        "tiers": {"type": "dict", "required": True},
+        "platform": {"type": "dict", "default": {}},
+    }
+
+
+def export_spec() -> Spec:
+    """The options of the module export."""
+    return {
+        **connection_spec(),
+        **object_store_spec(),
+        "refs": {"type": "list", "elements": "str"},
+        "keep_days": {"type": "int", "default": 30},
+        "directory": {"type": "path"},
+        "projects": {"type": "dict", "required": True},
+        "tiers": {"type": "dict", "required": True},
+        "platform": {"type": "dict", "default": {}},
+    }
+
+
+def import_dump_spec() -> Spec:
+    """The options of the module import_dump."""
+    return {
+        **connection_spec(),
+        **vault_spec(),
+        **object_store_spec(),
+        "ref": {"type": "str", "required": True},
+        "file": {"type": "path"},
+        "key": {"type": "str"},
+        "with_grants": {"type": "bool", "default": False},
+        "directory": {"type": "path"},
+        "projects": {"type": "dict", "required": True},
+        "tiers": {"type": "dict", "required": True},
+        "platform": {"type": "dict", "default": {}},
+    }
+
+
+def dump_from(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Which dump is meant, out of the module's arguments. Raises InvalidSpec unless it is one, and can be read."""
+    file, key = params["file"], params["key"]
+    if bool(file) == bool(key):
+        said = file and f"file={file}, key={key}"
+        raise InvalidSpec((Problem(path="file", value=said or None, allowed="one of file, key"),))
+    if file:
+        try:
+            with open(file, "rb") as opened:
+                is_dump = opened.read(len(DUMP_MARK)) == DUMP_MARK
+        except OSError as error:
+            raise InvalidSpec((Problem(path="file", value=file, allowed=f"a file ({error.strerror})"),)) from error
+        if not is_dump:
+            allowed = "a dump in the custom format (pg_dump --format=custom)"
+            raise InvalidSpec((Problem(path="file", value=file, allowed=allowed),))
+    return {"file": file, "key": key, "with_grants": params["with_grants"]}
+
+
+def retention_spec() -> Spec:
+    """The options of the module retention."""
+    return {
+        **connection_spec(),
+        **object_store_spec(),
+        "platform": {"type": "dict", "default": {}},
+        "refs": {"type": "list", "elements": "str"},
+        "clusters": {"type": "list", "elements": "str"},
+        "removal_limit_percent": {"type": "int", "default": REMOVAL_LIMIT_PERCENT},
+        "workers": {"type": "int", "default": Settings().workers},
+    }
+
+
+def archive_choice_from(params: t.Mapping[str, t.Any]) -> ArchiveChoice:
+    """Whose archives are meant, out of the module's arguments."""
+    refs, clusters = params["refs"], params["clusters"]
+    return ArchiveChoice(
+        refs=None if refs is None else tuple(refs), clusters=None if clusters is None else tuple(clusters)
+    )
+
+
+def rules_from(params: t.Mapping[str, t.Any], platform: Platform) -> Rules:
+    """What is kept, out of the module's arguments and the platform."""
+    window = datetime.timedelta(days=platform.recovery_window_days)
+    return Rules(window=window, removal_limit_percent=params["removal_limit_percent"])
+
+
+def project_info_spec() -> Spec:
+    """The options of the module project_info."""
+    return {
+        **connection_spec(),
+        "refs": {"type": "list", "elements": "str"},
+        "archive": {"type": "bool", "default": False},
+        "platform": {"type": "dict", "default": {}},
+    }
+
+
+def verify_isolation_spec() -> Spec:
+    """The options of the module verify_isolation."""
+    base = Choice()
+    return {
+        **connection_spec(),
+        "refs": {"type": "list", "elements": "str"},
+        "nodes": {"type": "list", "elements": "str"},
+        "node_ports": {"type": "list", "elements": "int", "default": list(base.node_ports)},
+        "metadata": {"type": "list", "elements": "str", "default": list(base.metadata)},
+        "outside": {"type": "list", "elements": "str", "default": list(base.outside)},
+        "settle_seconds": {"type": "int", "default": round(base.settle_seconds)},
+        "platform": {"type": "dict", "default": {}},
+    }
+
+
+def choice_from(params: t.Mapping[str, t.Any]) -> Choice:
+    """What to verify, out of the module's arguments."""
+    refs, nodes = params["refs"], params["nodes"]
+    return Choice(
+        refs=None if refs is None else tuple(refs),
+        nodes=None if nodes is None else tuple(nodes),
+        node_ports=tuple(params["node_ports"]),
+        metadata=tuple(params["metadata"]),
+        outside=tuple(params["outside"]),
+        settle_seconds=float(params["settle_seconds"]),
+    )
+
+
+def target_from(params: t.Mapping[str, t.Any]) -> Target:
+    """What to restore to, out of the module's arguments. Raises InvalidSpec unless just one is said, and rightly."""
+    said = [name for name in ("target_time", "target_lsn", "latest") if params[name]]
+    if len(said) != 1:
+        allowed = "one of target_time, target_lsn, latest"
+        raise InvalidSpec((Problem(path="target", value=", ".join(said) or None, allowed=allowed),))
+    if params["target_time"]:
+        return AtTime(
+            time=_read("target_time", params["target_time"], lambda text: parse_time(text, "it"), TIME_EXAMPLE)
+        )
+    if params["target_lsn"]:
+        lsn = _read("target_lsn", params["target_lsn"], parse_lsn, "a position such as 0/3000060")
+        return AtLsn(lsn=lsn, incarnation=params["target_incarnation"])
+    return Latest()
+
+
+def _read(name: str, text: str, read: t.Callable[[str], T], allowed: str) -> T:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise InvalidSpec((Problem(path=name, value=text, allowed=allowed),)) from error
