@@ -103,7 +103,7 @@ def figures(leads_to, monkeypatch):
     made.note(archive="p-a", rpo_seconds=60, backup_hours=24)
     made.asked = []
     made.ask = lambda full: made.asked.append(full) or True
-    server = web.serve(made, lambda full: bool(made.ask(full)), port=0)
+    server = web.serve(made, web.backup_answers(lambda full: bool(made.ask(full))), port=0)
     leads_to(server.server_port)
     yield made
     server.shutdown()

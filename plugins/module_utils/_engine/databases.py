@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from .project.names import UID_PATTERN, Uid
+
 # The platform's login, and the key in the Secret of the cluster under which its password is kept. It makes roles and
 # databases and ends sessions; it is no superuser and cannot enter a project's database.
 ADMIN: Final = "supalove"
@@ -16,7 +18,24 @@ TENANT: Final = "supalove_tenant"
 # What a project's database is a copy of.
 TEMPLATE: Final = "supalove_template"
 
+# Databases of projects. What the archiver loads beside one of them, and what it keeps of it after a swap, is none.
+DATABASES: Final = f"^p_{UID_PATTERN}$"
+LOADED_SUFFIX: Final = "_new"
+LOADED_DATABASES: Final = f"^p_{UID_PATTERN}{LOADED_SUFFIX}$"
+# The login as which a dump is loaded, while that is done. Its name is no tenant's, so that the reaper lets it work.
+LOADER_PREFIX: Final = "supalove_load_"
+LOADERS: Final = f"^{LOADER_PREFIX}{UID_PATTERN}$"
+
 # Kinds of the objects inside of a cluster. Their namespace is the cluster's name.
 ROLE_KIND: Final = "DatabaseRole"
 DATABASE_KIND: Final = "Database"
 DATABASE_KINDS: Final = (ROLE_KIND, DATABASE_KIND)
+
+
+def loader_of(uid: Uid) -> str:
+    """The login as which a dump is loaded for a project.
+
+    >>> loader_of(Uid("abcdefgh2345"))
+    'supalove_load_abcdefgh2345'
+    """
+    return f"{LOADER_PREFIX}{uid}"

@@ -154,7 +154,7 @@ def test_a_new_setting_restarts_the_pods_and_an_unchanged_one_does_not():
 
 def test_the_database_accepts_no_more_sessions_than_its_settings_allow():
     files = one("ConfigMap", "postgresql", objects_of(a_project(connections=50)))["data"]
-    assert "max_connections = '108'" in files["postgresql.conf"]
+    assert "max_connections = '112'" in files["postgresql.conf"]
     assert "CONNECTION LIMIT 100 " in files["bootstrap.sql"]
 
 
@@ -169,7 +169,8 @@ def test_the_full_pools_of_an_old_and_a_new_pooler_find_room():
     numbers = dict(re.findall(r"(\w+_connections) = '(\d+)'", files["postgresql.conf"]))
     assert poolers * pool <= owner
     assert poolers <= probe
-    assert owner + probe <= int(numbers["max_connections"]) - int(numbers["superuser_reserved_connections"])
+    reserved = int(numbers["superuser_reserved_connections"]) + int(numbers["reserved_connections"])
+    assert owner + probe <= int(numbers["max_connections"]) - reserved
 
 
 def test_temporary_files_of_a_session_take_a_tenth_of_the_volume():

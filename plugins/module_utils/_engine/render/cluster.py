@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..archives import archive_of_cluster
-from ..databases import ADMIN, ADMIN_KEY
+from ..databases import ADMIN, ADMIN_KEY, DATABASES, LOADED_DATABASES, LOADERS
 from ..objects import Body, Desired, GeneratedLogin, ObjectId
 from ..project.model import Platform, SharedCluster
 from ..project.names import (
@@ -23,7 +23,7 @@ from ..project.names import (
 from ..project.quantities import MIB
 from ..vault import CLUSTERS_FOLDER
 from .archive import archive_egress, archive_settings, asks_names, render_archive, with_archiver
-from .cluster_sql import ADMIN_CONNECTIONS, DATABASES, LOGINS, cluster_bootstrap_sql, reaper_sql
+from .cluster_sql import ADMIN_CONNECTIONS, LOGINS, cluster_bootstrap_sql, reaper_sql
 from .context import RESTRICTED, Context, digest_of, pod_template
 from .files import Value, write_pg_hba, write_postgresql_conf
 from .isolation import dns_egress
@@ -32,11 +32,14 @@ from .postgresql import (
     ADDRESSES,
     CLAIM,
     CONFIG_DIRECTORY,
+    LOAD_CONNECTIONS,
     SUPERUSER_CONNECTIONS,
     USER,
     claim_fixed,
     claim_spec,
     common_settings,
+    ident_file,
+    local_rules,
     pod_spec,
     server_container,
     service_spec,
@@ -115,6 +118,7 @@ def cluster_files(cluster: SharedCluster, platform: Platform) -> dict[str, str]:
     return {
         "postgresql.conf": write_postgresql_conf(cluster_settings(cluster, platform)),
         "pg_hba.conf": write_pg_hba(_hba_rules()),
+        "pg_ident.conf": ident_file(),
         "bootstrap.sql": cluster_bootstrap_sql(),
         "reaper.sql": reaper_sql(max_transaction_seconds=cluster.max_transaction_seconds),
     }
@@ -145,10 +149,11 @@ def cluster_settings(cluster: SharedCluster, platform: Platform) -> dict[str, Va
 
 
 def _connection_settings(cluster: SharedCluster) -> dict[str, Value]:
-    """The poolers' sessions, and places that they cannot take: the admin's, and those of probes and reaper."""
+    """The poolers' sessions, and places that they cannot take: the admin's and the archiver's, and the superuser's."""
+    reserved = ADMIN_CONNECTIONS + LOAD_CONNECTIONS
     return {
-        "max_connections": cluster.max_connections + ADMIN_CONNECTIONS + SUPERUSER_CONNECTIONS,
-        "reserved_connections": ADMIN_CONNECTIONS,
+        "max_connections": cluster.max_connections + reserved + SUPERUSER_CONNECTIONS,
+        "reserved_connections": reserved,
         "authentication_timeout": "10s",
         # A pooler that went away with its node must not keep its sessions.
         "tcp_keepalives_idle": 60,
@@ -213,7 +218,8 @@ def _hba_rules() -> tuple[tuple[str, ...], ...]:
     local = tuple(("host", "postgres", ADMIN, address, "scram-sha-256") for address in ("127.0.0.1/32", "::1/128"))
     tenants = tuple(("host", f"/{DATABASES}", f"/{LOGINS}", address, "scram-sha-256") for address in ADDRESSES)
     others = tuple(("host", "all", "all", address, "reject") for address in ADDRESSES)
-    return (("local", "all", "postgres", "peer"), ("local", "all", "all", "reject"), *local, *tenants, *others)
+    own = local_rules(loaded=f"/{LOADED_DATABASES}", loader=f"/{LOADERS}")
+    return (*own, *local, *tenants, *others)
 
 
 def _namespace(context: _Cluster) -> Desired:

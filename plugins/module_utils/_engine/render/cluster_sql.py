@@ -7,7 +7,7 @@ engine does that from outside, as ADMIN, who is no superuser and reads no tenant
 
 from __future__ import annotations
 
-from ..databases import ADMIN, ADMIN_KEY, ADMIN_SCHEMA, TEMPLATE, TENANT
+from ..databases import ADMIN, ADMIN_KEY, ADMIN_SCHEMA, DATABASES, TEMPLATE, TENANT
 from ..project.names import UID_PATTERN
 from .archive import archive_sql
 from .bootstrap import FOREIGN_DATABASES, login_role, unless_exists
@@ -15,7 +15,6 @@ from .files import identifier, literal
 from .quota import admin_sql, settings_sql, storage_sql
 
 ADMIN_CONNECTIONS = 8
-DATABASES = f"^p_{UID_PATTERN}$"
 LOGINS = f"^p_{UID_PATTERN}_[a-z]+$"
 
 # CREATEROLE (PostgreSQL 16) gives power over the roles that it made itself, and over no other.

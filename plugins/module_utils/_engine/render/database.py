@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..archives import archive_of
+from ..databases import LOADED_SUFFIX, loader_of
 from ..objects import Desired
 from ..project.life import Life
 from ..project.model import Platform, Project
@@ -17,11 +18,14 @@ from .files import Value, write_pg_hba, write_postgresql_conf
 from .postgresql import (
     ADDRESSES,
     CLAIM,
+    LOAD_CONNECTIONS,
     SUPERUSER_CONNECTIONS,
     USER,
     claim_fixed,
     claim_spec,
     common_settings,
+    ident_file,
+    local_rules,
     pod_spec,
     server_container,
     service_spec,
@@ -55,6 +59,7 @@ def config_files(context: Context) -> dict[str, str]:
     return {
         "postgresql.conf": write_postgresql_conf(postgresql_settings(context.project, context.platform)),
         "pg_hba.conf": write_pg_hba(_hba_rules(context)),
+        "pg_ident.conf": ident_file(),
         "bootstrap.sql": bootstrap_sql(
             context.names,
             connections=login_sessions(context.project),
@@ -69,7 +74,8 @@ def postgresql_settings(project: Project, platform: Platform) -> dict[str, Value
     return {
         **common_settings(memory=project.memory, storage=project.storage, sessions=project.connections),
         **archive_settings(platform, project.tier.archiving),
-        "max_connections": sessions_of(project) + SUPERUSER_CONNECTIONS,
+        "max_connections": sessions_of(project) + LOAD_CONNECTIONS + SUPERUSER_CONNECTIONS,
+        "reserved_connections": LOAD_CONNECTIONS,
     }
 
 
@@ -84,7 +90,7 @@ def _hba_rules(context: Context) -> tuple[tuple[str, ...], ...]:
         for role in (names.owner, names.probe)
         for address in ADDRESSES
     )
-    return (("local", "all", "postgres", "peer"), ("local", "all", "all", "reject"), *tenants)
+    return (*local_rules(loaded=f"{names.database}{LOADED_SUFFIX}", loader=loader_of(context.uid)), *tenants)
 
 
 def claim_of(life: Life | None) -> str:

@@ -25,6 +25,11 @@ def write_pg_hba(rules: Iterable[Sequence[str]]) -> str:
     return _lines("# ", (" ".join(_hba_rule(rule)) for rule in rules))
 
 
+def write_pg_ident(entries: Iterable[Sequence[str]]) -> str:
+    """pg_ident.conf out of entries like (map, system user, login); as in pg_hba.conf a login may be an expression."""
+    return _lines("# ", (" ".join((name, _hba_name(system), _hba_name(login))) for name, system, login in entries))
+
+
 def write_ini(sections: Mapping[str, Mapping[str, Value]]) -> str:
     """pgbouncer.ini. A value of it has no quoting, so one with a line break is refused."""
     lines: list[str] = []

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ..databases import LOADERS
 from ..objects import Body
 from ..project.quantities import MIB, format_bytes, format_cpu
 from ..project.vocabulary import PLATFORM_VARIABLE
 from .context import CONTAINER_SECURITY, Context, empty_dir, guaranteed
-from .files import Value
+from .files import Value, write_pg_ident
 
 CONFIG_DIRECTORY = "/etc/supalove/postgresql"
 CREDENTIALS_DIRECTORY = "/etc/supalove/credentials"
@@ -28,8 +29,12 @@ MOST_CACHE_MIB = 16 * 1024**2 - 1
 MOST_WORK_KIB = 2**31 - 1
 MOST_TEMPORARY_MIB = 2 * 1024**2 - 1
 
-# Those of probes, reaper, quota, and the archiver with its base backup.
-SUPERUSER_CONNECTIONS = 6
+# Those of probes, reaper, quota, and the archiver with its base backup and its other work.
+SUPERUSER_CONNECTIONS = 8
+# Those of the archiver when it loads a dump, which it does as nobody who could do harm.
+LOAD_CONNECTIONS = 2
+# Who comes through the socket as the system user postgres may be such a login, if a rule names this map.
+LOAD_MAP = "load"
 # A fast shutdown ends sessions at once; the time goes into the last checkpoint.
 SHUTDOWN_SECONDS = 180
 PROBE_SECONDS = 5
@@ -51,6 +56,7 @@ def common_settings(*, memory: int, storage: int, sessions: int) -> dict[str, Va
         "listen_addresses": "*",
         "unix_socket_directories": SOCKET_DIRECTORY,
         "hba_file": f"{CONFIG_DIRECTORY}/pg_hba.conf",
+        "ident_file": f"{CONFIG_DIRECTORY}/pg_ident.conf",
         "superuser_reserved_connections": SUPERUSER_CONNECTIONS,
         "shared_buffers": f"{shared}MB",
         "effective_cache_size": f"{min(MOST_CACHE_MIB, memory_mib * 3 // 4)}MB",
@@ -72,6 +78,23 @@ def common_settings(*, memory: int, storage: int, sessions: int) -> dict[str, Va
 def temporary_files(storage: int, *, share: int) -> str:
     """What the temporary files of one session may take of a volume of so many bytes: one of `share` parts."""
     return f"{min(MOST_TEMPORARY_MIB, max(64, storage // MIB // share))}MB"
+
+
+def local_rules(*, loaded: str, loader: str) -> tuple[tuple[str, ...], ...]:
+    """Rules of pg_hba.conf for the pod's own socket: the superuser, and who loads a dump into a database that is new.
+
+    `loaded`, `loader`: the names of that database and of that login, or regular expressions for them.
+    """
+    return (
+        ("local", "all", "postgres", "peer"),
+        ("local", loaded, loader, "peer", f"map={LOAD_MAP}"),
+        ("local", "all", "all", "reject"),
+    )
+
+
+def ident_file() -> str:
+    """pg_ident.conf: as which logins besides the superuser the system user of our containers may come."""
+    return write_pg_ident([(LOAD_MAP, "postgres", f"/{LOADERS}")])
 
 
 def service_spec(selector: Mapping[str, str]) -> Body:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterable
 from typing import Any
 
-from ...databases import ADMIN_SCHEMA, TEMPLATE
+from ...databases import ADMIN_SCHEMA, DATABASES, TEMPLATE
 
 # Where it is missing `connect` says so, and nothing is composed without a session.
 with contextlib.suppress(ImportError):
@@ -21,6 +21,7 @@ PRIVILEGES = ("CONNECT", "CREATE", "TEMPORARY")
 
 # Roles and databases of projects, or one of them. `attributes` are what no project's role may be; `comment` and
 # `digest` tell which verifier a role has. A database that nobody may enter should have no sessions left.
+# A database that is loaded beside a project's, or kept of it, is none.
 # While a database is at its limit of storage its user may make no temporary tables; that is no drift.
 STATE = """
 SELECT 'DatabaseRole', role.oid, role.rolname, pg_catalog.json_build_object(
@@ -80,7 +81,7 @@ SELECT 'Database', base.oid, base.datname, pg_catalog.json_build_object(
     ) END
   )
 FROM pg_catalog.pg_database AS base
-WHERE base.datname LIKE 'p\\_%%' AND (%(database)s::pg_catalog.text IS NULL OR base.datname = %(database)s)
+WHERE base.datname ~ {databases} AND (%(database)s::pg_catalog.text IS NULL OR base.datname = %(database)s)
 """
 
 STORAGE = "SELECT name, bytes, limit_bytes, state, since FROM supalove_quota.storage"
@@ -110,7 +111,12 @@ WHERE one.datname = %(name)s AND one.usesysid IS NOT NULL AND one.pid <> pg_cata
 def compose(template: Any, **parts: Any) -> Any:
     """A statement out of one of the templates above. Text is a name; what is no name is given as what it is."""
     quoted = {key: Identifier(part) if isinstance(part, str) else part for key, part in parts.items()}
-    return SQL(template).format(schema=Identifier(ADMIN_SCHEMA), template=Identifier(TEMPLATE), **quoted)
+    ours = {
+        "schema": Identifier(ADMIN_SCHEMA),
+        "template": Identifier(TEMPLATE),
+        "databases": Literal(DATABASES),
+    }
+    return SQL(template).format(**ours, **quoted)
 
 
 def grantee(name: str) -> Any:

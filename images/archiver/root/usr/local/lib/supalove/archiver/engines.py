@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from .config import AWS_FILE, ENCRYPTION_KEY, SOCKETS, Config, ConfigError, Incarnation
+from .sql import SESSION
 
 # The certificates of the object store's authority, for programs that want a file.
 AUTHORITY = Path(os.environ.get("TMPDIR", "/tmp")) / "object-store-ca.pem"
-# Superuser, over the socket; the path is pinned before a session begins: tenants have put what they like into schemas.
-SESSION = "-c search_path=pg_catalog -c statement_timeout=0 -c client_min_messages=warning"
 # Of a backup that waits for its last WAL: archiving is broken then.
 STOP_BACKUP_SECONDS = 600
 # As many deltas as follow upon a full backup at most.

@@ -11,11 +11,12 @@ import os
 import sys
 from pathlib import Path
 
-from . import store, web
+from . import dumps, store, web
 from .config import ConfigError, Incarnation, fingerprint_of_key
 from .engines import Place
 from .resident import Resident
 from .restore import begin_life, parent_of, restore
+from .scratch import Scratch
 
 SECONDS = 10
 
@@ -25,6 +26,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="supalove-archiver", description="Keeps the archive of a PostgreSQL.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="archive until told to stop")
+    commands.add_parser("serve", help="be there for a scratch copy: fetch its WAL, dump and check it")
     commands.add_parser("status", help="how it goes, as JSON")
     asking = commands.add_parser("backup", help="ask for a base backup now")
     asking.add_argument("--full", action="store_true", help="one that needs no other")
@@ -36,6 +38,10 @@ def main(arguments: list[str]) -> int:
     commands.add_parser("restore", help="put the base backup into place that the life of this PostgreSQL begins with")
     listing = commands.add_parser("backups", help="the base backups in the archive, as JSON")
     listing.add_argument("data", type=Path)
+    dumping = commands.add_parser("dump", help="dump a database of a scratch copy into the store; prints its bytes")
+    dumping.add_argument("data", type=Path)
+    dumping.add_argument("database")
+    dumping.add_argument("key")
     told = parser.parse_args(arguments)
     try:
         return _do(told)
@@ -47,12 +53,16 @@ def main(arguments: list[str]) -> int:
 def _do(told: argparse.Namespace) -> int:
     if told.command == "run":
         return Resident(Path(os.environ["PGDATA"])).run()
+    if told.command == "serve":
+        return Scratch(Path(os.environ["PGDATA"])).run()
     if told.command == "status":
         sys.stdout.write(_ask("GET", "/status") + "\n")
     elif told.command == "restore":
         sys.stderr.write(f"supalove-archiver: {restore(Path(os.environ['PGDATA']))}\n")
     elif told.command == "backup":
         sys.stdout.write(_ask("POST", "/backup/full" if told.full else "/backup"))
+    elif told.command == "dump":
+        sys.stdout.write(f"{dumps.read_out(told.data, told.database, told.key)}\n")
     elif told.command == "found":
         _found(told.data, told.system_identifier, told.postgresql, told.heartbeat)
     else:

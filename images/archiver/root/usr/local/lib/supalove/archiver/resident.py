@@ -12,30 +12,25 @@ import time
 import traceback
 from pathlib import Path
 
-from . import schedule, web
-from .config import SOCKETS, SPOOL, Config, ConfigError, Incarnation
-from .engines import SESSION, Engine, Place, engine_of
-from .programs import Done, kill_all, run
+from . import schedule, sql, web
+from .config import SPOOL, Config, ConfigError, Incarnation
+from .engines import Engine, Place, engine_of
+from .loads import Loads
+from .programs import kill_all, run
 from .restore import source_of
 from .state import State
 from .wal import Wal
 
 TICK_SECONDS = 0.2
 LOOK_SECONDS = 2.0
-SQL_SECONDS = 30.0
 STORE_SECONDS = 90.0
 # A base backup may take this long, and no longer.
 BACKUP_SECONDS = 24 * 3600.0
 RETRY_SECONDS = 5.0
 FOUND_SECONDS = 3600.0
 SELF = "/usr/local/bin/supalove-archiver"
-
-HEARTBEAT = "UPDATE supalove_archive.heartbeat SET at = pg_catalog.clock_timestamp()"
-IDENTITY = (
-    "SELECT system_identifier || ' ' || pg_catalog.current_setting('server_version_num')::int / 10000 || ' '"
-    " || pg_catalog.to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
-    " FROM pg_catalog.pg_control_system(), supalove_archive.heartbeat WHERE NOT pg_catalog.pg_is_in_recovery()"
-)
+# From one look at the databases that are kept to the next.
+KEPT_SECONDS = 60.0
 
 
 def say(text: str) -> None:
@@ -54,6 +49,7 @@ class Resident:
         self._asked = threading.Event()
         self._asked_full = False
         self._asking = threading.Lock()
+        self._loads = Loads(data, self._state, say)
         # Where it was said whose archive this is; empty before.
         self._founded = ""
         self._engine_name = ""
@@ -66,11 +62,12 @@ class Resident:
         """Work until SIGTERM or SIGINT. The kubelet sends it when the server has ended: then the rest is sent."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())
-        threading.excepthook = _end
-        server = web.serve(self._state, self._ask_backup)
+        threading.excepthook = end
+        server = web.serve(self._state, self._answers())
         workers = [
             threading.Thread(target=self._keep_archive, name="archive", daemon=True),
             threading.Thread(target=self._keep_figures, name="figures", daemon=True),
+            threading.Thread(target=self._keep_databases, name="databases", daemon=True),
         ]
         for worker in workers:
             worker.start()
@@ -84,6 +81,15 @@ class Resident:
         say("stopped")
         # What still waits in a thread is nobody's any more.
         os._exit(0)
+
+    def _answers(self) -> dict[str, web.Answer]:
+        return {
+            **web.backup_answers(self._ask_backup),
+            "/load": self._loads.load,
+            "/swap": self._loads.swap,
+            "/drop": self._loads.drop,
+            **web.refusals(("/dump", "/check"), "this PostgreSQL is live; only a scratch copy is dumped and checked"),
+        }
 
     def _engine(self) -> Engine:
         return engine_of(Place.of(self._data), self._engine_name)
@@ -138,7 +144,7 @@ class Resident:
             self._refuse(str(error))
             return False
         self._state.note(archive=place.archive, incarnation=place.incarnation, engine=self._engine_name)
-        asked = self._psql(IDENTITY)
+        asked = sql.ask(sql.IDENTITY)
         if asked.code != 0 or not asked.output.strip():
             self._refuse(asked.said or "the server does not answer yet")
             return False
@@ -181,7 +187,7 @@ class Resident:
         return ""
 
     def _beat(self) -> None:
-        done = self._psql(HEARTBEAT)
+        done = sql.ask(sql.HEARTBEAT)
         if done.code == 0:
             self._state.succeeded("heartbeat", "")
         else:
@@ -230,17 +236,24 @@ class Resident:
 
     def _keep_figures(self) -> None:
         while not self._stopping.wait(LOOK_SECONDS):
-            volume = os.statvfs(self._data.parent)
-            self._state.note(
-                wal_bytes=_bytes_in(self._data / "pg_wal"),
-                volume_bytes=volume.f_blocks * volume.f_frsize,
-                volume_free_bytes=volume.f_bavail * volume.f_frsize,
-            )
+            note_volume(self._data, self._state)
 
-    def _psql(self, statement: str) -> Done:
-        argv = ["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", "-h", str(SOCKETS), "-U", "postgres", "-d", "postgres"]
-        environment = {"PGOPTIONS": SESSION, "PGAPPNAME": "supalove-archiver", "PGCONNECT_TIMEOUT": "10"}
-        return run([*argv, "-c", statement], environment=environment, seconds=SQL_SECONDS)
+    def _keep_databases(self) -> None:
+        """What a load that was killed has left is removed once; what is kept is looked at again and again."""
+        is_clean = False
+        while not self._stopping.is_set():
+            is_clean = is_clean or self._loads.clean_up()
+            self._stopping.wait(KEPT_SECONDS if self._loads.look() and is_clean else RETRY_SECONDS)
+
+
+def note_volume(data: Path, state: State) -> None:
+    """How full the volume of the data is."""
+    volume = os.statvfs(data.parent)
+    state.note(
+        wal_bytes=_bytes_in(data / "pg_wal"),
+        volume_bytes=volume.f_blocks * volume.f_frsize,
+        volume_free_bytes=volume.f_bavail * volume.f_frsize,
+    )
 
 
 def _where(place: Place) -> str:
@@ -248,7 +261,7 @@ def _where(place: Place) -> str:
     return f"{place.config.endpoint} {place.url}"
 
 
-def _end(told: threading.ExceptHookArgs) -> None:
+def end(told: threading.ExceptHookArgs) -> None:
     """A thread that ends of an error nobody thought of takes the program with it, which is then started again."""
     traceback.print_exception(told.exc_type, told.exc_value, told.exc_traceback)
     kill_all()

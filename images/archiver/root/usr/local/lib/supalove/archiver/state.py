@@ -29,6 +29,9 @@ class Figures:
 
     `rpo_seconds`, `backup_hours`: what it goes by, so that whoever reads this can tell late from early.
     `newest_backup_at`, `newest_full_at`: of those in the archive; `backup` counts what this process has made.
+    `busy`: which dump, load or check runs, "load p_x"; empty if none does. `dump_bytes`: of the last dump.
+    `kept`: databases that a swap has left, with name, bytes and when they were live last.
+    `copy`: of a scratch copy what is in it and up to when; None beside a live PostgreSQL.
     """
 
     archive: str = ""
@@ -52,6 +55,13 @@ class Figures:
     wal_bytes: int = 0
     volume_bytes: int = 0
     volume_free_bytes: int = 0
+    dump: Work = field(default_factory=Work)
+    load: Work = field(default_factory=Work)
+    check: Work = field(default_factory=Work)
+    busy: str = ""
+    dump_bytes: int = 0
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    copy: dict[str, Any] | None = None
 
 
 class State:

@@ -18,6 +18,8 @@ from .engines import Place
 DESCRIPTION = "incarnation.json"
 # Of what is read whole, in bytes.
 LARGEST = 64 * 1024
+# Of a dump, in bytes. A store takes 10,000 of them, so a dump may have 312 GiB.
+PART = 32 * 1024**2
 
 
 class StoreError(Exception):
@@ -56,6 +58,26 @@ def found(place: Place, description: dict[str, Any]) -> str:
     if there.get("key") != description["key"]:
         raise OtherKey(f"{key} is of another encryption key")
     return str(there["engine"])
+
+
+def upload(place: Place, key: str, stream: Any) -> None:
+    """Store what a stream has to give, in parts, of which one is in memory. If reading it fails there is no object.
+
+    Raises StoreError, also if the store has less than it was given.
+    """
+    from boto3.exceptions import Boto3Error
+    from boto3.s3.transfer import TransferConfig
+
+    client = _client(place)
+    parts = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, use_threads=False)
+    try:
+        with _translated():
+            client.upload_fileobj(stream, place.config.bucket, key, Config=parts)
+            there = client.head_object(Bucket=place.config.bucket, Key=key)["ContentLength"]
+    except Boto3Error as error:
+        raise StoreError(str(error)) from error
+    if there != stream.bytes:
+        raise StoreError(f"{key} has {there} bytes in the store, and {stream.bytes} were sent")
 
 
 def backups(place: Place) -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@
 -- The limit is a setting of the database, which only its owner, the platform, can change.
 BEGIN;
 
-DELETE FROM supalove_quota.storage WHERE database NOT IN (SELECT oid FROM pg_database);
+-- A database that was renamed is another's now: it was kept when a restored one took its place.
+DELETE FROM supalove_quota.storage WHERE NOT EXISTS (SELECT FROM pg_database WHERE oid = database AND datname = name);
 
 WITH found AS (
   SELECT base.oid, base.datname, pg_database_size(base.oid) AS bytes, (
