@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.kinds import PROJECT_KINDS
+from ansible_collections.supalove.platform.plugins.module_utils._engine.databases import (
+    LOADED_DATABASES,
+    LOADERS,
+    loader_of,
+)
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Inventory, Platform
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Uid
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.cluster import (
     REAPER_PROGRAM,
     cluster_files,
@@ -16,8 +22,9 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.c
     process_memory,
     render_cluster,
 )
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.cluster_sql import LOGINS
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.platform import render_platform
-from builders import a_cluster, one
+from builders import UID, a_cluster, a_project, objects_of, one
 
 GOLDEN = Path(__file__).parent / "golden/cluster.json"
 IMAGES = Path(__file__).parents[3] / "images"
@@ -105,7 +112,8 @@ def test_the_places_of_admin_and_superuser_come_on_top_of_the_tenants():
 
 def test_the_first_rule_for_tenants_names_databases_and_logins_of_projects_only():
     lines = cluster_files(a_cluster(), Platform())["pg_hba.conf"].splitlines()[1:]
-    assert lines[:2] == ['local all "postgres" peer', "local all all reject"]
+    loads = f'local "/{LOADED_DATABASES}" "/{LOADERS}" peer map=load'
+    assert lines[:3] == ['local all "postgres" peer', loads, "local all all reject"]
     rules = [re.findall(r'"(.*?)"', line) for line in lines if "scram" in line]
     assert rules[:2] == [["postgres", "supalove"]] * 2
     for database, login in rules[2:]:
@@ -115,6 +123,18 @@ def test_the_first_rule_for_tenants_names_databases_and_logins_of_projects_only(
             assert not re.search(database[1:], other)
             assert not re.search(login[1:], other)
     assert lines[-2:] == ["host all all 0.0.0.0/0 reject", "host all all ::/0 reject"]
+
+
+def test_who_loads_a_dump_is_the_archiver_alone_and_no_login_of_a_tenant():
+    for files in (cluster_files(a_cluster(), Platform()), one("ConfigMap", "postgresql", objects_of(a_project()))["data"]):
+        assert files["pg_ident.conf"].splitlines()[1:] == [f'load "postgres" "/{LOADERS}"']
+        assert "ident_file = '/etc/supalove/postgresql/pg_ident.conf'" in files["postgresql.conf"]
+        (rule,) = [line for line in files["pg_hba.conf"].splitlines() if "map=load" in line]
+        database, login = (name.strip("^$") for name in re.findall(r'"/?(.*?)"', rule))
+        assert re.fullmatch(database, f"p_{UID}_new")
+        assert re.fullmatch(login, loader_of(Uid(UID)))
+        assert not re.fullmatch(database, f"p_{UID}")
+        assert not re.search(LOGINS, loader_of(Uid(UID)))
 
 
 def test_the_reaper_is_in_the_image_and_reads_a_file_that_is_mounted():

@@ -36,6 +36,27 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A database that was live until `at`, when another took its place."""
+
+    name: str
+    bytes: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """What is in a scratch copy: the last heartbeat that was recovered, and names of projects' databases.
+
+    Before it is ready, nothing is told of it.
+    """
+
+    is_ready: bool
+    heartbeat: datetime | None
+    databases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiverStatus:
     """How one PostgreSQL is archived. All times are of the archiver's own clock, which says `now`; None for never.
 
@@ -43,6 +64,8 @@ class ArchiverStatus:
     `rpo_seconds`, `backup_hours`: what it goes by; 0 as long as it has not read its configuration.
     `newest_backup_at`, `newest_full_at`: base backups in the archive of this incarnation.
     `next_backup_at`: when the next one is due. `wal_bytes`: what pg_wal takes of the volume.
+    `busy`: which dump, load or check runs, "load p_x"; empty if none does. `dump_bytes`: of the last dump.
+    `kept`: what swaps have left. `copy`: of a scratch copy what is in it; None beside a live PostgreSQL.
     """
 
     archive: str
@@ -65,6 +88,13 @@ class ArchiverStatus:
     wal_bytes: int
     volume_bytes: int
     volume_free_bytes: int
+    dump: Work
+    load: Work
+    check: Work
+    busy: str
+    dump_bytes: int
+    kept: tuple[Kept, ...]
+    copy: Copy | None
 
     @property
     def newest_is_full(self) -> bool:
@@ -96,7 +126,26 @@ def parse_status(raw: bytes) -> ArchiverStatus:
         wal_bytes=found.count("wal_bytes"),
         volume_bytes=found.count("volume_bytes"),
         volume_free_bytes=found.count("volume_free_bytes"),
+        dump=found.work("dump"),
+        load=found.work("load"),
+        check=found.work("check"),
+        busy=found.text("busy"),
+        dump_bytes=found.count("dump_bytes"),
+        kept=tuple(_kept(one) for one in found.objects("kept")),
+        copy=_copy(found.object("copy")),
     )
+
+
+def _kept(found: _Reader) -> Kept:
+    return Kept(name=found.text("name"), bytes=found.count("bytes"), at=found.moment("at"))
+
+
+def _copy(found: _Reader | None) -> Copy | None:
+    if found is None:
+        return None
+    return Copy(
+        is_ready=found.flag("ready"), heartbeat=found.written("heartbeat"), databases=found.texts("databases")
+    )  # fmt: skip
 
 
 def _object(raw: bytes) -> Mapping[str, Any]:
@@ -140,6 +189,33 @@ class _Reader:
 
     def moment(self, name: str) -> datetime:
         return datetime.fromtimestamp(self.seconds(name), UTC)
+
+    def written(self, name: str) -> datetime | None:
+        """A time as ISO 8601 has it; None for an empty text."""
+        text = self.text(name)
+        try:
+            found = datetime.fromisoformat(text) if text else None
+        except ValueError as error:
+            raise ValueError(f"{self.where}{name} is not a time") from error
+        if found is not None and found.tzinfo is None:
+            raise ValueError(f"{self.where}{name} is a time without a zone")
+        return found
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        values = self._of(name, (list,), "a list")
+        each = _Reader({str(number): value for number, value in enumerate(values)}, f"{self.where}{name}.")
+        return tuple(each.text(number) for number in each.values)
+
+    def object(self, name: str) -> _Reader | None:
+        """None for null."""
+        value = self._of(name, (dict, type(None)), "an object or null")
+        return None if value is None else _Reader(value, f"{self.where}{name}.")
+
+    def objects(self, name: str) -> tuple[_Reader, ...]:
+        values = self._of(name, (list,), "a list")
+        if not all(isinstance(value, dict) for value in values):
+            raise ValueError(f"{self.where}{name} has what is not an object")
+        return tuple(_Reader(value, f"{self.where}{name}.{number}.") for number, value in enumerate(values))
 
     def work(self, name: str) -> Work:
         found = _Reader(self._of(name, (dict,), "an object"), f"{self.where}{name}.")

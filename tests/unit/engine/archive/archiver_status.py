@@ -39,6 +39,13 @@ WELL: dict[str, Any] = {
     "wal_bytes": 64 * 1024**2,
     "volume_bytes": 1024**3,
     "volume_free_bytes": 900 * 1024**2,
+    "dump": _WORK,
+    "load": _WORK,
+    "check": _WORK,
+    "busy": "",
+    "dump_bytes": 0,
+    "kept": [],
+    "copy": None,
 }
 
 

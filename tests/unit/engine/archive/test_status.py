@@ -13,6 +13,8 @@ from archiver_status import HOUR, NOW, WELL, raw_status
 
 EVERY = "there should be one every 24 h"
 BIG = 10 * 1024**3
+KEPT = {"name": "p_abcdefgh2345_20261126t034450z", "bytes": 8 * 1024**2, "at": NOW}
+COPY = {"ready": True, "heartbeat": "2026-11-26T03:44:50.000001Z", "databases": ["p_abcdefgh2345"]}
 
 
 def test_a_status_is_read_as_the_archiver_of_the_image_writes_it(archiver_package):
@@ -34,6 +36,20 @@ def test_times_are_times_and_never_is_none():
     assert (found.newest_is_full, found.next_backup_at) == (False, None)
 
 
+def test_what_a_swap_has_kept_is_told_with_the_time_until_when_it_was_live():
+    (kept,) = parse_status(raw_status(kept=[KEPT])).kept
+    assert (kept.name, kept.bytes, kept.at) == (KEPT["name"], KEPT["bytes"], datetime.fromtimestamp(NOW, UTC))
+
+
+def test_a_scratch_copy_tells_what_is_in_it_and_a_live_one_is_none():
+    assert parse_status(raw_status()).copy is None
+    copy = parse_status(raw_status(copy=COPY)).copy
+    assert (copy.is_ready, copy.databases) == (True, ("p_abcdefgh2345",))
+    assert copy.heartbeat == datetime(2026, 11, 26, 3, 44, 50, 1, UTC)
+    recovering = parse_status(raw_status(copy={"ready": False, "heartbeat": "", "databases": []})).copy
+    assert (recovering.is_ready, recovering.heartbeat) == (False, None)
+
+
 def test_keys_of_a_later_release_are_passed_over():
     assert parse_status(raw_status(news={"of": "it"})) == parse_status(raw_status())
 
@@ -52,6 +68,13 @@ def test_keys_of_a_later_release_are_passed_over():
         (raw_status(began=1e300), "began is out of range"),
         (raw_status(now=float("nan")), "now is out of range"),
         (raw_status(wal=[]), "wal is not an object"),
+        (raw_status(kept={}), "kept is not a list"),
+        (raw_status(kept=["p_a"]), "kept has what is not an object"),
+        (raw_status(kept=[{**KEPT, "bytes": -1}]), "kept.0.bytes is out of range"),
+        (raw_status(copy=[]), "copy is not an object or null"),
+        (raw_status(copy={**COPY, "databases": [1]}), "copy.databases.0 is not a text"),
+        (raw_status(copy={**COPY, "heartbeat": "now"}), "copy.heartbeat is not a time"),
+        (raw_status(copy={**COPY, "heartbeat": "2026-11-26T03:44:50"}), "copy.heartbeat is a time without a zone"),
         (raw_status(wal={**WELL["wal"], "failures": "2"}), "wal.failures is not a whole number"),
         (json.dumps({key: WELL[key] for key in WELL if key != "refused"}).encode(), "refused is missing"),
     ],

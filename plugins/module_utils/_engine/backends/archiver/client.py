@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""One archiver, beside the PostgreSQL of a pod: how it goes, and base backups on request.
+"""One archiver, beside the PostgreSQL of a pod: how it goes, base backups on request, and its work with dumps.
 
 It listens on the pod's loopback alone, so it is asked through a port-forward, over a connection for each question.
 """
@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ...archive.status import ArchiverStatus, parse_status
+from ...credentials import Secret
 from ...deadline import Deadline
 from ...errors import BackendError, Conflict, NotFound, Rejected, ServerFailed, Unreachable
-from ...objects import ObjectId
+from ...objects import Body, ObjectId
 from ..kubernetes.client import Client, short
 from ..kubernetes.kinds import object_path
 from ..kubernetes.portforward import socket_name, tunnel
@@ -26,8 +28,11 @@ PORT = 8432
 CONTAINER = "archiver"
 # For a whole answer, however slowly it comes: what answers may be something else, which a tenant has put there.
 ANSWER_SECONDS = 15.0
-# A status has less than 4 KiB; engines' last words are in it.
+# A status has some 5 KiB, engines' last words among them; that of a scratch copy 16 bytes more for each database.
 LARGEST = 64 * 1024
+
+# How the archiver begins an answer about one that is not there.
+NO_DATABASE = "there is no database "
 
 _BY_STATUS: dict[int, type[BackendError]] = {404: NotFound, 409: Conflict}
 
@@ -61,12 +66,53 @@ class Archiver:
         """Have it make a base backup, which begins within seconds. Raises Conflict if one is running or asked for."""
         self._ask("POST", "/backup/full" if full else "/backup", deadline)
 
-    def _ask(self, verb: str, path: str, deadline: Deadline) -> bytes:
+    def dump(self, database: str, key: str, *, deadline: Deadline) -> None:
+        """Have the archiver of a scratch copy dump a database into the object store, which begins within seconds.
+
+        Raises Conflict if something else runs or the copy is not ready, NotFound if it has no such database.
+        """
+        self._ask("POST", "/dump", deadline, {"database": database, "key": key})
+
+    def check(self, databases: Sequence[str], *, deadline: Deadline) -> None:
+        """Have the archiver of a scratch copy look for corruption in databases, in all if none is named."""
+        self._ask("POST", "/check", deadline, {"databases": list(databases)})
+
+    def load(self, database: str, *, owner: str, url: Secret, same_project: bool, deadline: Deadline) -> None:
+        """Have a dump loaded beside a live database, which begins within seconds. Raises Conflict if something runs.
+
+        `url`: where the dump can be fetched by whoever knows it. Without `same_project` rights in it are not restored.
+        """
+        told = {"database": database, "owner": owner, "url": url.reveal(), "same_project": same_project}
+        self._ask("POST", "/load", deadline, told)
+
+    def swap(self, database: str, *, kept: str, deadline: Deadline) -> None:
+        """Put what was loaded in the place of a database, which is kept under another name; all sessions end.
+
+        Asked again after a lost answer it does nothing. Raises NotFound if nothing was loaded, and ServerFailed if it
+        could not be done: then everything is as before.
+        """
+        self._ask("POST", "/swap", deadline, {"database": database, "kept": kept})
+
+    def drop(self, kept: str, *, deadline: Deadline) -> bool:
+        """Drop a database that was kept; False if there is none."""
+        try:
+            self._ask("POST", "/drop", deadline, {"database": kept})
+        except NotFound as error:
+            # Of a pod that is not there, or an archiver that does not know the question, another reason is told.
+            if error.subject != self.subject or not error.reason.startswith(NO_DATABASE):
+                raise
+            return False
+        return True
+
+    def _ask(self, verb: str, path: str, deadline: Deadline, told: Body | None = None) -> bytes:
+        """`told` may hold an address that is a secret: no error has it."""
         deadline.require(f"{verb} {self.subject}")
+        body = b"" if told is None else json.dumps(told).encode()
         trouble, cause = "", None
         with tunnel(self.client, namespace=self.namespace, pod=self.pod, port=self.port, deadline=deadline) as way:
             try:
-                status, data = exchange(str(way.directory / socket_name(self.port)), verb, path, _seconds(deadline))
+                there = str(way.directory / socket_name(self.port))
+                status, data = exchange(there, verb, path, _seconds(deadline), body=body)
             except (OSError, http.client.HTTPException) as error:
                 # The thread that carries the bytes may be about to say why.
                 way.join(1.0)
@@ -76,7 +122,8 @@ class Archiver:
             raise Unreachable(subject=self.subject, verb=verb, reason=short(trouble)) from cause
         if status >= 300:
             fallback = ServerFailed if status >= 500 else Rejected
-            said = short(" ".join(data.decode(errors="replace").split()) or "no reason given")
+            said = " ".join(data.decode(errors="replace").split())
+            said = short(said.replace((told or {}).get("url") or "\n", "…") or "no reason given")
             kind = _BY_STATUS.get(status, fallback)
             raise kind(subject=self.subject, verb=verb, reason=said, status=status)
         return data
@@ -91,7 +138,7 @@ class Archiver:
             raise NotFound(subject=self.subject, verb="CONNECT", reason=reason)
 
 
-def exchange(path: str, verb: str, target: str, seconds: float) -> tuple[int, bytes]:
+def exchange(path: str, verb: str, target: str, seconds: float, *, body: bytes = b"") -> tuple[int, bytes]:
     """One request over the socket at `path`, and the answer: status and body.
 
     Raises OSError or HTTPException if none comes whole within `seconds`, or it is larger than a status is.
@@ -101,7 +148,7 @@ def exchange(path: str, verb: str, target: str, seconds: float) -> tuple[int, by
         made.connect(path)
         connection = http.client.HTTPConnection("localhost")
         connection.sock = made
-        connection.request(verb, target, headers={"Connection": "close"})
+        connection.request(verb, target, body=body or None, headers={"Connection": "close"})
         with contextlib.closing(connection.getresponse()) as answer:
             data = answer.read(LARGEST + 1)
             if len(data) > LARGEST:

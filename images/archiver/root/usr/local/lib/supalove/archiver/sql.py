@@ -44,7 +44,8 @@ FROM pg_control_system(), supalove_archive.heartbeat WHERE NOT pg_is_in_recovery
 
 # Of a scratch copy, once it has recovered: the heartbeat, then the databases of projects.
 COPY = """
-SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM supalove_archive.heartbeat WHERE NOT pg_is_in_recovery();
+SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM supalove_archive.heartbeat
+WHERE NOT pg_is_in_recovery();
 SELECT datname FROM pg_database WHERE datname ~ :'databases' AND NOT pg_is_in_recovery() ORDER BY datname;
 """
 
@@ -59,7 +60,8 @@ WHERE datname ~ :'databases' AND (:'database' = '' OR datname = :'database') \\g
 DUMPER = "supalove_dump"
 MAKE_DUMPER = """
 SELECT 'CREATE ROLE supalove_dump' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'supalove_dump') \\gexec
-ALTER ROLE supalove_dump WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS INHERIT CONNECTION LIMIT 4;
+ALTER ROLE supalove_dump WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS INHERIT
+  CONNECTION LIMIT 4;
 ALTER ROLE supalove_dump SET lo_compat_privileges = on;
 ALTER ROLE supalove_dump SET statement_timeout = 0;
 ALTER ROLE supalove_dump SET transaction_timeout = 0;
@@ -148,7 +150,7 @@ DROP ROLE IF EXISTS :"loader";
 """
 
 UNFINISHED = """
-SELECT datname FROM pg_database WHERE datname ~ :'new_databases' 
+SELECT datname FROM pg_database WHERE datname ~ :'new_databases'
   AND shobj_description(oid, 'pg_database') IS DISTINCT FROM 'loaded'
 UNION SELECT 'p_' || right(rolname, 12) || '_new' FROM pg_roles WHERE rolname ~ :'loaders';
 """
@@ -157,7 +159,7 @@ UNION SELECT 'p_' || right(rolname, 12) || '_new' FROM pg_roles WHERE rolname ~ 
 BEFORE_SWAP = """
 SELECT concat_ws(' ',
   COALESCE((SELECT CASE WHEN datallowconn THEN 'open' ELSE 'closed' END FROM pg_database WHERE datname = :'live'), '-'),
-  COALESCE((SELECT 'new' FROM pg_database WHERE datname = :'new' 
+  COALESCE((SELECT 'new' FROM pg_database WHERE datname = :'new'
     AND shobj_description(oid, 'pg_database') = 'loaded'), '-'),
   COALESCE((SELECT 'kept' FROM pg_database WHERE datname = :'kept'), '-'),
   (SELECT oid FROM pg_database WHERE datname = :'live'));
