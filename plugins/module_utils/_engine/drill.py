@@ -146,17 +146,20 @@ class _Job:
                 deadline=self.deadline,
             ) as copy:
                 seconds = time.monotonic() - began
-                flaw = flaw_of(catalogs, target, copy.told.heartbeat, rpo_seconds=one.source.archiving.rpo_seconds)
+                heartbeat = copy.told.heartbeat
+                if heartbeat is None:
+                    raise SafetyStop("it has no heartbeat")
+                flaw = flaw_of(catalogs, target, heartbeat, rpo_seconds=one.source.archiving.rpo_seconds)
                 if flaw:
                     raise SafetyStop(flaw)
                 before = copy.archiver.status(deadline=self.deadline).check
-                copy.archiver.check(databases=(), deadline=self.deadline)
+                copy.archiver.check((), deadline=self.deadline)
                 await_work(copy.archiver, "check", before, progress=self.progress, deadline=self.deadline)
                 return Proof(
                     at=datetime.now(UTC),
                     target=target,
                     seconds=round(seconds, 1),
-                    loss_seconds=round((target - copy.told.heartbeat).total_seconds(), 1),
+                    loss_seconds=round((target - heartbeat).total_seconds(), 1),
                     databases=len(copy.told.databases),
                 )
         except EngineError as error:

@@ -79,7 +79,7 @@ def load(access: Access, into: Party, key: str, *, with_grants: bool, progress: 
     server = Archiver(client=access.client, namespace=into.source.namespace)
     before = server.status(deadline=deadline).load
     server.load(
-        database=into.database,
+        into.database,
         owner=names_of(into.project.ref, into.uid).owner,
         url=access.archives.presigned(key, seconds=OPEN_SECONDS),
         same_project=with_grants,
@@ -99,6 +99,6 @@ def swap(
     with Lease(access.client, platform.namespace, seconds=seconds, progress=progress, deadline=deadline) as lease:
         bound = lease.bound(deadline)
         with clients_held(access.client, context, progress=progress, deadline=bound):
-            server.swap(database=into.database, kept=kept, deadline=bound)
+            server.swap(into.database, kept=kept, deadline=bound)
     progress.note(f"{into.project.ref}: its database of before is kept as {kept}")
     return kept

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from .access import Access, Archives
-from .archive.status import ArchiverStatus, Copied, Work
+from .archive.status import ArchiverStatus, Work
+from .archive.status import Copy as Told
 from .archives import archive_of, archive_of_cluster, dumps_of, without_object_store
 from .backends.archiver.client import Archiver
 from .backends.kubernetes.apply import apply, create
@@ -76,13 +77,13 @@ class Copy:
 
     name: str
     archiver: Archiver
-    told: Copied
+    told: Told
 
     def dump(self, platform: Platform, database: str, *, progress: Progress, deadline: Deadline) -> str:
         """Dump one database into the object store; its key below the platform's prefix. Raises BackendError."""
         key = f"{dumps_of(self.name)}{database}.dump"
         before = self.archiver.status(deadline=deadline).dump
-        self.archiver.dump(database=database, key=f"{platform.object_store_prefix}/{key}", deadline=deadline)
+        self.archiver.dump(database, f"{platform.object_store_prefix}/{key}", deadline=deadline)
         await_work(self.archiver, "dump", before, progress=progress, deadline=deadline)
         return key
 
