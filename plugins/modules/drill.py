@@ -78,7 +78,7 @@ counts:
 drills:
   description:
     - What was tried, failures first, at most 100.
-    - RV(drills[].seconds_to_recover) is the time from nothing to a server that answers, RV(drills[].loss_seconds) how
+    - C(seconds_to_recover) is the time from nothing to a server that answers, C(loss_seconds) how
       much older than the moment its newest row was.
   returned: unless the input is wrong
   type: list

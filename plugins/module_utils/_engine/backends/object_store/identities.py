@@ -36,7 +36,7 @@ class Access(StrEnum):
 class Identity:
     """A user with one access key. `prefix` is below that of the client, with a slash at its end.
 
-    `writes`: another such prefix, which the user may write besides; none if empty.
+    `writes`: another such prefix, which the user may read and write besides; none if empty.
     """
 
     name: str
@@ -67,7 +67,7 @@ def policy_of(identity: Identity, *, bucket: str, root: str) -> dict[str, object
                 "Resource": [f"arn:aws:s3:::{bucket}"],
                 "Condition": {"StringLike": {"s3:prefix": [below]}},
             },
-            *([{"Effect": "Allow", "Action": [*_WRITE], "Resource": [written]}] if identity.writes else []),
+            *([{"Effect": "Allow", "Action": [*_READ, *_WRITE], "Resource": [written]}] if identity.writes else []),
         ],
     }
 
