@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What runs on a schedule: the jobs for AWX as data, and that the timers and the lines for cron say the same.
 
-There is no AWX here. What it refuses of a rule is in its source (awx/api/validators or serializers, 24.6.1).
+There is no AWX here. What it takes of a rule is what ansible/awx, awx/main/validators.py and its tests say.
 """
 
 from __future__ import annotations
 
 import configparser
 import datetime
+import itertools
 import re
 import shutil
 import subprocess
@@ -149,7 +150,7 @@ def test_runs_do_not_begin_at_the_same_time() -> None:
     """A timer is late by ten minutes at most, and most runs are shorter than what lies between two."""
     starts = sorted(parts_of(one["rrule"])[0].strftime("%H%M") for one in SCHEDULES.values())
     minutes = [int(start[:2]) * 60 + int(start[2:]) for start in starts]
-    assert min(later - earlier for earlier, later in zip(minutes, minutes[1:], strict=False)) > 10
+    assert min(later - earlier for earlier, later in itertools.pairwise(minutes)) > 10
 
 
 def test_every_file_of_a_credential_is_asked_for_and_every_path_is_such_a_file() -> None:
