@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What runs on a schedule: the jobs for AWX as data, and that the timers and the lines for cron say the same.
 
-There is no AWX here. What it takes of a rule is what ansible/awx, awx/main/validators.py and its tests say.
+There is no AWX here. It takes less than iCalendar has: its API wants one DTSTART in UTC, and an INTERVAL.
 """
 
 from __future__ import annotations
