@@ -26,6 +26,8 @@ export PYTHONUNBUFFERED := 1
 export HYPOTHESIS_STORAGE_DIRECTORY := $(SUPALOVE_CHECKOUT_CACHE)/hypothesis
 export RUFF_CACHE_DIR := $(SUPALOVE_CHECKOUT_CACHE)/ruff
 export MYPY_CACHE_DIR := $(SUPALOVE_CHECKOUT_CACHE)/mypy
+# A file of tests after the other in each of two processes: most of them wait for servers.
+TWO = --numprocesses=2 --dist=loadfile
 PYTEST = pytest --junit-xml=$(SUPALOVE_CHECKOUT_CACHE)/reports/$@.xml $(ARGS)
 # A target's folders, unless ARGS names others.
 in = $(if $(findstring tests/,$(ARGS)),,$(1))
@@ -55,7 +57,7 @@ test-unit: venv ## Pure functions and gates; seconds
 	@$(PYTEST) $(call in,tests/unit)
 
 test-integration: venv ## The backends against a real API server and PostgreSQL
-	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) -m 'not long' $(call in,tests/integration)
+	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) $(TWO) -m 'not long' $(call in,tests/integration)
 
 test-molecule: export ANSIBLE_CALLBACK_PLUGINS := $(CURDIR)/tests/lab/callbacks
 test-molecule: export ANSIBLE_CALLBACKS_ENABLED := stages
