@@ -61,6 +61,7 @@ def projects_spec() -> Spec:
         "projects_only": {"type": "list", "elements": "str"},
         "prune": {"type": "bool", "default": Settings().prune},
         "prune_limit": {"type": "int", "default": Settings().prune_limit},
+        "data_lost": {"type": "list", "elements": "str", "default": []},
         "purge": {"type": "dict", "default": {}},
         "check_capacity": {"type": "bool", "default": Settings().check_capacity},
         "wave_size": {"type": "int", "default": Settings().wave_size},

@@ -49,6 +49,14 @@ options:
       - How many projects O(prune) may stop in one run.
     type: int
     default: 5
+  data_lost:
+    description:
+      - Refs of projects whose volume or database is gone for good, and which begin again with nothing.
+      - Others that have lost theirs are left as they are and fail, until they are restored with
+        M(supalove.platform.restore).
+    type: list
+    elements: str
+    default: []
   purge:
     description:
       - Destroys what stopped projects have kept, and forgets them. Maps a project's ref to its uid, so that a successor

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.usefixtures("platform")
 
 # The namespaces of the lab's PostgreSQLs, with the engines that they are archived with.
 ARCHIVED = {"p-demo": "wal-g", "s-free-1": "barman-cloud"}
+# What an earlier run of a test has left.
+CLEAN = "DROP TABLE IF EXISTS kept, wrong;"
 
 
 @pytest.mark.parametrize("namespace", sorted(ARCHIVED))
@@ -42,7 +44,7 @@ def test_the_login_of_an_archive_opens_that_archive_and_no_other(platform: Clust
 def test_a_project_goes_back_to_the_second_before_a_mistake(platform: Cluster, lab: Path) -> None:
     await_backup(platform, "p-demo")
     platform.start_client("p-demo")
-    platform.psql("p-demo", "DROP TABLE IF EXISTS kept; CREATE TABLE kept (id int); INSERT INTO kept VALUES (1), (2);")
+    platform.psql("p-demo", f"{CLEAN} CREATE TABLE kept (id int); INSERT INTO kept VALUES (1), (2);")
     moment = platform.psql("p-demo", "SELECT clock_timestamp();").stdout.strip()
     platform.psql("p-demo", "SELECT pg_sleep(1); DROP TABLE kept; CREATE TABLE wrong ();")
     before = status(platform, "p-demo")
@@ -71,7 +73,7 @@ def test_one_database_of_a_shared_cluster_goes_back_while_its_neighbour_goes_on(
     await_backup(platform, "s-free-1")
     for namespace in ("p-notes", "p-shop"):
         platform.start_client(namespace)
-    platform.psql("p-notes", "DROP TABLE IF EXISTS kept; CREATE TABLE kept (id int); INSERT INTO kept VALUES (1), (2);")
+    platform.psql("p-notes", f"{CLEAN} CREATE TABLE kept (id int); INSERT INTO kept VALUES (1), (2);")
     platform.psql("p-shop", "DROP TABLE IF EXISTS mine; CREATE TABLE mine (id int PRIMARY KEY);")
     moment = platform.psql("p-notes", "SELECT clock_timestamp();").stdout.strip()
     platform.psql("p-notes", "SELECT pg_sleep(1); DROP TABLE kept; CREATE TABLE wrong ();")

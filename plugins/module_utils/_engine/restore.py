@@ -81,11 +81,22 @@ def restore(
     if is_whole:
         only = replace(only, lives={ref: life})
     elif not settings.check:
+        # What is to be replaced may be gone with the volume that it was on.
+        lost = replace(only, data_lost=frozenset({ref}))
+        _require(reconcile(access, inventory, settings=lost, progress=progress))
         kept = restore_database(
             access, inventory.platform, source, into, life, settings=settings, progress=progress, deadline=deadline
         )
     report = reconcile(access, inventory, settings=only, progress=progress)
     return Restored(report=report, plan=plan, life=life, is_whole=is_whole, kept=kept)
+
+
+def _require(report: Report) -> None:
+    """Raises SafetyStop if the project that is to get a database is not well."""
+    for outcome in report.outcomes:
+        if outcome.failure is not None:
+            failure = outcome.failure
+            raise SafetyStop(f"{outcome.ref} is not well: {failure.step} {failure.object}: {failure.reason}")
 
 
 def life_of(before: Life | None, plan: RecoveryPlan, target: Target, *, engine: str) -> Life:

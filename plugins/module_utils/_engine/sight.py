@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -14,6 +14,7 @@ from .backends.kubernetes.kinds import LISTED_KINDS
 from .backends.kubernetes.observe import observe, observe_each, read_bodies
 from .backends.kubernetes.plan import doubtful, plan_object
 from .backends.kubernetes.records import READY, STOPPED, WAITING, Record
+from .databases import DATABASE_KIND
 from .deadline import Deadline
 from .errors import BackendError, EngineError, NotFound, SafetyStop
 from .objects import Desired, ObjectId
@@ -29,7 +30,15 @@ from .render import credentials_of, namespace_object_of, render, secrets_of
 from .render.record import render_record
 from .rendering import Rendering
 from .settings import Drift, Settings
-from .steps import Failure, Plan
+from .steps import Action, Failure, Plan
+
+
+# What holds a project's data.
+DATA_KINDS = ("PersistentVolumeClaim", DATABASE_KIND)
+LOST = (
+    "it was there and is gone, with all its data. Bring these back (playbook restore.yml), or name the project in "
+    "data_lost to let it begin with nothing"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +143,7 @@ class View:
     unreadable: Mapping[str, EngineError]
     rendering: Rendering
     trusts_stamps: bool = False
+    data_lost: frozenset[str] = frozenset()
 
 
 def goal_of(project: Project) -> str:
@@ -247,6 +257,7 @@ def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], 
         unreadable=unreadable,
         rendering=run.rendering,
         trusts_stamps=trusts,
+        data_lost=run.settings.data_lost,
     )
 
 
@@ -313,7 +324,7 @@ def _sight(view: View, project: Project, platform: Platform) -> Sight:
         observed=view.observed,
         plan=plan,
         is_certain=certain,
-        refused=_refusal(record, plan, view.unreadable.get(placement.cluster or "")),
+        refused=_refusal(record, plan, view.unreadable.get(placement.cluster or ""), view.data_lost),
     )
 
 
@@ -337,8 +348,13 @@ def _plan(record_wanted: Desired, record: Record | None, desired: tuple[Desired,
     return Plan(steps=((step,) if step else ()) + rest.steps, unchanged=rest.unchanged + (0 if step else 1))
 
 
-def _refusal(record: Record | None, plan: Plan, unreadable: EngineError | None) -> Failure | None:
-    """Why the project must be left as it is: its record is the other door's, its cluster is away, a step says so."""
+def _refusal(
+    record: Record | None, plan: Plan, unreadable: EngineError | None, data_lost: Collection[str]
+) -> Failure | None:
+    """Why the project must be left as it is: its record is the other door's, its cluster is away, a step says so.
+
+    What held its data and is gone is not made again as if nothing had been: that would be an empty one.
+    """
     if record is not None and record.managed_by not in ("", MANAGERS[0]):
         reason = f"its record is managed by {record.managed_by}; change it there, or remove it from the inventory"
         return Failure(step="plan", object=str(record.live.id), reason=reason)
@@ -350,4 +366,9 @@ def _refusal(record: Record | None, plan: Plan, unreadable: EngineError | None) 
         return Failure.of("observe", where, unreadable)
     for step in plan.refusals:
         return Failure(step="plan", object=str(step.id), reason=step.reason)
+    held = record.status.stamps if record is not None and record.status is not None else {}
+    for step in plan.steps:
+        if step.action is Action.CREATE and step.id in held and step.id.kind in DATA_KINDS and record is not None:
+            if record.ref not in data_lost:
+                return Failure(step="plan", object=str(step.id), reason=LOST)
     return None
