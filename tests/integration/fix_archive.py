@@ -140,7 +140,7 @@ class Archived:
         """Have a dump, a load or a check done, and wait for its end: how that work has gone."""
         kind = path.removeprefix("/")
         ended = self.ended(kind)
-        self.await_(lambda: self.ask(path, **told)[0] == 202, f"{path} is refused: {self.ask(path, **told)}")
+        assert self.ask(path, **told) == (202, "begun")
         self.await_(lambda: self.ended(kind) > ended and not self.status()["busy"], f"{path} does not end")
         return dict(self.status()[kind])
 
@@ -240,6 +240,24 @@ class Archived:
         found = [subprocess.run(["podman", "logs", "--tail", "40", one], capture_output=True, text=True, check=False)
                  for one in (self.server, self.archiver) if one]  # fmt: skip
         return "\n".join(one.stdout + one.stderr for one in found)
+
+
+def life_of(before: Archived, engine: str, *, target: str, value: str = "", last: str = "") -> Life:
+    """A life that begins with the one base backup that there is."""
+    found = sorted(before.store.keys(f"{before.prefix}/"))
+    (name,) = {key.split("/")[5] for key in found if "/pg/base/" in key and key.endswith("backup.info")} or {
+        key.split("/")[4].removesuffix("_backup_stop_sentinel.json") for key in found if key.endswith("_sentinel.json")
+    }
+    return Life(
+        number=2,
+        archive=archive_of(before.uid),
+        incarnation=before.incarnation,
+        engine=engine,
+        backup=name,
+        target=target,
+        value=value,
+        last_segment=last,
+    )
 
 
 def inventory(store: ObjectStore, address: str, engine: str) -> Inventory:
