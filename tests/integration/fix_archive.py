@@ -128,6 +128,14 @@ class Archived:
         )
         return json.loads(done.stdout) if done.returncode == 0 else {}
 
+    def told(self) -> dict[str, Any]:
+        """The same without a program in the container; empty if it does not answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+            connection.request("GET", "/status")
+            return dict(json.loads(connection.getresponse().read()))
+        return {}
+
     def ask(self, path: str, **told: Any) -> tuple[int, str]:
         """What a request with an object in JSON gets for an answer: status and text."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -141,12 +149,12 @@ class Archived:
         kind = path.removeprefix("/")
         ended = self.ended(kind)
         assert self.ask(path, **told) == (202, "begun")
-        self.await_(lambda: self.ended(kind) > ended and not self.status()["busy"], f"{path} does not end")
-        return dict(self.status()[kind])
+        self.await_(lambda: self.ended(kind) > ended and not self.told()["busy"], f"{path} does not end")
+        return dict(self.told()[kind])
 
     def ended(self, kind: str) -> int:
         """How often, well or not."""
-        found = self.status()[kind]
+        found = self.told()[kind]
         return int(found["done"]) + int(found["failures_ever"])
 
     def ask_backup(self) -> str:
@@ -315,7 +323,7 @@ def scratch_copy(store: ObjectStore, engine: str, *, life: Life, before: Archive
         keys = f"[default]\naws_access_key_id={store.access_key}\naws_secret_access_key={store.secret_key}\n"
         (directory / "archive-credentials" / AWS_FILE).write_text(keys)
         start(stack, made, restores=True, mode="serve")
-        made.await_(lambda: (made.status().get("copy") or {}).get("ready"), "the copy did not get ready")
+        made.await_(lambda: (made.told().get("copy") or {}).get("ready"), "the copy did not get ready")
         yield made
 
 
@@ -332,7 +340,7 @@ def archiver_beside(directory: Path, store: ObjectStore) -> Iterator[Archived]:
         for folder in ("spool", "archive-config", "archive-credentials"):
             os.chown(directory / folder, USER, USER)
         made.archiver = start_archiver(stack, made, "run")
-        made.await_(made.status, "the archiver does not answer")
+        made.await_(made.told, "the archiver does not answer")
         yield made
 
 

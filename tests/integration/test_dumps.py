@@ -54,7 +54,7 @@ def live(store: ObjectStore) -> Iterator[Archived]:
     """A project with a PostgreSQL of its own and a schema that is hard to take along."""
     with archived(store, "wal-g") as made:
         make_nasty(made.session, made.database)
-        made.await_(lambda: made.status()["backup"]["done"] == 1, "no base backup was made")
+        made.await_(lambda: made.told()["backup"]["done"] == 1, "no base backup was made")
         made.await_archived(made.segment())
         yield made
 
@@ -133,7 +133,7 @@ def names(pair: Archived) -> set[str]:
 
 
 def test_a_copy_tells_what_is_in_it_and_archives_nothing(copy: Archived, live: Archived) -> None:
-    found = copy.status()["copy"]
+    found = copy.told()["copy"]
     assert found["databases"] == [live.database]
     assert found["heartbeat"] <= live.sql("SELECT now() AT TIME ZONE 'UTC'").replace(" ", "T")
     for path in ("/backup", "/backup/full", "/load", "/swap", "/drop"):
@@ -179,7 +179,7 @@ def test_a_live_one_refuses_what_has_no_sense(live: Archived, path: str, told: d
 
 
 def test_a_dump_is_whole_in_the_store_and_its_size_is_told(copy: Archived, dump: str) -> None:
-    assert len(copy.store.get(dump)) == copy.status()["dump_bytes"]
+    assert len(copy.store.get(dump)) == copy.told()["dump_bytes"]
 
 
 def test_corruption_is_told_and_a_dump_of_it_that_breaks_off_leaves_nothing_in_the_store(copy: Archived) -> None:
@@ -195,7 +195,7 @@ def test_corruption_is_told_and_a_dump_of_it_that_breaks_off_leaves_nothing_in_t
         heap.write(b"\xff" * 64)
     podman("restart", "--time", "60", copy.server)
     copy.await_(copy.is_up, "it did not come back")
-    copy.await_(lambda: copy.status()["copy"]["ready"], "the copy is not ready")
+    copy.await_(lambda: (copy.told().get("copy") or {}).get("ready"), "the copy is not ready")
     work = copy.work("/check", databases=[copy.database])
     assert "torn" in work["error"]
     work = copy.work("/dump", database=copy.database, key="platform/dumps/torn.dump")
@@ -242,13 +242,13 @@ def test_what_was_dumped_takes_the_place_of_the_live_database_and_that_is_kept(
     assert new not in names(live)
     assert answers(live.sql, CONTENTS) == then
     assert live.sql(OUTSIDE.format(database=live.database)) == outside
-    (told,) = live.status()["kept"]
+    (told,) = live.told()["kept"]
     assert (told["name"], told["bytes"] > 0, told["at"]) == (kept, True, 1795664690.0)
     with pytest.raises(psycopg.OperationalError, match="not currently accepting"):
         live.sql("SELECT 1", kept)
     assert live.ask("/drop", database=kept) == (200, "done")
     assert live.ask("/drop", database=kept)[0] == 404
-    assert live.status()["kept"] == []
+    assert live.told()["kept"] == []
 
 
 @contextlib.contextmanager
@@ -308,7 +308,7 @@ def test_a_load_that_is_killed_leaves_the_live_database_alone_and_the_next_one_f
     told = {"database": live.database, "owner": f"{live.database}_owner", "same_project": True}
     assert live.ask("/load", url=link(live.store, slow), **told)[0] == 202
     live.await_(lambda: "slow" in live.sql(f"SELECT query FROM pg_stat_activity WHERE datname = '{new}'"), "no load")
-    assert live.status()["busy"] == f"load {live.database}"
+    assert live.told()["busy"] == f"load {live.database}"
     status, text = live.ask("/load", url=link(live.store, slow), **told)
     assert (status, text) == (409, f"load {live.database} runs")
     assert live.ask("/swap", database=live.database, kept=f"{live.database}{KEPT}")[0] == 409
@@ -316,7 +316,7 @@ def test_a_load_that_is_killed_leaves_the_live_database_alone_and_the_next_one_f
     podman("wait", live.archiver)
     assert new in names(live)
     podman("start", live.archiver)
-    live.await_(live.status, "the archiver does not come back")
+    live.await_(live.told, "the archiver does not come back")
     assert live.ask("/swap", database=live.database, kept=f"{live.database}{KEPT}")[0] == 404
     assert load(live, live.database, dump)["error"] == ""
     assert answers(live.sql, CONTENTS) == then
