@@ -82,8 +82,8 @@ SELECT pg_get_functiondef(one.oid), pg_get_userbyid(proowner) FROM pg_proc AS on
 WHERE pronamespace = 'own'::regnamespace ORDER BY 1
 """
 _CONSTRAINTS = f"""
-SELECT conrelid::regclass, pg_get_constraintdef(one.oid), convalidated
-FROM pg_constraint AS one JOIN pg_namespace AS space ON space.oid = connamespace WHERE {_OWN} ORDER BY 1, 2
+SELECT nspname, (SELECT relname FROM pg_class WHERE oid = conrelid), pg_get_constraintdef(one.oid), convalidated
+FROM pg_constraint AS one JOIN pg_namespace AS space ON space.oid = connamespace WHERE {_OWN} ORDER BY 1, 2, 3
 """
 _EXTENSIONS = """
 SELECT extname, nspname, pg_get_userbyid(extowner)
