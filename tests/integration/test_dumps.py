@@ -205,11 +205,6 @@ def test_corruption_is_told_and_a_dump_of_it_that_breaks_off_leaves_nothing_in_t
     copy.sql("DROP TABLE torn")
 
 
-@pytest.fixture
-def before(live: Archived) -> list[str]:
-    return answers(live.sql, CONTENTS)
-
-
 def test_what_was_dumped_takes_the_place_of_the_live_database_and_that_is_kept(
     live: Archived, copy: Archived, dump: str
 ) -> None:
