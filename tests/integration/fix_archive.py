@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import http.client
 import json
 import os
 import secrets
@@ -22,6 +23,7 @@ import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.catalog import Catalog
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archives import (
     ACCESS_KEY,
+    AWS_FILE,
     SECRET_KEY,
     archive_of,
 )
@@ -126,6 +128,35 @@ class Archived:
         )
         return json.loads(done.stdout) if done.returncode == 0 else {}
 
+    def told(self) -> dict[str, Any]:
+        """The same without a program in the container; empty if it does not answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+            connection.request("GET", "/status")
+            return dict(json.loads(connection.getresponse().read()))
+        return {}
+
+    def ask(self, path: str, **told: Any) -> tuple[int, str]:
+        """What a request with an object in JSON gets for an answer: status and text."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        with contextlib.closing(connection):
+            connection.request("POST", path, body=json.dumps(told))
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode().strip()
+
+    def work(self, path: str, **told: Any) -> dict[str, Any]:
+        """Have a dump, a load or a check done, and wait for its end: how that work has gone."""
+        kind = path.removeprefix("/")
+        ended = self.ended(kind)
+        assert self.ask(path, **told) == (202, "begun")
+        self.await_(lambda: self.ended(kind) > ended and not self.told()["busy"], f"{path} does not end")
+        return dict(self.told()[kind])
+
+    def ended(self, kind: str) -> int:
+        """How often, well or not."""
+        found = self.told()[kind]
+        return int(found["done"]) + int(found["failures_ever"])
+
     def ask_backup(self) -> str:
         return podman("exec", self.archiver, "/usr/local/bin/supalove-archiver", "backup", "--full")
 
@@ -219,6 +250,24 @@ class Archived:
         return "\n".join(one.stdout + one.stderr for one in found)
 
 
+def life_of(before: Archived, engine: str, *, target: str, value: str = "", last: str = "") -> Life:
+    """A life that begins with the one base backup that there is."""
+    found = sorted(before.store.keys(f"{before.prefix}/"))
+    (name,) = {key.split("/")[5] for key in found if "/pg/base/" in key and key.endswith("backup.info")} or {
+        key.split("/")[4].removesuffix("_backup_stop_sentinel.json") for key in found if key.endswith("_sentinel.json")
+    }
+    return Life(
+        number=2,
+        archive=archive_of(before.uid),
+        incarnation=before.incarnation,
+        engine=engine,
+        backup=name,
+        target=target,
+        value=value,
+        last_segment=last,
+    )
+
+
 def inventory(store: ObjectStore, address: str, engine: str) -> Inventory:
     platform = {
         "object_store_endpoint": address,
@@ -251,9 +300,73 @@ def archived(
         yield made
 
 
-def start(stack: contextlib.ExitStack, made: Archived, *, restores: bool = False) -> None:
+@contextlib.contextmanager
+def scratch_copy(store: ObjectStore, engine: str, *, life: Life, before: Archived) -> Iterator[Archived]:
+    """The archive of the one `before` in a server that nobody uses, as the engine makes its pod.
+
+    It has the store's own keys: who may write dumps is not the archive's login.
+    """
+    with contextlib.ExitStack() as stack:
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="supalove-test-", dir=memory)))
+        directory.chmod(0o711)
+        made = Archived(directory=directory, uid=before.uid, store=store, port=free_ports(1)[0])
+        _write(made, inventory(store, store.address, engine), life)
+        _inherit(made, before)
+        config = directory / "config"
+        with (config / "postgresql.conf").open("a") as file:
+            file.write("archive_mode = off\n")
+        local = ["all postgres peer", "all supalove_dump trust", "all all reject"]
+        (config / "pg_hba.conf").write_text("".join(f"local {rule}\n" for rule in local))
+        (config / "pg_ident.conf").unlink()
+        (config / "bootstrap.sql").write_text("")
+        keys = f"[default]\naws_access_key_id={store.access_key}\naws_secret_access_key={store.secret_key}\n"
+        (directory / "archive-credentials" / AWS_FILE).write_text(keys)
+        start(stack, made, restores=True, mode="serve")
+        made.await_(lambda: (made.told().get("copy") or {}).get("ready"), "the copy did not get ready")
+        yield made
+
+
+@contextlib.contextmanager
+def archiver_beside(directory: Path, store: ObjectStore) -> Iterator[Archived]:
+    """An archiver beside a server that is there already. It has no login to the store, so it archives nothing."""
+    with contextlib.ExitStack() as stack:
+        made = Archived(directory=directory, uid=new_uid(), store=store, port=free_ports(1)[0])
+        found = inventory(store, store.address, "wal-g")
+        objects = render(found.projects[0], found.platform, Placement(), made.uid)
+        for folder in ("spool", "archive-config", "archive-credentials"):
+            (directory / folder).mkdir()
+        (directory / "archive-config/archive.json").write_text(_config_map(objects, "archiver")["archive.json"])
+        for folder in ("spool", "archive-config", "archive-credentials"):
+            os.chown(directory / folder, USER, USER)
+        made.archiver = start_archiver(stack, made, "run")
+        made.await_(made.told, "the archiver does not answer")
+        yield made
+
+
+def start(stack: contextlib.ExitStack, made: Archived, *, restores: bool = False, mode: str = "run") -> None:
     """Both containers, the archiver first; before them, if it `restores`, the program that does."""
-    shared = [
+    if restores:
+        first = start_archiver(stack, made, "restore")
+        assert podman("wait", first) == "0", podman("logs", first)
+    made.archiver = start_archiver(stack, made, mode)
+    server = ["--volume", f"{made.directory}/credentials:{CREDENTIALS_DIRECTORY}:ro"]
+    made.server = container(stack, *_shared(made), *server, image_of("postgresql"))
+    made.await_(made.is_up, "PostgreSQL did not get ready", START_SECONDS)
+
+
+def start_archiver(stack: contextlib.ExitStack, made: Archived, mode: str) -> str:
+    """The archiver's container, with what is needed for a restore if that is what it does."""
+    folders = {"archive-config": ARCHIVE_CONFIG, "archive-credentials": ARCHIVE_CREDENTIALS}
+    if mode == "restore":
+        folders["restore"] = RESTORE_CONFIG
+    volumes = [f"--volume={made.directory}/{name}:{path}:ro" for name, path in folders.items()]
+    return container(stack, *_shared(made), *volumes, archiver_image(), mode, network="host")
+
+
+def _shared(made: Archived) -> list[str]:
+    """What both of them have."""
+    return [
         *("--volume", f"{made.directory}/run:{SOCKET_DIRECTORY}"),
         *("--volume", f"{made.directory}/data:{DATA_MOUNT}"),
         *("--volume", f"{made.directory}/spool:{SPOOL}"),
@@ -261,20 +374,6 @@ def start(stack: contextlib.ExitStack, made: Archived, *, restores: bool = False
         *("--env", f"PGDATA={DATA_DIRECTORY}"),
         *("--env", f"SUPALOVE_ARCHIVER_PORT={made.port}"),
     ]
-    archiver = [
-        *("--volume", f"{made.directory}/archive-config:{ARCHIVE_CONFIG}:ro"),
-        *("--volume", f"{made.directory}/archive-credentials:{ARCHIVE_CREDENTIALS}:ro"),
-    ]
-    server = [
-        *("--volume", f"{made.directory}/credentials:{CREDENTIALS_DIRECTORY}:ro"),
-    ]
-    if restores:
-        folder = ["--volume", f"{made.directory}/restore:{RESTORE_CONFIG}:ro"]
-        first = container(stack, *shared, *archiver, *folder, archiver_image(), "restore", network="host")
-        assert podman("wait", first) == "0", podman("logs", first)
-    made.archiver = container(stack, *shared, *archiver, archiver_image(), "run", network="host")
-    made.server = container(stack, *shared, *server, image_of("postgresql"))
-    made.await_(made.is_up, "PostgreSQL did not get ready", START_SECONDS)
 
 
 def _inherit(made: Archived, before: Archived) -> None:

@@ -20,12 +20,14 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.records import read_records
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backup import backup
+from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import Secret
 from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Backoff
 from ansible_collections.supalove.platform.plugins.module_utils._engine.describe import describe
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import (
     Conflict,
     NotFound,
     Rejected,
+    ServerFailed,
     Unreachable,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Silent
@@ -103,7 +105,14 @@ def figures(leads_to, monkeypatch):
     made.note(archive="p-a", rpo_seconds=60, backup_hours=24)
     made.asked = []
     made.ask = lambda full: made.asked.append(full) or True
-    server = web.serve(made, web.backup_answers(lambda full: bool(made.ask(full))), port=0)
+    made.told, made.answer = [], (200, "done")
+
+    def answer_at(path):
+        return lambda told: made.told.append((path, told)) or made.answer
+
+    others = {path: answer_at(path) for path in ("/dump", "/check", "/load", "/swap", "/drop")}
+    answers = {**web.backup_answers(lambda full: bool(made.ask(full))), **others}
+    server = web.serve(made, answers, port=0)
     leads_to(server.server_port)
     yield made
     server.shutdown()
@@ -237,6 +246,36 @@ def test_a_backup_that_fails_and_one_that_is_lost_say_why(engine, project, figur
     figures.ask = lambda _full: figures.note(began=time.time()) or True
     (outcome,) = back_up(engine, project)
     assert "started anew before the base backup had ended" in outcome.failure.reason
+
+
+def test_dumps_loads_and_swaps_are_asked_for_and_no_error_has_the_address_of_a_dump(engine, project, figures):
+    database, url = f"p_{UID}", "https://store/x.dump?Signature=hidden"
+    kept, owner = f"{database}_20261126t034450z", f"{database}_owner"
+
+    def load(archiver):
+        archiver.load(database, owner=owner, url=Secret(url), same_project=True, deadline=deadline())
+
+    ask(engine, project, lambda archiver: archiver.dump(database, "platform/dumps/x.dump", deadline=deadline()))
+    ask(engine, project, lambda archiver: archiver.check([database], deadline=deadline()))
+    ask(engine, project, load)
+    ask(engine, project, lambda archiver: archiver.swap(database, kept=kept, deadline=deadline()))
+    assert ask(engine, project, lambda archiver: archiver.drop(kept, deadline=deadline())) is True
+    assert figures.told == [
+        ("/dump", {"database": database, "key": "platform/dumps/x.dump"}),
+        ("/check", {"databases": [database]}),
+        ("/load", {"database": database, "owner": owner, "url": url, "same_project": True}),
+        ("/swap", {"database": database, "kept": kept}),
+        ("/drop", {"database": kept}),
+    ]
+    figures.answer = (404, f"there is no database {kept}")
+    assert ask(engine, project, lambda archiver: archiver.drop(kept, deadline=deadline())) is False
+    figures.answer = (409, f"{url} is being loaded")
+    with pytest.raises(Conflict) as caught:
+        ask(engine, project, load)
+    assert "hidden" not in str(caught.value)
+    figures.answer = (503, "a lock")
+    with pytest.raises(ServerFailed, match="a lock"):
+        ask(engine, project, lambda archiver: archiver.swap(database, kept=kept, deadline=deadline()))
 
 
 def test_where_nothing_is_archived_none_is_asked_for(engine, project, figures):

@@ -296,7 +296,7 @@ def test_a_cluster_restarted_brings_itself_into_shape_and_keeps_its_tenants(shar
 
 
 def test_the_cluster_is_the_one_that_was_rendered(shared):
-    assert shared.server.sql("SHOW max_connections") == str(CLUSTER.max_connections + 8 + 6)
+    assert shared.server.sql("SHOW max_connections") == str(CLUSTER.max_connections + 10 + 8)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

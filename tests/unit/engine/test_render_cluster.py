@@ -126,8 +126,8 @@ def test_the_first_rule_for_tenants_names_databases_and_logins_of_projects_only(
 
 
 def test_who_loads_a_dump_is_the_archiver_alone_and_no_login_of_a_tenant():
-    own = one("ConfigMap", "postgresql", objects_of(a_project()))["data"]
-    for files in (cluster_files(a_cluster(), Platform()), own):
+    dedicated = one("ConfigMap", "postgresql", objects_of(a_project()))["data"]
+    for files in (cluster_files(a_cluster(), Platform()), dedicated):
         assert files["pg_ident.conf"].splitlines()[1:] == [f'load "postgres" "/{LOADERS}"']
         assert "ident_file = '/etc/supalove/postgresql/pg_ident.conf'" in files["postgresql.conf"]
         (rule,) = [line for line in files["pg_hba.conf"].splitlines() if "map=load" in line]

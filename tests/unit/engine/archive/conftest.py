@@ -13,6 +13,6 @@ def archiver_package(monkeypatch):
     """The program of the image archiver, of which the engine reads the answers."""
     root = os.path.join(os.path.dirname(__file__), "../../../../images/archiver/root/usr/local/lib/supalove")
     monkeypatch.syspath_prepend(os.path.abspath(root))
-    from archiver import state
+    from archiver import download, loads, sql, state, toc
 
-    return SimpleNamespace(state=state)
+    return SimpleNamespace(download=download, loads=loads, sql=sql, state=state, toc=toc)

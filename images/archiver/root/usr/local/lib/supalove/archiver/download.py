@@ -31,6 +31,8 @@ def download(url: str, path: Path, *, authority: str, refuse: Callable[[int], st
     go on or none. Raises WorkError, which never has the address in it.
     """
     context = ssl.create_default_context(cafile=authority or None)
+    # As the archive engines and boto3 verify: an authority of a site's own need not have every extension of RFC 5280.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirect()
     )

@@ -69,19 +69,22 @@ class Dumps:
 
     def _dump(self, database: str, key: str) -> str:
         told = {"database": database}
-        demand(sql.ask(sql.OPEN, variables=told), "opening the database")
-        demand(sql.ask(LIFT.read_text(encoding="utf-8"), database=database), "lifting a block by the quota")
         demand(sql.ask(sql.MAKE_DUMPER, variables=told), f"making the role {sql.DUMPER}")
+        demand(sql.ask(LIFT.read_text(encoding="utf-8"), database=database), "lifting a block by the quota")
         done = run([SELF, "dump", str(self._data), database, key], environment={}, seconds=SECONDS)
         self._state.note(dump_bytes=int(demand(done, "dumping").output))
         return f"{database} {key}"
 
     def _check(self, databases: list[str]) -> str:
-        demand(sql.ask(sql.OPEN, variables={"database": ""}), "opening the databases")
-        chosen = [word for name in databases for word in ("--database", name)] or ["--all"]
-        argv = ["pg_amcheck", "-h", str(SOCKETS), "-U", "postgres", "--no-password", "--heapallindexed"]
+        demand(sql.ask(sql.MAKE_DUMPER, variables={"database": ""}), f"making the role {sql.DUMPER}")
+        chosen = databases or ["postgres", *(self._state.read().copy or {})["databases"]]
+        for name in chosen:
+            demand(sql.ask(sql.LET_CHECK, database=name), f"installing amcheck in {name}")
+        argv = ["pg_amcheck", "-h", str(SOCKETS), "-U", sql.DUMPER, "--no-password", "--heapallindexed"]
         environment = {"PGOPTIONS": sql.SESSION, "PGAPPNAME": "supalove-archiver"}
-        done = run([*argv, "--install-missing", *chosen], environment=environment, seconds=SECONDS)
+        done = run(
+            [*argv, *(f"--database={name}" for name in chosen)], environment=environment, seconds=SECONDS
+        )  # fmt: skip
         if done.code == CORRUPT:
             raise WorkError(f"corrupt: {' '.join(done.output.split()[:40])}")
         demand(done, "checking")

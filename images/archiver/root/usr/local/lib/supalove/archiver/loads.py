@@ -41,6 +41,8 @@ class Loads:
         self._say = say
         self._desk = Desk(state, say)
         self._swapping = threading.Lock()
+        # Held by a load from its beginning to its end, and by the clean-up after one that was killed.
+        self._beside = threading.Lock()
 
     def load(self, told: Mapping[str, Any]) -> tuple[int, str]:
         """Begin to load what is at `url` beside `database`. Raises Refused."""
@@ -51,7 +53,12 @@ class Loads:
             raise Refused(400, f"owner has to be {database}_owner")
         if not isinstance(url, str) or not URL.fullmatch(url):
             raise Refused(400, "url has to be an address that begins with https://")
-        self._desk.begin("load", database, lambda: self._load(_Names(database, owner), url, same=same))
+
+        def work() -> str:
+            with self._beside:
+                return self._load(_Names(database, owner), url, same=same)
+
+        self._desk.begin("load", database, work)
         return 202, "begun\n"
 
     def swap(self, told: Mapping[str, Any]) -> tuple[int, str]:
@@ -105,19 +112,19 @@ class Loads:
 
     def clean_up(self) -> bool:
         """Remove what a load that was killed has left; False if that has to be tried again."""
-        try:
-            with self._desk.held("clean-up"):
-                shutil.rmtree(self._folder, ignore_errors=True)
-                found = sql.ask(sql.UNFINISHED)
-                if found.code != 0:
-                    return False
-                for name in sql.rows(found):
-                    self._say(f"{name} was not loaded to its end and is removed")
-                    if self._remove(_Names(name.removesuffix(sql.NEW_SUFFIX), "")).code != 0:
-                        return False
-        except Refused:
+        if not self._beside.acquire(blocking=False):
             return False
-        return True
+        try:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            found = sql.ask(sql.UNFINISHED)
+            done = [found, *(self._remove_unfinished(name) for name in sql.rows(found))]
+            return all(one.code == 0 for one in done)
+        finally:
+            self._beside.release()
+
+    def _remove_unfinished(self, name: str) -> Done:
+        self._say(f"{name} was not loaded to its end and is removed")
+        return self._remove(_Names(name.removesuffix(sql.NEW_SUFFIX), ""))
 
     def _before_swap(self, names: Mapping[str, str]) -> list[str]:
         done = sql.ask(sql.BEFORE_SWAP, variables=names, seconds=SWAP_SECONDS / 3)

@@ -49,14 +49,9 @@ WHERE NOT pg_is_in_recovery();
 SELECT datname FROM pg_database WHERE datname ~ :'databases' AND NOT pg_is_in_recovery() ORDER BY datname;
 """
 
-# Those of projects may be closed to all; in a copy nobody comes but us.
-OPEN = """
-SELECT format('ALTER DATABASE %I WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1', datname) FROM pg_database
-WHERE datname ~ :'databases' AND (:'database' = '' OR datname = :'database') \\gexec
-"""
-
-# Who reads a database out. No superuser, as what tenants have written must never run as one. Large objects are in no
-# predefined role's reach before PostgreSQL 18.
+# Who reads databases out and checks them. No superuser, as what tenants have written must never run as one. Large
+# objects are in no predefined role's reach before PostgreSQL 18. Databases of projects may be closed to all; in a copy
+# nobody comes but us.
 DUMPER = "supalove_dump"
 MAKE_DUMPER = """
 SELECT 'CREATE ROLE supalove_dump' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'supalove_dump') \\gexec
@@ -68,7 +63,20 @@ ALTER ROLE supalove_dump SET transaction_timeout = 0;
 ALTER ROLE supalove_dump SET idle_in_transaction_session_timeout = 0;
 ALTER ROLE supalove_dump SET temp_file_limit = -1;
 GRANT pg_read_all_data TO supalove_dump WITH ADMIN FALSE, INHERIT TRUE, SET FALSE;
-GRANT CONNECT ON DATABASE :"database" TO supalove_dump;
+GRANT CONNECT ON DATABASE postgres TO supalove_dump;
+SELECT format('ALTER DATABASE %I WITH ALLOW_CONNECTIONS true CONNECTION LIMIT -1', datname) FROM pg_database
+WHERE datname ~ :'databases' AND (:'database' = '' OR datname = :'database') \\gexec
+SELECT format('GRANT CONNECT ON DATABASE %I TO supalove_dump', datname) FROM pg_database
+WHERE datname ~ :'databases' AND (:'database' = '' OR datname = :'database') \\gexec
+"""
+
+# In each database that is checked: an index on an expression is checked by calling what a tenant has written.
+LET_CHECK = """
+CREATE EXTENSION IF NOT EXISTS amcheck WITH SCHEMA pg_catalog;
+SELECT format('GRANT EXECUTE ON FUNCTION %s TO supalove_dump', objid::regprocedure)
+FROM pg_depend JOIN pg_extension ON pg_extension.oid = refobjid
+WHERE refclassid = 'pg_extension'::regclass AND extname = 'amcheck' AND classid = 'pg_proc'::regclass AND deptype = 'e'
+\\gexec
 """
 
 # The database beside the live one, whose owner it gets, and who loads it. PUBLIC may do nothing in it. The loader is no

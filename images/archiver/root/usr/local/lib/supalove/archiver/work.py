@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .config import ConfigError
@@ -46,15 +45,6 @@ class Desk:
         name = f"{kind} {what}".strip()
         self._take(name)
         threading.Thread(target=self._do, args=(kind, name, work), name=kind, daemon=True).start()
-
-    @contextlib.contextmanager
-    def held(self, name: str) -> Iterator[None]:
-        """Be alone for a moment. Raises Refused if something runs."""
-        self._take(name)
-        try:
-            yield
-        finally:
-            self._give_back()
 
     def _take(self, name: str) -> None:
         with self._lock:

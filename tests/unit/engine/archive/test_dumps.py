@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of a dump is restored, and what the archiver and the engine have to call alike."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine import databases
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.archiver.client import NO_DATABASE
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Uid
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.quota import settings_sql
+
+OWNER = "p_abcdefgh2345_owner"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "10; 2615 2200 SCHEMA - public pg_database_owner",
+        f"10; 2615 2200 SCHEMA - public {OWNER}",
+        f"3650; 0 0 COMMENT - SCHEMA public {OWNER}",
+        f"3650; 0 0 ACL - SCHEMA public {OWNER}",
+        "4; 3079 24616 EXTENSION - amcheck ",
+        "4; 3079 13556 EXTENSION - plpgsql ",
+        "3649; 0 0 COMMENT - EXTENSION plpgsql ",
+        "3651; 0 0 ACL pg_catalog FUNCTION pg_lock_status() postgres",
+        "3651; 0 0 ACL pg_catalog TABLE pg_proc postgres",
+    ],
+)
+def test_what_the_platform_has_made_already_is_not_restored(archiver_package, line):
+    assert not list(archiver_package.toc.wanted([f"{line}\n".encode()]))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ";",
+        "; Selected TOC Entries:",
+        f"7; 2615 24577 SCHEMA - public and more {OWNER}",
+        f"7; 0 0 COMMENT - SCHEMA public and more {OWNER}",
+        f"7; 2615 24577 SCHEMA - publicity {OWNER}",
+        f"9; 1259 24577 TABLE public SCHEMA - public {OWNER}",
+        "2; 3079 24579 EXTENSION - pgcrypto ",
+        "3653; 0 0 COMMENT - EXTENSION pgcrypto ",
+        f"3660; 0 0 ACL own TABLE pg_catalog {OWNER}",
+        f"3661; 0 0 ACL public TABLE rows {OWNER}",
+        f"3662; 826 24700 DEFAULT ACL own DEFAULT PRIVILEGES FOR TABLES {OWNER}",
+    ],
+)
+def test_nothing_of_the_tenants_is_left_out(archiver_package, line):
+    assert list(archiver_package.toc.wanted([f"{line}\n".encode()])) == [f"{line}\n".encode()]
+
+
+def test_the_first_error_is_told_with_what_it_was_about_and_without_rows(archiver_package):
+    said = """pg_restore: while PROCESSING TOC:
+pg_restore: from TOC entry 3640; 0 24580 TABLE DATA public one p_abcdefgh2345_owner
+pg_restore: error: COPY failed for table "one": ERROR:  function helper(integer) does not exist
+LINE 1: helper(number)
+CONTEXT:  COPY one, line 1: "hidden"
+"""
+    told = archiver_package.loads._first_error(said)
+    assert told.startswith(
+        'COPY failed for table "one": ERROR:  function helper(integer) does not exist (at TABLE DATA'
+    )
+    assert "hidden" not in told
+
+
+def test_archiver_and_engine_mean_the_same_databases_and_logins(archiver_package):
+    sql = archiver_package.sql
+    assert sql.PATTERNS["databases"] == databases.DATABASES
+    assert sql.PATTERNS["new_databases"] == databases.LOADED_DATABASES
+    assert sql.PATTERNS["loaders"] == databases.LOADERS
+    assert (sql.NEW_SUFFIX, sql.LOADER_PREFIX) == (databases.LOADED_SUFFIX, databases.LOADER_PREFIX)
+    names = archiver_package.loads._Names("p_abcdefgh2345", OWNER)
+    assert names.loader == databases.loader_of(Uid("abcdefgh2345"))
+    assert f"'{databases.TEMPLATE}'" in sql.MAKE_NEW
+    assert databases.TENANT in sql.STRANGERS
+    assert settings_sql() == sql.SETTINGS
+
+
+def test_what_a_swap_keeps_is_no_projects_database(archiver_package):
+    kept = "p_abcdefgh2345_20261126t034450z"
+    assert archiver_package.sql.KEPT.fullmatch(kept)
+    for pattern in (databases.DATABASES, databases.LOADED_DATABASES):
+        assert not re.search(pattern, kept)
+
+
+def test_the_engine_knows_the_answer_about_a_database_that_is_not_there(archiver_package):
+    assert f'f"{NO_DATABASE}' in inspect.getsource(archiver_package.loads.Loads.drop)
+
+
+def test_a_secret_address_is_not_in_an_error(archiver_package):
+    url = "https://store/bucket/x.dump?X-Amz-Signature=abc"
+    assert "abc" not in archiver_package.download._safe(ValueError(f"unknown url: {url}"), url)
+    assert archiver_package.download._safe(OSError("no route"), url) == "no route"
