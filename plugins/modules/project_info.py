@@ -267,6 +267,10 @@ projects:
           description: What is free of it.
           type: int
           returned: if the archiver answers
+        writes_stopped:
+          description: Whether tenants have no sessions, as the volume is nearly full of WAL that waits to be sent.
+          type: bool
+          returned: if the archiver answers
 """
 
 import typing as t

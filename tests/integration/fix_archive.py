@@ -62,6 +62,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.p
     SOCKET_DIRECTORY,
     USER,
 )
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.quota import PROGRAM as QUOTA
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.restore import (
     DIRECTORY as RESTORE_CONFIG,
 )
@@ -95,8 +96,10 @@ class Archived:
     uid: Uid
     store: ObjectStore
     port: int
+    stack: contextlib.ExitStack
     server: str = ""
     archiver: str = ""
+    quota: str = ""
 
     @property
     def database(self) -> str:
@@ -109,12 +112,16 @@ class Archived:
             rows = cursor.fetchall() if cursor.description else []
         return "\n".join("|".join("" if value is None else str(value) for value in row) for row in rows)
 
-    def session(self, database: str = "") -> psycopg.Connection[Any]:
+    def session(self, database: str = "", user: str = "postgres") -> psycopg.Connection[Any]:
         return as_postgres(
             lambda: psycopg.connect(
-                host=str(self.directory / "run"), user="postgres", dbname=database or self.database, autocommit=True
+                host=str(self.directory / "run"), user=user, dbname=database or self.database, autocommit=True
             )
         )
+
+    def tenant(self) -> psycopg.Connection[Any]:
+        """A session of the owner's, as its pooler has them."""
+        return self.session(user=names_of(Ref(REF), self.uid).owner)
 
     def status(self) -> dict[str, Any]:
         """What the archiver tells of itself."""
@@ -231,29 +238,100 @@ def inventory(store: ObjectStore, address: str, engine: str) -> Inventory:
 
 @contextlib.contextmanager
 def archived(
-    store: ObjectStore, engine: str, *, address: str = "", life: Life | None = None, before: Archived | None = None
+    store: ObjectStore,
+    engine: str,
+    *,
+    address: str = "",
+    life: Life | None = None,
+    before: Archived | None = None,
+    volume_mib: int = 0,
 ) -> Iterator[Archived]:
     """The pair from nothing, or in a `life` that begins with a restore of the one `before` it.
 
-    `address`: of the store, if not its own.
+    `address`: of the store, if not its own. `volume_mib`: the data are on a volume of that size, which is watched.
     """
+    with laid_out(store, engine, address=address, life=life, before=before, volume_mib=volume_mib) as made:
+        if life is not None:
+            first = restoring(made)
+            assert podman("wait", first) == "0", podman("logs", first)
+        start(made)
+        if volume_mib:
+            watch(made)
+        made.await_(made.is_up, "PostgreSQL did not get ready", START_SECONDS)
+        yield made
+
+
+@contextlib.contextmanager
+def laid_out(
+    store: ObjectStore,
+    engine: str,
+    *,
+    address: str = "",
+    life: Life | None = None,
+    before: Archived | None = None,
+    volume_mib: int = 0,
+) -> Iterator[Archived]:
+    """What the pod mounts, as for `archived`; nothing runs yet."""
     with contextlib.ExitStack() as stack:
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="supalove-test-", dir=memory)))
         directory.chmod(0o711)
         uid = before.uid if before else new_uid()
-        made = Archived(directory=directory, uid=uid, store=store, port=free_ports(1)[0])
+        made = Archived(directory=directory, uid=uid, store=store, port=free_ports(1)[0], stack=stack)
         _write(made, inventory(store, address or store.address, engine), life)
         if before is not None:
             _inherit(made, before)
+        if volume_mib:
+            _mount(stack, directory / "data", volume_mib)
         made.make_identity()
-        start(stack, made, restores=life is not None)
         yield made
 
 
-def start(stack: contextlib.ExitStack, made: Archived, *, restores: bool = False) -> None:
-    """Both containers, the archiver first; before them, if it `restores`, the program that does."""
-    shared = [
+def start(made: Archived) -> None:
+    """Both containers, the archiver first."""
+    made.archiver = container(made.stack, *_shared(made), *_archiver(made), archiver_image(), "run", network="host")
+    credentials = ["--volume", f"{made.directory}/credentials:{CREDENTIALS_DIRECTORY}:ro"]
+    made.server = container(made.stack, *_shared(made), *credentials, image_of("postgresql"))
+
+
+def restoring(made: Archived) -> str:
+    """The container of the program that fetches the base backup, which has just begun."""
+    folder = ["--volume", f"{made.directory}/restore:{RESTORE_CONFIG}:ro"]
+    return container(
+        made.stack, *_shared(made), *_archiver(made), *folder, archiver_image(), "restore", network="host"
+    )  # fmt: skip
+
+
+def watch(made: Archived) -> None:
+    """The program beside the server that stops tenants when the volume gets full."""
+    mounts = [
+        *("--volume", f"{made.directory}/run:{SOCKET_DIRECTORY}"),
+        *("--volume", f"{made.directory}/data:{DATA_MOUNT}:ro"),
+        *("--env", f"PGDATA={DATA_DIRECTORY}"),
+    ]
+    made.quota = container(made.stack, *mounts, "--entrypoint", QUOTA, image_of("postgresql"))
+
+
+def life_of(before: Archived, engine: str, *, target: str, value: str = "", last: str = "") -> Life:
+    """One that begins with the only backup of the one `before`."""
+    found = sorted(before.store.keys(f"{before.prefix}/"))
+    (name,) = {key.split("/")[5] for key in found if "/pg/base/" in key and key.endswith("backup.info")} or {
+        key.split("/")[4].removesuffix("_backup_stop_sentinel.json") for key in found if key.endswith("_sentinel.json")
+    }
+    return Life(
+        number=2,
+        archive=archive_of(before.uid),
+        incarnation=before.incarnation,
+        engine=engine,
+        backup=name,
+        target=target,
+        value=value,
+        last_segment=last,
+    )
+
+
+def _shared(made: Archived) -> list[str]:
+    return [
         *("--volume", f"{made.directory}/run:{SOCKET_DIRECTORY}"),
         *("--volume", f"{made.directory}/data:{DATA_MOUNT}"),
         *("--volume", f"{made.directory}/spool:{SPOOL}"),
@@ -261,20 +339,20 @@ def start(stack: contextlib.ExitStack, made: Archived, *, restores: bool = False
         *("--env", f"PGDATA={DATA_DIRECTORY}"),
         *("--env", f"SUPALOVE_ARCHIVER_PORT={made.port}"),
     ]
-    archiver = [
+
+
+def _archiver(made: Archived) -> list[str]:
+    return [
         *("--volume", f"{made.directory}/archive-config:{ARCHIVE_CONFIG}:ro"),
         *("--volume", f"{made.directory}/archive-credentials:{ARCHIVE_CREDENTIALS}:ro"),
     ]
-    server = [
-        *("--volume", f"{made.directory}/credentials:{CREDENTIALS_DIRECTORY}:ro"),
-    ]
-    if restores:
-        folder = ["--volume", f"{made.directory}/restore:{RESTORE_CONFIG}:ro"]
-        first = container(stack, *shared, *archiver, *folder, archiver_image(), "restore", network="host")
-        assert podman("wait", first) == "0", podman("logs", first)
-    made.archiver = container(stack, *shared, *archiver, archiver_image(), "run", network="host")
-    made.server = container(stack, *shared, *server, image_of("postgresql"))
-    made.await_(made.is_up, "PostgreSQL did not get ready", START_SECONDS)
+
+
+def _mount(stack: contextlib.ExitStack, place: Path, mib: int) -> None:
+    """A volume in memory, for the user of the server."""
+    options = f"size={mib}m,uid={USER},gid={USER}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True)
+    stack.callback(subprocess.run, ["umount", str(place)], check=True)
 
 
 def _inherit(made: Archived, before: Archived) -> None:
@@ -295,6 +373,8 @@ def _write(made: Archived, found: Inventory, life: Life | None) -> None:
     config = {**_config_map(objects, "postgresql")}
     # The tests' machine may have a PostgreSQL of its own; this one is reached over its socket.
     config["postgresql.conf"] += "listen_addresses = ''\ntrack_commit_timestamp = on\n"
+    names = names_of(Ref(REF), made.uid)
+    config["pg_hba.conf"] = f"local {names.database} {names.owner} trust\n{config['pg_hba.conf']}"
     contents: dict[str, dict[str, str]] = {
         "config": config,
         "credentials": verifiers,

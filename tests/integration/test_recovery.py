@@ -10,9 +10,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.archives import archive_of
-from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import LATEST, TIME, Life
-from fix_archive import Archived, archived
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import LATEST, TIME
+from fix_archive import Archived, archived, life_of
 from fix_object_store import ObjectStore
 
 ENGINES = ("wal-g", "barman-cloud")
@@ -34,23 +33,6 @@ def before(object_store: ObjectStore, engine: str) -> Iterator[Archived]:
         made.sql("CREATE TABLE rows (id int PRIMARY KEY, at timestamptz)")
         made.await_(lambda: made.status()["backup"]["done"] == 1, "no base backup was made")
         yield made
-
-
-def life_of(before: Archived, engine: str, *, target: str, value: str = "", last: str = "") -> Life:
-    found = sorted(before.store.keys(f"{before.prefix}/"))
-    (name,) = {key.split("/")[5] for key in found if "/pg/base/" in key and key.endswith("backup.info")} or {
-        key.split("/")[4].removesuffix("_backup_stop_sentinel.json") for key in found if key.endswith("_sentinel.json")
-    }
-    return Life(
-        number=2,
-        archive=archive_of(before.uid),
-        incarnation=before.incarnation,
-        engine=engine,
-        backup=name,
-        target=target,
-        value=value,
-        last_segment=last,
-    )
 
 
 def test_the_rows_are_those_committed_by_the_target_and_the_archive_begins_anew(

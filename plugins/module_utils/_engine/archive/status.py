@@ -43,6 +43,7 @@ class ArchiverStatus:
     `rpo_seconds`, `backup_hours`: what it goes by; 0 as long as it has not read its configuration.
     `newest_backup_at`, `newest_full_at`: base backups in the archive of this incarnation.
     `next_backup_at`: when the next one is due. `wal_bytes`: what pg_wal takes of the volume.
+    `writes_stopped`: tenants have no sessions, and the heart does not beat, as too much WAL waits on too full a volume.
     """
 
     archive: str
@@ -65,6 +66,7 @@ class ArchiverStatus:
     wal_bytes: int
     volume_bytes: int
     volume_free_bytes: int
+    writes_stopped: bool
 
     @property
     def newest_is_full(self) -> bool:
@@ -96,6 +98,7 @@ def parse_status(raw: bytes) -> ArchiverStatus:
         wal_bytes=found.count("wal_bytes"),
         volume_bytes=found.count("volume_bytes"),
         volume_free_bytes=found.count("volume_free_bytes"),
+        writes_stopped=found.flag("writes_stopped"),
     )
 
 

@@ -13,7 +13,7 @@ from .vocabulary import PER_ARCHIVE
 # The tags are those of images/<name>/recipe.yml; a test compares them.
 IMAGES: Mapping[str, str] = MappingProxyType(
     {
-        "postgresql": "registry.supalove.cloud/platform/postgresql:17-4",
+        "postgresql": "registry.supalove.cloud/platform/postgresql:17-5",
         "pgbouncer": "registry.supalove.cloud/platform/pgbouncer:1.26-4",
         "archiver": "registry.supalove.cloud/platform/archiver:17-1",
     }

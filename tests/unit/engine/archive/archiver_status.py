@@ -39,6 +39,7 @@ WELL: dict[str, Any] = {
     "wal_bytes": 64 * 1024**2,
     "volume_bytes": 1024**3,
     "volume_free_bytes": 900 * 1024**2,
+    "writes_stopped": False,
 }
 
 

@@ -28,6 +28,7 @@ class Figures:
     """Everything that is told. `now`: when. `refused`: why nothing is archived at all.
 
     `rpo_seconds`, `backup_hours`: what it goes by, so that whoever reads this can tell late from early.
+    `writes_stopped`: WAL that waits has nearly filled the volume, so tenants and the heartbeat commit nothing.
     `newest_backup_at`, `newest_full_at`: of those in the archive; `backup` counts what this process has made.
     """
 
@@ -52,6 +53,7 @@ class Figures:
     wal_bytes: int = 0
     volume_bytes: int = 0
     volume_free_bytes: int = 0
+    writes_stopped: bool = False
 
 
 class State:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .config import ConfigError
-from .engines import Engine
+from .engines import DIFFERS, Engine
 from .programs import run
 from .state import State
 
@@ -30,6 +30,8 @@ LONGEST_PAUSE = 30.0
 FOLDERS = ("archived", "wanted", "fetched", "answers")
 
 EngineOf = Callable[[], Engine]
+# Told a file that is in the archive with another content.
+Conflict = Callable[[str], None]
 
 
 @dataclass(slots=True)
@@ -81,12 +83,15 @@ class _Lane:
 class Wal:
     """Both directions, for one data directory and one spool."""
 
-    def __init__(self, *, data: Path, spool: Path, engine_of: EngineOf, source_of: EngineOf, state: State) -> None:
+    def __init__(
+        self, *, data: Path, spool: Path, engine_of: EngineOf, source_of: EngineOf, state: State, conflict: Conflict
+    ) -> None:
         self._wal = data / "pg_wal"
         self._spool = spool
         self._engine_of = engine_of
         self._source_of = source_of
         self._state = state
+        self._conflict = conflict
         self._out = _Lane(self._push, workers=SENDERS, name="push")
         self._in = _Lane(self._fetch, workers=FETCHERS, name="fetch")
         for folder in FOLDERS:
@@ -144,6 +149,8 @@ class Wal:
         done = run(engine.push(self._wal / name), environment=engine.environment(), seconds=SECONDS)
         if done.code != 0:
             self._state.failed("wal", f"{name}: {done.said or f'exit code {done.code}'}")
+            if DIFFERS in done.said:
+                self._conflict(name)
             return False
         (self._spool / "archived" / name).touch()
         self._state.succeeded("wal", name)
