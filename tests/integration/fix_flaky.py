@@ -37,7 +37,9 @@ class Flaky:
         self.delay_seconds: Callable[[str], float] = lambda _path: 0.0
         self.passed: list[str] = []
         self.failed: list[str] = []
-        self._server = _Server(("127.0.0.1", 0), _handler(self, store))
+        trust = ssl.create_default_context(cafile=str(store.ca_file))
+        handler = type("_Handler", (_Handler,), {"flaky": self, "port": store.port(), "trust": trust})
+        self._server = _Server(("127.0.0.1", 0), handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(store.ca_file.parent / "server.crt", store.ca_file.parent / "server.key")
         self._server.context = context
@@ -98,71 +100,69 @@ class _Server(ThreadingHTTPServer):
         """A client that goes away is what these tests are about."""
 
 
-def _handler(flaky: Flaky, store: ObjectStore) -> type[BaseHTTPRequestHandler]:
-    trust = ssl.create_default_context(cafile=str(store.ca_file))
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    flaky: Flaky
+    port: int
+    trust: ssl.SSLContext
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def do_any(self) -> None:
+        body = self._body()
+        verdict = self.flaky.judge(self.command, self.path)
+        time.sleep(self.flaky.delay_seconds(self.path))
+        if verdict == FINE:
+            self.flaky.passed.append(f"{self.command} {self.path}")
+            self._pass_on(body)
+            return
+        self.flaky.failed.append(f"{self.command} {self.path}")
+        self.close_connection = True
+        if verdict == UNAVAILABLE:
+            self._answer(503, [("Connection", "close")], SLOW_DOWN)
 
-        def do_any(self) -> None:
-            body = self._body()
-            verdict = flaky.judge(self.command, self.path)
-            time.sleep(flaky.delay_seconds(self.path))
-            if verdict == FINE:
-                flaky.passed.append(f"{self.command} {self.path}")
-                self._pass_on(body)
-                return
-            flaky.failed.append(f"{self.command} {self.path}")
-            self.close_connection = True
-            if verdict == UNAVAILABLE:
-                self._answer(503, [("Connection", "close")], SLOW_DOWN)
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815 (names of http.server)
 
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = do_any  # noqa: N815 (names of http.server)
+    def _pass_on(self, body: bytes) -> None:
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
+        if body or "Content-Length" in self.headers:
+            headers["Content-Length"] = str(len(body))
+        if "Transfer-Encoding" in self.headers:
+            headers = {name: value for name, value in headers.items() if name != "Content-Length"}
+            headers["Transfer-Encoding"] = "chunked"
+            body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=self.trust, timeout=SECONDS)
+        try:
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.endheaders(body or None)
+            answer = connection.getresponse()
+            found = answer.read()
+            kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOP_BY_HOP]
+            length = answer.getheader("Content-Length") if self.command == "HEAD" else None
+            self._answer(answer.status, kept, found, length)
+        finally:
+            connection.close()
 
-        def _pass_on(self, body: bytes) -> None:
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
-            if body or "Content-Length" in self.headers:
-                headers["Content-Length"] = str(len(body))
-            if "Transfer-Encoding" in self.headers:
-                headers = {name: value for name, value in headers.items() if name != "Content-Length"}
-                headers["Transfer-Encoding"] = "chunked"
-                body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
-            connection = http.client.HTTPSConnection("127.0.0.1", store.port(), context=trust, timeout=SECONDS)
-            try:
-                connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-                for name, value in headers.items():
-                    connection.putheader(name, value)
-                connection.endheaders(body or None)
-                answer = connection.getresponse()
-                found = answer.read()
-                kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOP_BY_HOP]
-                length = answer.getheader("Content-Length") if self.command == "HEAD" else None
-                self._answer(answer.status, kept, found, length)
-            finally:
-                connection.close()
+    def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes, length: str | None = None) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", length or str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
-        def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes, length: str | None = None) -> None:
-            self.send_response_only(status)
-            for name, value in headers:
-                self.send_header(name, value)
-            if status != 204:
-                self.send_header("Content-Length", length or str(len(body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
+    def _body(self) -> bytes:
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        found = b""
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            found += self.rfile.read(size)
+            self.rfile.readline()
+        while self.rfile.readline().strip():
+            pass
+        return found
 
-        def _body(self) -> bytes:
-            if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-                return self.rfile.read(int(self.headers.get("Content-Length", "0")))
-            found = b""
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                found += self.rfile.read(size)
-                self.rfile.readline()
-            while self.rfile.readline().strip():
-                pass
-            return found
-
-        def log_message(self, *_arguments: object) -> None:
-            """What happened is in the lists."""
-
-    return Handler
+    def log_message(self, *_arguments: object) -> None:
+        """What happened is in the lists."""

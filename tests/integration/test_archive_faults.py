@@ -14,9 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-import psycopg
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.recovery import AtTime, plan_recovery
+from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.recovery import (
+    AtTime,
+    Latest,
+    plan_recovery,
+)
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Unrecoverable
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import LATEST, TIME, Life
 from fix_archive import SECONDS, START_SECONDS, Archived, archived, laid_out, life_of, restoring, start
@@ -131,7 +134,7 @@ def only_first_segment(passed: list[str]) -> Callable[[str, str], str]:
     """The network goes as soon as one segment has been fetched."""
 
     def judge(_method: str, path: str) -> str:
-        name = path.rsplit("/", 1)[-1].split(".")[0]
+        name = path.rpartition("/")[2].partition(".")[0]
         if not is_wal(path) or len(name) != 24:
             return FINE
         if not passed:
@@ -226,10 +229,8 @@ def test_a_base_backup_whose_archiver_is_killed_is_none_and_another_is_made(
         assert _usable(made) == 1
         made.sql("CREATE TABLE rows AS SELECT 1 AS id")
         made.await_archived(made.segment())
-        plan = plan_recovery(made.catalogs(), AtTime(time=_now()), now=_now())
         podman("kill", made.server, made.archiver)
-        life = Life(**{**_life(made, engine), "backup": plan.backup})
-        with archived(object_store, engine, life=life, before=made) as after:
+        with archived(object_store, engine, life=life_to_the_end(made, engine), before=made) as after:
             assert after.sql(IDS) == "1"
 
 
@@ -237,18 +238,20 @@ def _usable(made: Archived) -> int:
     return sum(len(list(one.usable())) for one in made.catalogs())
 
 
-def _life(made: Archived, engine: str) -> dict[str, object]:
-    (name,) = {one.name for catalog in made.catalogs() for one in catalog.usable()}
-    return {
-        "number": 2,
-        "archive": made.catalogs()[0].archive,
-        "incarnation": made.incarnation,
-        "engine": engine,
-        "backup": name,
-        "target": LATEST,
-        "value": "",
-        "last_segment": made.last_segment(),
-    }
+def life_to_the_end(made: Archived, engine: str) -> Life:
+    """Of the present incarnation, by the engine's own plan."""
+    own = tuple(one for one in made.catalogs() if one.id == made.incarnation)
+    plan = plan_recovery(own, Latest(), now=_now())
+    return Life(
+        number=2,
+        archive=plan.archive,
+        incarnation=plan.incarnation,
+        engine=engine,
+        backup=plan.backup,
+        target=LATEST,
+        value="",
+        last_segment=plan.last_segment.name,
+    )
 
 
 def _now() -> datetime.datetime:
@@ -390,18 +393,7 @@ def test_of_a_copied_volume_and_its_original_one_leaves_the_others_archive_and_b
         for one in (before, copy):
             one.stop()
         for one, ids in ((before, "1,2,3,10"), (copy, "1,2,3,20")):
-            (found,) = (catalog for catalog in one.catalogs() if catalog.id == one.incarnation)
-            life = Life(
-                number=2,
-                archive=found.archive,
-                incarnation=found.id,
-                engine=engine,
-                backup=list(found.usable())[-1].name,
-                target=LATEST,
-                value="",
-                last_segment=found.segments[-1].segment.name,
-            )
-            with archived(object_store, engine, life=life, before=one) as after:
+            with archived(object_store, engine, life=life_to_the_end(one, engine), before=one) as after:
                 assert after.sql(IDS) == ids
 
 
@@ -425,5 +417,6 @@ def test_a_project_of_which_only_archive_and_keys_are_left_is_restored_and_that_
         with archived(object_store, past.engine, life=life, before=second) as third:
             assert third.sql(IDS) == "1,2,3,5"
             third.await_(lambda: third.status()["backup"]["done"] == 1, "no base backup of the third life was made")
-            plan = plan_recovery(third.catalogs(), AtTime(time=datetime.datetime.fromisoformat(past.target)), now=_now())
+            first = AtTime(time=datetime.datetime.fromisoformat(past.target))
+            plan = plan_recovery(third.catalogs(), first, now=_now())
             assert plan.incarnation == past.pair.incarnation

@@ -34,9 +34,9 @@ def problems_of(status: ArchiverStatus) -> tuple[str, ...]:
     """
     stopped = (STOPPED,) if status.writes_stopped else ()
     if status.refused:
-        return (*stopped, f"nothing is archived: {status.refused}",)
+        return (*stopped, f"nothing is archived: {status.refused}")
     if not status.rpo_seconds:
-        return (*stopped, "nothing is archived yet: the archiver has just begun",)
+        return (*stopped, "nothing is archived yet: the archiver has just begun")
     found = (
         *stopped,
         _failing(status.wal, "WAL could not be sent"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""How large a database may get, and how full the volume. A program in the image (supalove-quota) holds tenants to that."""
+"""How large a database may get, and how full the volume: a program beside the server, supalove-quota, sees to it."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def limit_sql(database: str, limit_bytes: int) -> str:
 def storage_sql() -> tuple[str, ...]:
     """The tables in which the program notes what it found, decided and did: in the database postgres.
 
-    `storage` has each database, `volume` in its only row whether tenants are stopped because of WAL, and `stopped` where
-    that is done already.
+    `storage` has each database, `volume` in its only row whether tenants are stopped because of WAL, and `stopped` in
+    which databases that is done already.
     """
     first = f"INSERT INTO {SCHEMA}.volume SELECT 0, 0, false, pg_catalog.now() WHERE NOT EXISTS"
     return (
