@@ -30,8 +30,8 @@ RETRY_SECONDS = 5.0
 FOUND_SECONDS = 3600.0
 SELF = "/usr/local/bin/supalove-archiver"
 
-# Not while tenants are stopped because WAL fills the volume (supalove-quota): each beat would cost a segment, and the next
-# one after that lets the moments in between be restored, too.
+# Not while tenants are stopped because WAL fills the volume (supalove-quota): each beat would cost a segment, and the
+# next one after that lets the moments in between be restored, too.
 HEARTBEAT = (
     "UPDATE supalove_archive.heartbeat SET at = pg_catalog.clock_timestamp()"
     " WHERE NOT (SELECT stopped FROM supalove_quota.volume) RETURNING true"

@@ -92,6 +92,8 @@ class Wal:
         self._source_of = source_of
         self._state = state
         self._conflict = conflict
+        # The first file goes alone: if this volume is a copy, it is another's, and nothing after it may be sent there.
+        self._is_ours = False
         self._out = _Lane(self._push, workers=SENDERS, name="push")
         self._in = _Lane(self._fetch, workers=FETCHERS, name="fetch")
         for folder in FOLDERS:
@@ -105,7 +107,8 @@ class Wal:
         self._state.note(ready_files=len(ready), oldest_ready_seconds=max(0.0, now - oldest))
         names = [name for name, _since in ready]
         self._forget_marks(names)
-        self._out.tick(name for name in names if not (self._spool / "archived" / name).exists())
+        waiting = [name for name in names if not (self._spool / "archived" / name).exists()]
+        self._out.tick(waiting if self._is_ours else waiting[:1])
 
     def tick_in(self) -> None:
         """Fetch what the server asks for."""
@@ -152,6 +155,7 @@ class Wal:
             if DIFFERS in done.said:
                 self._conflict(name)
             return False
+        self._is_ours = True
         (self._spool / "archived" / name).touch()
         self._state.succeeded("wal", name)
         return True
