@@ -14,6 +14,7 @@ import gzip
 import importlib
 import sys
 import tarfile
+from typing import IO, Any
 
 from barman.clients.cloud_cli import OperationErrorExit
 from barman.cloud_providers.aws_s3 import S3CloudInterface
@@ -30,7 +31,7 @@ DIFFERS = 73
 CHUNK = 1024 * 1024
 
 
-def extract_tar(self, key, dst):
+def extract_tar(self: Any, key: str, dst: str) -> None:
     """To the end of the file, where its checksum is."""
     with gzip.GzipFile(fileobj=self.remote_open(key)) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
         tar.extractall(path=dst)  # noqa: S202 (the server's own files, as Barman has it)
@@ -38,7 +39,7 @@ def extract_tar(self, key, dst):
             pass
 
 
-def upload_once(self, fileobj, key, override_tags=None):  # noqa: ARG001 (we have no tags)
+def upload_once(self: Any, fileobj: IO[bytes], key: str, override_tags: object = None) -> None:  # noqa: ARG001 (we have no tags)
     """Of a WAL file, if it is not there yet."""
     body = fileobj.read()
     try:
@@ -52,7 +53,7 @@ def upload_once(self, fileobj, key, override_tags=None):  # noqa: ARG001 (we hav
             sys.exit(DIFFERS)
 
 
-def main(name):
+def main(name: str) -> None:
     """Run one of Barman's programs."""
     S3CloudInterface._check_bucket_existence = lambda _self: True  # noqa: SLF001 (there is no other way)
     S3CloudInterface.extract_tar = extract_tar
