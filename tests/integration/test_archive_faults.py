@@ -78,6 +78,8 @@ def past(before: Archived, engine: str) -> Past:
     for number in (1, 2, 3):
         before.sql(f"INSERT INTO rows VALUES ({number})")
         segments.append(before.segment())
+    # The planner goes by the times of uploads.
+    before.await_archived(segments[-1])
     target = before.sql("SELECT clock_timestamp()")
     before.sql("INSERT INTO rows VALUES (4)")
     before.await_archived(before.segment())
