@@ -275,6 +275,10 @@ projects:
           description: Why that proved nothing; empty if it proved that the archive can be restored.
           type: str
           returned: if it has a PostgreSQL
+        writes_stopped:
+          description: Whether tenants have no sessions, as the volume is nearly full of WAL that waits to be sent.
+          type: bool
+          returned: if the archiver answers
 """
 
 import typing as t

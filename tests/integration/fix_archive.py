@@ -64,6 +64,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.p
     SOCKET_DIRECTORY,
     USER,
 )
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.quota import PROGRAM as QUOTA
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.restore import (
     DIRECTORY as RESTORE_CONFIG,
 )
@@ -97,8 +98,10 @@ class Archived:
     uid: Uid
     store: ObjectStore
     port: int
+    stack: contextlib.ExitStack
     server: str = ""
     archiver: str = ""
+    quota: str = ""
 
     @property
     def database(self) -> str:
@@ -111,12 +114,16 @@ class Archived:
             rows = cursor.fetchall() if cursor.description else []
         return "\n".join("|".join("" if value is None else str(value) for value in row) for row in rows)
 
-    def session(self, database: str = "") -> psycopg.Connection[Any]:
+    def session(self, database: str = "", user: str = "postgres") -> psycopg.Connection[Any]:
         return as_postgres(
             lambda: psycopg.connect(
-                host=str(self.directory / "run"), user="postgres", dbname=database or self.database, autocommit=True
+                host=str(self.directory / "run"), user=user, dbname=database or self.database, autocommit=True
             )
         )
+
+    def tenant(self) -> psycopg.Connection[Any]:
+        """A session of the owner's, as its pooler has them."""
+        return self.session(user=names_of(Ref(REF), self.uid).owner)
 
     def status(self) -> dict[str, Any]:
         """What the archiver tells of itself."""
@@ -280,23 +287,52 @@ def inventory(store: ObjectStore, address: str, engine: str) -> Inventory:
 
 @contextlib.contextmanager
 def archived(
-    store: ObjectStore, engine: str, *, address: str = "", life: Life | None = None, before: Archived | None = None
+    store: ObjectStore,
+    engine: str,
+    *,
+    address: str = "",
+    life: Life | None = None,
+    before: Archived | None = None,
+    volume_mib: int = 0,
 ) -> Iterator[Archived]:
     """The pair from nothing, or in a `life` that begins with a restore of the one `before` it.
 
-    `address`: of the store, if not its own.
+    `address`: of the store, if not its own. `volume_mib`: the data are on a volume of that size, which is watched.
     """
+    with laid_out(store, engine, address=address, life=life, before=before, volume_mib=volume_mib) as made:
+        if life is not None:
+            first = restoring(made)
+            assert podman("wait", first) == "0", podman("logs", first)
+        start(made)
+        if volume_mib:
+            watch(made)
+        made.await_(made.is_up, "PostgreSQL did not get ready", START_SECONDS)
+        yield made
+
+
+@contextlib.contextmanager
+def laid_out(
+    store: ObjectStore,
+    engine: str,
+    *,
+    address: str = "",
+    life: Life | None = None,
+    before: Archived | None = None,
+    volume_mib: int = 0,
+) -> Iterator[Archived]:
+    """What the pod mounts, as for `archived`; nothing runs yet."""
     with contextlib.ExitStack() as stack:
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="supalove-test-", dir=memory)))
         directory.chmod(0o711)
         uid = before.uid if before else new_uid()
-        made = Archived(directory=directory, uid=uid, store=store, port=free_ports(1)[0])
+        made = Archived(directory=directory, uid=uid, store=store, port=free_ports(1)[0], stack=stack)
         _write(made, inventory(store, address or store.address, engine), life)
         if before is not None:
             _inherit(made, before)
+        if volume_mib:
+            _mount(stack, directory / "data", volume_mib)
         made.make_identity()
-        start(stack, made, restores=life is not None)
         yield made
 
 
@@ -310,7 +346,7 @@ def scratch_copy(store: ObjectStore, engine: str, *, life: Life, before: Archive
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="supalove-test-", dir=memory)))
         directory.chmod(0o711)
-        made = Archived(directory=directory, uid=before.uid, store=store, port=free_ports(1)[0])
+        made = Archived(directory=directory, uid=before.uid, store=store, port=free_ports(1)[0], stack=stack)
         _write(made, inventory(store, store.address, engine), life)
         _inherit(made, before)
         config = directory / "config"
@@ -322,7 +358,10 @@ def scratch_copy(store: ObjectStore, engine: str, *, life: Life, before: Archive
         (config / "bootstrap.sql").write_text("")
         keys = f"[default]\naws_access_key_id={store.access_key}\naws_secret_access_key={store.secret_key}\n"
         (directory / "archive-credentials" / AWS_FILE).write_text(keys)
-        start(stack, made, restores=True, mode="serve")
+        first = restoring(made)
+        assert podman("wait", first) == "0", podman("logs", first)
+        start(made, mode="serve")
+        made.await_(made.is_up, "PostgreSQL did not get ready", START_SECONDS)
         made.await_(lambda: (made.told().get("copy") or {}).get("ready"), "the copy did not get ready")
         yield made
 
@@ -331,7 +370,7 @@ def scratch_copy(store: ObjectStore, engine: str, *, life: Life, before: Archive
 def archiver_beside(directory: Path, store: ObjectStore) -> Iterator[Archived]:
     """An archiver beside a server that is there already. It has no login to the store, so it archives nothing."""
     with contextlib.ExitStack() as stack:
-        made = Archived(directory=directory, uid=new_uid(), store=store, port=free_ports(1)[0])
+        made = Archived(directory=directory, uid=new_uid(), store=store, port=free_ports(1)[0], stack=stack)
         found = inventory(store, store.address, "wal-g")
         objects = render(found.projects[0], found.platform, Placement(), made.uid)
         for folder in ("spool", "archive-config", "archive-credentials"):
@@ -339,29 +378,39 @@ def archiver_beside(directory: Path, store: ObjectStore) -> Iterator[Archived]:
         (directory / "archive-config/archive.json").write_text(_config_map(objects, "archiver")["archive.json"])
         for folder in ("spool", "archive-config", "archive-credentials"):
             os.chown(directory / folder, USER, USER)
-        made.archiver = start_archiver(stack, made, "run")
+        made.archiver = archiver_of(made, "run")
         made.await_(made.told, "the archiver does not answer")
         yield made
 
 
-def start(stack: contextlib.ExitStack, made: Archived, *, restores: bool = False, mode: str = "run") -> None:
-    """Both containers, the archiver first; before them, if it `restores`, the program that does."""
-    if restores:
-        first = start_archiver(stack, made, "restore")
-        assert podman("wait", first) == "0", podman("logs", first)
-    made.archiver = start_archiver(stack, made, mode)
-    server = ["--volume", f"{made.directory}/credentials:{CREDENTIALS_DIRECTORY}:ro"]
-    made.server = container(stack, *_shared(made), *server, image_of("postgresql"))
-    made.await_(made.is_up, "PostgreSQL did not get ready", START_SECONDS)
+def start(made: Archived, *, mode: str = "run") -> None:
+    """Both containers, the archiver first."""
+    made.archiver = archiver_of(made, mode)
+    credentials = ["--volume", f"{made.directory}/credentials:{CREDENTIALS_DIRECTORY}:ro"]
+    made.server = container(made.stack, *_shared(made), *credentials, image_of("postgresql"))
 
 
-def start_archiver(stack: contextlib.ExitStack, made: Archived, mode: str) -> str:
-    """The archiver's container, with what is needed for a restore if that is what it does."""
-    folders = {"archive-config": ARCHIVE_CONFIG, "archive-credentials": ARCHIVE_CREDENTIALS}
-    if mode == "restore":
-        folders["restore"] = RESTORE_CONFIG
-    volumes = [f"--volume={made.directory}/{name}:{path}:ro" for name, path in folders.items()]
-    return container(stack, *_shared(made), *volumes, archiver_image(), mode, network="host")
+def archiver_of(made: Archived, mode: str) -> str:
+    """The archiver's container."""
+    return container(made.stack, *_shared(made), *_archiver(made), archiver_image(), mode, network="host")
+
+
+def restoring(made: Archived) -> str:
+    """The container of the program that fetches the base backup, which has just begun."""
+    folder = ["--volume", f"{made.directory}/restore:{RESTORE_CONFIG}:ro"]
+    return container(
+        made.stack, *_shared(made), *_archiver(made), *folder, archiver_image(), "restore", network="host"
+    )  # fmt: skip
+
+
+def watch(made: Archived) -> None:
+    """The program beside the server that stops tenants when the volume gets full."""
+    mounts = [
+        *("--volume", f"{made.directory}/run:{SOCKET_DIRECTORY}"),
+        *("--volume", f"{made.directory}/data:{DATA_MOUNT}:ro"),
+        *("--env", f"PGDATA={DATA_DIRECTORY}"),
+    ]
+    made.quota = container(made.stack, *mounts, "--entrypoint", QUOTA, image_of("postgresql"))
 
 
 def _shared(made: Archived) -> list[str]:
@@ -374,6 +423,20 @@ def _shared(made: Archived) -> list[str]:
         *("--env", f"PGDATA={DATA_DIRECTORY}"),
         *("--env", f"SUPALOVE_ARCHIVER_PORT={made.port}"),
     ]
+
+
+def _archiver(made: Archived) -> list[str]:
+    return [
+        *("--volume", f"{made.directory}/archive-config:{ARCHIVE_CONFIG}:ro"),
+        *("--volume", f"{made.directory}/archive-credentials:{ARCHIVE_CREDENTIALS}:ro"),
+    ]
+
+
+def _mount(stack: contextlib.ExitStack, place: Path, mib: int) -> None:
+    """A volume in memory, for the user of the server."""
+    options = f"size={mib}m,uid={USER},gid={USER}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True)
+    stack.callback(subprocess.run, ["umount", str(place)], check=True)
 
 
 def _inherit(made: Archived, before: Archived) -> None:
@@ -394,6 +457,8 @@ def _write(made: Archived, found: Inventory, life: Life | None) -> None:
     config = {**_config_map(objects, "postgresql")}
     # The tests' machine may have a PostgreSQL of its own; this one is reached over its socket.
     config["postgresql.conf"] += "listen_addresses = ''\ntrack_commit_timestamp = on\n"
+    names = names_of(Ref(REF), made.uid)
+    config["pg_hba.conf"] = f"local {names.database} {names.owner} trust\n{config['pg_hba.conf']}"
     contents: dict[str, dict[str, str]] = {
         "config": config,
         "credentials": verifiers,

@@ -95,6 +95,7 @@ def shown(status: ArchiverStatus) -> Shown:
         "wal_bytes": status.wal_bytes,
         "volume_bytes": status.volume_bytes,
         "volume_free_bytes": status.volume_free_bytes,
+        "writes_stopped": status.writes_stopped,
     }
 
 

@@ -32,7 +32,6 @@ from .rendering import Rendering
 from .settings import Drift, Settings
 from .steps import Action, Failure, Plan
 
-
 # What holds a project's data.
 DATA_KINDS = ("PersistentVolumeClaim", DATABASE_KIND)
 LOST = (
@@ -368,7 +367,7 @@ def _refusal(
         return Failure(step="plan", object=str(step.id), reason=step.reason)
     held = record.status.stamps if record is not None and record.status is not None else {}
     for step in plan.steps:
-        if step.action is Action.CREATE and step.id in held and step.id.kind in DATA_KINDS and record is not None:
-            if record.ref not in data_lost:
-                return Failure(step="plan", object=str(step.id), reason=LOST)
+        is_lost = step.action is Action.CREATE and step.id in held and step.id.kind in DATA_KINDS
+        if is_lost and record is not None and record.ref not in data_lost:
+            return Failure(step="plan", object=str(step.id), reason=LOST)
     return None

@@ -46,7 +46,11 @@ def test_the_entrypoint_of_the_database_reads_what_is_mounted_and_waits_as_long_
     assert set(re.search(r"for file in (.*); do", text).group(1).split()) == needed
 
 
-@pytest.mark.parametrize("verb", ["ask", "block", "done", "lift"])
+HOLDS = ("ask", "block", "done", "lift")
+STOPS = ("volume", "is_stopped", "stopped", "stopped_done", "stop", "go")
+
+
+@pytest.mark.parametrize("verb", [*HOLDS, *STOPS])
 def test_the_program_that_holds_databases_to_their_size_is_in_the_image_with_its_statements(verb):
     root = ROOT / "postgresql/root"
     text = (root / quota.PROGRAM.lstrip("/")).read_text()

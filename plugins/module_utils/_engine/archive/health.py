@@ -15,24 +15,30 @@ RPO_TIMES = 3
 BACKUP_TIMES = 2
 LEAST_FREE_PERCENT = 10
 GIB = 1024 * MIB
+STOPPED = (
+    "tenants are stopped: the volume is nearly full of WAL that waits to be sent. They are let in again when it is sent"
+)
 
 
 def problems_of(status: ArchiverStatus) -> tuple[str, ...]:
     """What is wrong, each in a sentence; nothing if all is well.
 
-    1. Where nothing is archived at all, or not yet, that alone is said.
+    1. Where nothing is archived at all, or not yet, that alone is said; but before it, if so, that tenants are stopped.
     2. WAL, base backups and the heartbeat may fail now and then, not time after time.
     3. No WAL file waits for more than three times the RPO.
     4. The heart has beaten within three times the RPO: without it, the timeline has gaps that nobody can restore to.
+       It must not while tenants are stopped: each beat would cost a segment, and nobody commits.
     5. The newest base backup is not older than two periods. A new archive has as long for its first one, and a backup
        that is being made does not count before it has ended.
     6. A tenth of the volume is free: a full volume stops the server.
     """
+    stopped = (STOPPED,) if status.writes_stopped else ()
     if status.refused:
-        return (f"nothing is archived: {status.refused}",)
+        return (*stopped, f"nothing is archived: {status.refused}")
     if not status.rpo_seconds:
-        return ("nothing is archived yet: the archiver has just begun",)
+        return (*stopped, "nothing is archived yet: the archiver has just begun")
     found = (
+        *stopped,
         _failing(status.wal, "WAL could not be sent"),
         _failing(status.backup, "the base backup failed"),
         _failing(status.heartbeat, "the heartbeat failed"),
@@ -61,7 +67,7 @@ def _waiting(status: ArchiverStatus) -> str:
 def _without_heartbeat(status: ArchiverStatus) -> str:
     longest = timedelta(seconds=RPO_TIMES * status.rpo_seconds)
     silent = _since(status, status.heartbeat.last_at)
-    if silent <= longest:
+    if status.writes_stopped or silent <= longest:
         return ""
     return f"the last heartbeat was {_age(silent)} ago; it beats every {status.rpo_seconds} s"
 

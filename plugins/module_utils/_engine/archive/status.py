@@ -66,6 +66,7 @@ class ArchiverStatus:
     `next_backup_at`: when the next one is due. `wal_bytes`: what pg_wal takes of the volume.
     `busy`: which dump, load or check runs, "load p_x"; empty if none does. `dump_bytes`: of the last dump.
     `kept`: what swaps have left. `copy`: of a scratch copy what is in it; None beside a live PostgreSQL.
+    `writes_stopped`: tenants have no sessions, and the heart does not beat, as too much WAL waits on too full a volume.
     """
 
     archive: str
@@ -95,6 +96,7 @@ class ArchiverStatus:
     dump_bytes: int
     kept: tuple[Kept, ...]
     copy: Copy | None
+    writes_stopped: bool
 
     @property
     def newest_is_full(self) -> bool:
@@ -133,6 +135,7 @@ def parse_status(raw: bytes) -> ArchiverStatus:
         dump_bytes=found.count("dump_bytes"),
         kept=tuple(_kept(one) for one in found.objects("kept")),
         copy=_copy(found.object("copy")),
+        writes_stopped=found.flag("writes_stopped"),
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""How large a database may get. A program in the image (supalove-quota) holds it to that, beside the server."""
+"""How large a database may get, and how full the volume: a program beside the server, supalove-quota, sees to it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..objects import Body
 from ..project.model import Project
 from ..project.quantities import MIB
 from .files import identifier, literal
-from .postgresql import sidecar
+from .postgresql import DATA_DIRECTORY, DATA_MOUNT, sidecar
 
 # Of a database, in bytes; only its owner, the platform, can change it. A tenant reads it with SHOW.
 LIMIT_SETTING = "supalove.storage_limit"
@@ -32,12 +32,21 @@ def limit_sql(database: str, limit_bytes: int) -> str:
 
 
 def storage_sql() -> tuple[str, ...]:
-    """The table in which the program notes what it found, decided and did: in the database postgres."""
+    """The tables in which the program notes what it found, decided and did: in the database postgres.
+
+    `storage` has each database, `volume` in its only row whether tenants are stopped because of WAL, and `stopped` in
+    which databases that is done already.
+    """
+    first = f"INSERT INTO {SCHEMA}.volume SELECT 0, 0, false, pg_catalog.now() WHERE NOT EXISTS"
     return (
         f"CREATE SCHEMA IF NOT EXISTS {SCHEMA};",
         f"CREATE TABLE IF NOT EXISTS {SCHEMA}.storage (database oid PRIMARY KEY, name name NOT NULL,",
         "  bytes bigint NOT NULL, limit_bytes bigint, state text NOT NULL, since timestamptz NOT NULL,",
         "  blocked boolean NOT NULL);",
+        f"CREATE TABLE IF NOT EXISTS {SCHEMA}.volume (bytes bigint NOT NULL, free_bytes bigint NOT NULL,",
+        "  stopped boolean NOT NULL, since timestamptz NOT NULL);",
+        f"{first} (SELECT FROM {SCHEMA}.volume);",
+        f"CREATE TABLE IF NOT EXISTS {SCHEMA}.stopped (database oid PRIMARY KEY);",
     )
 
 
@@ -65,5 +74,10 @@ def admin_sql() -> tuple[str, ...]:
 
 
 def quota_container(image: str) -> Body:
-    """The program, in the server's own image; its work is done by the server, over whose socket it asks."""
-    return sidecar(NAME, image=image, program=PROGRAM, cpu=CPU, memory=MEMORY)
+    """The program, in the server's own image; its work is done by the server, over whose socket it asks.
+
+    What is free of the volume the server cannot tell, so the program sees it, too.
+    """
+    data: Body = {"name": "data", "mountPath": DATA_MOUNT, "readOnly": True}
+    container = sidecar(NAME, image=image, program=PROGRAM, cpu=CPU, memory=MEMORY, mounts=[data])
+    return {**container, "env": [{"name": "PGDATA", "value": DATA_DIRECTORY}]}

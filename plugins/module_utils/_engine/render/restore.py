@@ -6,6 +6,7 @@ The server then recovers to the target, as the files say that the program leaves
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..objects import Body, Desired, canonical_json
@@ -36,22 +37,24 @@ def render_restore(make: Make, platform: Platform, life: Life | None) -> tuple[D
         "target": life.target,
         "value": life.value,
     }
-    files = {"restore.json": canonical_json(parent), "recovery.conf": _recovery_conf(life.target, life.value)}
+    files = {"restore.json": canonical_json(parent), "recovery.conf": _recovery_conf(life)}
     if life.target == TIME:
         # Only if recovery has come that far; so it says in its first line.
-        files["end.conf"] = f"# after {life.last_segment}\n{_recovery_conf(LATEST, '')}"
+        files["end.conf"] = f"# after {life.last_segment}\n{_recovery_conf(replace(life, target=LATEST, value=''))}"
     return (make("v1", "ConfigMap", CONFIG, component=CONFIG, data=files),)
 
 
-def _recovery_conf(target: str, value: str) -> str:
+def _recovery_conf(life: Life) -> str:
     """With a target the server stops with an error if the archive ends before it; it is never promoted early.
 
-    The history of one incarnation is one timeline, that of its backups.
+    Without one it is told the last segment: whatever is missing up to that is an error. The history of one incarnation
+    is one timeline, that of its backups.
     """
-    said = {} if target == LATEST else {_SETTINGS[target]: value}
+    said = {} if life.target == LATEST else {_SETTINGS[life.target]: life.value}
+    words = ("/usr/local/bin/supalove-wanted", "%f", "%p", life.last_segment)
     return write_postgresql_conf(
         {
-            "restore_command": "/usr/local/bin/supalove-wanted %f %p",
+            "restore_command": " ".join(words).rstrip(),
             "recovery_target_timeline": "current",
             "recovery_target_action": "promote",
             **said,

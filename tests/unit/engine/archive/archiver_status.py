@@ -46,6 +46,7 @@ WELL: dict[str, Any] = {
     "dump_bytes": 0,
     "kept": [],
     "copy": None,
+    "writes_stopped": False,
 }
 
 

@@ -7,7 +7,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.health import problems_of
+from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.health import STOPPED, problems_of
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.status import parse_status
 from archiver_status import HOUR, NOW, WELL, raw_status
 
@@ -128,6 +128,8 @@ def work(**changes):
             {"volume_bytes": BIG, "volume_free_bytes": BIG // 20, "wal_bytes": BIG // 5},
             ["5 % of the volume is free, 0.5 of 10.0 GiB; pg_wal takes 2.0 GiB"],
         ),
+        ({"writes_stopped": True, "heartbeat": work(last_at=NOW - 300)}, [STOPPED]),
+        ({"writes_stopped": True, "refused": "no keys"}, [STOPPED, "nothing is archived: no keys"]),
         (
             {"wal": work(failures=9, error="away"), "ready_files": 7, "oldest_ready_seconds": 90_000.0},
             [

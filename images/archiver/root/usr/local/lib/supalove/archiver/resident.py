@@ -17,7 +17,7 @@ from .config import SPOOL, Config, ConfigError, Incarnation
 from .engines import Engine, Place, engine_of
 from .loads import Loads
 from .programs import kill_all, run
-from .restore import source_of
+from .restore import begin_life, source_of
 from .state import State
 from .wal import Wal
 
@@ -55,8 +55,15 @@ class Resident:
         self._engine_name = ""
         self._past = schedule.Past()
         self._wal = Wal(
-            data=data, spool=spool, engine_of=self._engine, source_of=self._source, state=self._state
-        )  # fmt: skip
+            data=data,
+            spool=spool,
+            engine_of=self._engine,
+            source_of=self._source,
+            state=self._state,
+            conflict=self._in_conflict,
+        )
+        # The WAL file that is in the archive with another content; empty if there is none.
+        self._conflict = ""
 
     def run(self) -> int:
         """Work until SIGTERM or SIGINT. The kubelet sends it when the server has ended: then the rest is sent."""
@@ -101,6 +108,18 @@ class Resident:
             raise ConfigError("this incarnation was not restored from another")
         return source_of(parent)
 
+    def _in_conflict(self, name: str) -> None:
+        """Nothing more of ours is sent to where another server archives."""
+        self._founded = ""
+        self._conflict = name
+
+    def _leave_conflict(self) -> None:
+        """Go on in a place of our own, as nobody can tell which of two is the copy. What is archived belongs to one."""
+        if self._conflict:
+            say(f"{self._conflict} is in the archive with another content: another server archives there. We leave it")
+            begin_life(self._data, None)
+            self._conflict = ""
+
     def _ask_backup(self, full: bool) -> bool:  # noqa: FBT001 (the shape of web.Ask)
         with self._asking:
             if self._asked.is_set() or self._state.read().backup_running:
@@ -117,8 +136,9 @@ class Resident:
         heart_at = found_at = 0.0
         while not self._stopping.is_set():
             try:
+                self._leave_conflict()
                 place = Place.of(self._data)
-            except ConfigError as error:
+            except (ConfigError, OSError) as error:
                 self._refuse(str(error))
                 self._stopping.wait(RETRY_SECONDS)
                 continue
@@ -189,8 +209,10 @@ class Resident:
     def _beat(self) -> None:
         done = sql.ask(sql.HEARTBEAT)
         if done.code == 0:
+            self._state.note(writes_stopped=not done.output.strip())
+        if done.code == 0 and done.output.strip():
             self._state.succeeded("heartbeat", "")
-        else:
+        elif done.code != 0:
             self._state.failed("heartbeat", done.said)
 
     def _backup_if_due(self, config: Config, now: float) -> None:

@@ -34,7 +34,12 @@ SUPERUSERS_EXTENSIONS = ("amcheck", "pg_buffercache", "pg_stat_statements", "pgs
 SESSION = "-c search_path=pg_catalog -c statement_timeout=0 -c client_min_messages=warning -c transaction_timeout=0"
 SECONDS = 30.0
 
-HEARTBEAT = "UPDATE supalove_archive.heartbeat SET at = pg_catalog.clock_timestamp()"
+# Not while tenants are stopped because WAL fills the volume (supalove-quota): each beat would cost a segment, and the
+# next one after that lets the moments in between be restored, too.
+HEARTBEAT = """
+UPDATE supalove_archive.heartbeat SET at = pg_catalog.clock_timestamp()
+WHERE NOT (SELECT stopped FROM supalove_quota.volume) RETURNING true
+"""
 
 IDENTITY = """
 SELECT system_identifier || ' ' || current_setting('server_version_num')::int / 10000 || ' '

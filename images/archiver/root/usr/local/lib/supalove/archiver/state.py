@@ -28,6 +28,7 @@ class Figures:
     """Everything that is told. `now`: when. `refused`: why nothing is archived at all.
 
     `rpo_seconds`, `backup_hours`: what it goes by, so that whoever reads this can tell late from early.
+    `writes_stopped`: WAL that waits has nearly filled the volume, so tenants and the heartbeat commit nothing.
     `newest_backup_at`, `newest_full_at`: of those in the archive; `backup` counts what this process has made.
     `busy`: which dump, load or check runs, "load p_x"; empty if none does. `dump_bytes`: of the last dump.
     `kept`: databases that a swap has left, with name, bytes and when they were live last.
@@ -62,6 +63,7 @@ class Figures:
     dump_bytes: int = 0
     kept: list[dict[str, Any]] = field(default_factory=list)
     copy: dict[str, Any] | None = None
+    writes_stopped: bool = False
 
 
 class State:

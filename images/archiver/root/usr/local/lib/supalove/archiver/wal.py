@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .config import ConfigError
-from .engines import Engine
+from .engines import DIFFERS, Engine
 from .programs import run
 from .state import State
 
@@ -30,6 +30,8 @@ LONGEST_PAUSE = 30.0
 FOLDERS = ("archived", "wanted", "fetched", "answers")
 
 EngineOf = Callable[[], Engine]
+# Told a file that is in the archive with another content.
+Conflict = Callable[[str], None]
 
 
 @dataclass(slots=True)
@@ -81,12 +83,17 @@ class _Lane:
 class Wal:
     """Both directions, for one data directory and one spool."""
 
-    def __init__(self, *, data: Path, spool: Path, engine_of: EngineOf, source_of: EngineOf, state: State) -> None:
+    def __init__(
+        self, *, data: Path, spool: Path, engine_of: EngineOf, source_of: EngineOf, state: State, conflict: Conflict
+    ) -> None:
         self._wal = data / "pg_wal"
         self._spool = spool
         self._engine_of = engine_of
         self._source_of = source_of
         self._state = state
+        self._conflict = conflict
+        # The first file goes alone: if this volume is a copy, it is another's, and nothing after it may be sent there.
+        self._is_ours = False
         self._out = _Lane(self._push, workers=SENDERS, name="push")
         self._in = _Lane(self._fetch, workers=FETCHERS, name="fetch")
         for folder in FOLDERS:
@@ -100,7 +107,8 @@ class Wal:
         self._state.note(ready_files=len(ready), oldest_ready_seconds=max(0.0, now - oldest))
         names = [name for name, _since in ready]
         self._forget_marks(names)
-        self._out.tick(name for name in names if not (self._spool / "archived" / name).exists())
+        waiting = [name for name in names if not (self._spool / "archived" / name).exists()]
+        self._out.tick(waiting if self._is_ours else waiting[:1])
 
     def tick_in(self) -> None:
         """Fetch what the server asks for."""
@@ -144,7 +152,10 @@ class Wal:
         done = run(engine.push(self._wal / name), environment=engine.environment(), seconds=SECONDS)
         if done.code != 0:
             self._state.failed("wal", f"{name}: {done.said or f'exit code {done.code}'}")
+            if DIFFERS in done.said:
+                self._conflict(name)
             return False
+        self._is_ours = True
         (self._spool / "archived" / name).touch()
         self._state.succeeded("wal", name)
         return True
