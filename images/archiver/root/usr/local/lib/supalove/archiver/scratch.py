@@ -34,7 +34,15 @@ class Scratch:
         self._state.note(copy={"ready": False, "heartbeat": "", "databases": []})
         self._stopping = threading.Event()
         self._dumps = Dumps(data, self._state, say)
-        self._wal = Wal(data=data, spool=spool, engine_of=self._source, source_of=self._source, state=self._state)
+        self._wal = Wal(
+            data=data,
+            spool=spool,
+            engine_of=self._source,
+            source_of=self._source,
+            state=self._state,
+            # Nothing is sent, so nothing can be in conflict.
+            conflict=lambda _name: None,
+        )
 
     def run(self) -> int:
         """Work until SIGTERM or SIGINT."""
