@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from .archives import ARCHIVE_KIND, archive_of
+from .backends.archiver.client import Archiver
 from .backends.kubernetes.delete import await_gone, delete
 from .backends.kubernetes.kinds import KINDS
 from .backends.kubernetes.lease import Lease
@@ -20,10 +21,11 @@ from .databases import DATABASE_KIND, DATABASE_KINDS, ROLE_KIND
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, SafetyStop
 from .objects import Desired, ObjectId
-from .project.names import PLATFORM_LABEL, Ref, names_of, namespace_of
+from .project.names import PLATFORM_LABEL, Ref, cluster_namespace_of, names_of, namespace_of
 from .project.placement import Placement
 from .project.vocabulary import PER_ARCHIVE
 from .render.archive import SECRET as ARCHIVE_SECRET
+from .render.archive import is_archived
 from .render.shared import POSTGRESQL_API
 from .sight import Run, read_known
 from .steps import Action, Failure, Outcome, Result, Step
@@ -130,6 +132,8 @@ def _purge_one(run: Run, purge: Purge, lease: Lease) -> Outcome:
     done: list[Step] = []
     for step in purge.steps:
         try:
+            if step.id.kind == DATABASE_KIND:
+                _drop_kept(run, step.id, lease.bound(run.deadline))
             if _do(run, purge, step, lease.bound(run.deadline)):
                 done.append(step)
         except (BackendError, DeadlineExceeded, SafetyStop) as error:
@@ -137,6 +141,16 @@ def _purge_one(run: Run, purge: Purge, lease: Lease) -> Outcome:
             return replace(outcome, result=Result.FAILED, steps=tuple(done), failure=failure)
     run.progress.note(f"purged {purge.record.ref} ({purge.uid})")
     return replace(outcome, steps=tuple(done))
+
+
+def _drop_kept(run: Run, database: ObjectId, deadline: Deadline) -> None:
+    """What restores have replaced is the project's, too, and its logins cannot go before it."""
+    if not is_archived(run.platform):
+        return
+    server = Archiver(client=run.client, namespace=cluster_namespace_of(database.namespace))
+    for one in server.status(deadline=deadline).kept:
+        if one.name.startswith(f"{database.name}_"):
+            server.drop(one.name, deadline=deadline)
 
 
 def _do(run: Run, purge: Purge, step: Step, deadline: Deadline) -> bool:
