@@ -141,7 +141,7 @@ def drill_spec() -> Spec:
         "clusters": {"type": "list", "elements": "str"},
         "most": {"type": "int"},
         "directory": {"type": "path"},
-        "projects": {"type": "dict", "required": True},
+        "projects": {"type": "dict", "default": {}},
         "tiers": {"type": "dict", "required": True},
         "platform": {"type": "dict", "default": {}},
     }
@@ -155,7 +155,7 @@ def export_spec() -> Spec:
         "refs": {"type": "list", "elements": "str"},
         "keep_days": {"type": "int", "default": 30},
         "directory": {"type": "path"},
-        "projects": {"type": "dict", "required": True},
+        "projects": {"type": "dict", "default": {}},
         "tiers": {"type": "dict", "required": True},
         "platform": {"type": "dict", "default": {}},
     }
@@ -169,10 +169,10 @@ def import_dump_spec() -> Spec:
         **object_store_spec(),
         "ref": {"type": "str", "required": True},
         "file": {"type": "path"},
-        "key": {"type": "str"},
+        "key": {"type": "str", "no_log": False},
         "with_grants": {"type": "bool", "default": False},
         "directory": {"type": "path"},
-        "projects": {"type": "dict", "required": True},
+        "projects": {"type": "dict", "default": {}},
         "tiers": {"type": "dict", "required": True},
         "platform": {"type": "dict", "default": {}},
     }

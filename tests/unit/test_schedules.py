@@ -178,7 +178,7 @@ def test_the_timer_of_a_schedule_says_the_same(key: str, name: str) -> None:
 
 def test_there_is_no_timer_without_a_schedule_and_each_is_a_playbook() -> None:
     timers = {path.name.removeprefix("supalove@").removesuffix(".timer") for path in UNITS.glob("*.timer")}
-    assert timers == {key for key, _ in SCHEDULES}
+    assert timers == {key for key, _weight in SCHEDULES}
     assert all((PLAYBOOKS / f"{timer}.yml").is_file() for timer in timers)
 
 
