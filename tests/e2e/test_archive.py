@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from lab import object_store, playbook
-from lab.archiver import await_archived, await_backup, status
+from lab.archiver import await_, await_archived, await_backup, status
 from lab.cluster import Cluster
 from lab.object_store import BUCKET
 from lab.writer import Writer
@@ -94,7 +94,7 @@ def test_one_database_of_a_shared_cluster_goes_back_while_its_neighbour_goes_on(
     counted = platform.psql("p-shop", "SELECT count(*) FROM mine;").stdout.strip()
     assert counted == str(neighbour.written), "the neighbour has all its rows, and no other"
     assert one_pod(platform, "s-free-1") == server, "neither restarted nor replaced"
-    assert [one for one in platform.objects("namespaces") if one["metadata"]["name"].startswith("scratch-")] == []
+    await_no_copies(platform)
     kept = status(platform, "s-free-1")["kept"]
     assert len(kept) == 1, "the database of before is kept"
     again = playbook.run("projects", lab)
@@ -112,9 +112,16 @@ def test_a_drill_proves_what_can_be_restored_and_says_so(platform: Cluster, lab:
         proof = json.loads(text)
         assert proof["error"] == ""
         assert proof["databases"] >= 1
-    assert [one for one in platform.objects("namespaces") if one["metadata"]["name"].startswith("scratch-")] == []
+    await_no_copies(platform)
     listed = object_store.administrator().s3().list_objects_v2(Bucket=BUCKET, Prefix="platform/dumps/")
     assert listed["KeyCount"] == 0
+
+
+def await_no_copies(found: Cluster) -> None:
+    await_(
+        lambda: not any(one["metadata"]["name"].startswith("scratch-") for one in found.objects("namespaces")),
+        "a copy is left",
+    )
 
 
 def one_pod(found: Cluster, namespace: str) -> tuple[str, int]:

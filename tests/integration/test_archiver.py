@@ -76,3 +76,12 @@ def test_a_stop_of_the_pod_leaves_no_wal_behind(pair: Archived) -> None:
     pair.stop()
     left = [one.name for one in (pair.directory / "data/pgdata/pg_wal/archive_status").iterdir()]
     assert not [name for name in left if name.endswith(".ready")]
+
+
+def test_an_idle_server_that_was_started_again_ends_its_segments_in_time(pair: Archived) -> None:
+    """It would not do so before checkpoint_timeout, which is five minutes: the RPO is 10 seconds."""
+    pair.await_(lambda: pair.status()["backup"]["done"] == 1, "no base backup was made")
+    podman("restart", "--time", "30", pair.server)
+    pair.await_(pair.is_up, "PostgreSQL did not get ready")
+    before = pair.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")
+    pair.await_(lambda: any(name.startswith(before) for name in pair.names()), f"{before} is not ended", 90)

@@ -113,6 +113,7 @@ def test_while_the_store_is_away_tenants_stop_before_the_volume_is_full_and_go_o
     assert "PANIC" not in podman("logs", small.server)
 
 
+@pytest.mark.long
 def test_a_volume_that_is_full_of_something_else_stops_nobody(small: Archived) -> None:
     """The archive takes all WAL: then who lacks room may clean up."""
     filler = small.directory / "data/filler"

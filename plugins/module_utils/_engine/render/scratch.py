@@ -30,6 +30,8 @@ DUMPER = "supalove_dump"
 CPU = 500
 MEMORY = 512 * MIB
 SESSIONS = 8
+# Each segment is fetched by a program of its own, and a copy has to come to its moment soon.
+FETCHING: Body = {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
 # It has WAL beside what the volume held, and what a check writes.
 SPARE = 1024 * MIB
 
@@ -126,6 +128,8 @@ def _pod(platform: Platform, scratch: Scratch) -> Body:
         "terminationGracePeriodSeconds": 1,
         "volumes": [data, *others],
     }
+    spec = with_restore(with_archiver(spec, platform, command=SERVE), scratch.life)
+    spec = {**spec, "initContainers": [{**one, "resources": FETCHING} for one in spec["initContainers"]]}
     template = pod_template(
         labels={},
         annotations={},
@@ -133,7 +137,7 @@ def _pod(platform: Platform, scratch: Scratch) -> Body:
         priority_class="",
         runtime_class=None,
         user=USER,
-        spec=with_restore(with_archiver(spec, platform, command=SERVE), scratch.life),
+        spec=spec,
     )
     pod: Body = template["spec"]
     return pod

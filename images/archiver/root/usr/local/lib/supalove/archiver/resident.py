@@ -53,6 +53,8 @@ class Resident:
         # Where it was said whose archive this is; empty before.
         self._founded = ""
         self._engine_name = ""
+        # When the server that was seen last was started, in its own words.
+        self._server_began = ""
         self._past = schedule.Past()
         self._wal = Wal(
             data=data,
@@ -212,6 +214,8 @@ class Resident:
             self._state.note(writes_stopped=not done.output.strip())
         if done.code == 0 and done.output.strip():
             self._state.succeeded("heartbeat", "")
+            if self._server_began != done.output and sql.ask(sql.WAKE).code == 0:
+                self._server_began = done.output
         elif done.code != 0:
             self._state.failed("heartbeat", done.said)
 

@@ -38,8 +38,12 @@ SECONDS = 30.0
 # next one after that lets the moments in between be restored, too.
 HEARTBEAT = """
 UPDATE supalove_archive.heartbeat SET at = pg_catalog.clock_timestamp()
-WHERE NOT (SELECT stopped FROM supalove_quota.volume) RETURNING true
+WHERE NOT (SELECT stopped FROM supalove_quota.volume) RETURNING pg_postmaster_start_time()
 """
+
+# A checkpointer that began while the server recovered, if only from a clean end, sleeps for checkpoint_timeout. Until
+# then it ends no segment at archive_timeout (CheckpointerMain in checkpointer.c). Any signal wakes it.
+WAKE = "SELECT pg_reload_conf()"
 
 IDENTITY = """
 SELECT system_identifier || ' ' || current_setting('server_version_num')::int / 10000 || ' '
