@@ -36,12 +36,17 @@ def replicas(engine, ref):
 
 
 def empty(engine, namespace):
+    empty_of_claims(engine, namespace)
+    for kind in PROJECT_KINDS.keys() - {"Namespace"}:
+        engine.server.request("DELETE", collection_path(kind, namespace))
+
+
+def empty_of_claims(engine, namespace):
     claims = collection_path("PersistentVolumeClaim", namespace)
     for claim in engine.server.request("GET", claims)["items"]:
         # What protects a claim in use; no pod runs here.
         engine.server.merge(f"{claims}/{claim['metadata']['name']}", {"metadata": {"finalizers": None}})
-    for kind in PROJECT_KINDS.keys() - {"Namespace"}:
-        engine.server.request("DELETE", collection_path(kind, namespace))
+    engine.server.request("DELETE", claims)
 
 
 @contextlib.contextmanager
@@ -358,3 +363,15 @@ def bind(engine, ref):
     bound = {"pv.kubernetes.io/bind-completed": "yes"}
     engine.server.merge(path, {"metadata": {"annotations": bound}, "spec": {"volumeName": f"pv-{ref}"}})
     engine.server.merge(f"{path}/status", {"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}})
+
+
+def test_a_volume_that_is_gone_is_not_replaced_by_an_empty_one_in_silence(engine, ref):
+    projects = {ref: {"tier": "free"}}
+    engine.reconcile(projects)
+    empty_of_claims(engine, f"p-{ref}")
+    report = engine.reconcile(projects)
+    assert results(report) == {ref: "failed"}
+    assert "it was there and is gone" in report.outcomes[0].failure.reason
+    assert engine.server.request("GET", collection_path("PersistentVolumeClaim", f"p-{ref}"))["items"] == []
+    assert results(engine.reconcile(projects, data_lost=frozenset({ref}))) == {ref: "changed"}
+    assert results(engine.reconcile(projects)) == {ref: "unchanged"}

@@ -17,7 +17,8 @@ SECRET_KEY: Final = "secret_key"
 # Both in the form of ~/.aws/credentials, for programs that would else want them in their environment.
 AWS_FILE: Final = "aws"
 # Folders beside those of archives.
-NO_ARCHIVES: Final = ("dumps", "exports", "imports")
+DUMPS, EXPORTS, IMPORTS = "dumps", "exports", "imports"
+NO_ARCHIVES: Final = (DUMPS, EXPORTS, IMPORTS)
 
 
 def archive_of(uid: Uid) -> str:
@@ -32,12 +33,12 @@ def archive_of_cluster(cluster: str) -> str:
 
 def dumps_of(copy: str) -> str:
     """Below the platform's prefix, where what is dumped out of a copy lies until the copy is thrown away."""
-    return f"dumps/{copy}/"
+    return f"{DUMPS}/{copy}/"
 
 
 def exports_of(uid: Uid) -> str:
     """Below the platform's prefix, where the dumps of a project lie that are kept."""
-    return f"exports/{uid}/"
+    return f"{EXPORTS}/{uid}/"
 
 
 def without_object_store() -> SafetyStop:

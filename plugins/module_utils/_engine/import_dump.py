@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass, replace
 
 from .access import Access
-from .archives import without_object_store
+from .archives import IMPORTS, without_object_store
 from .backends.kubernetes import records
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded
@@ -16,11 +16,10 @@ from .progress import Progress
 from .project.model import Inventory
 from .reconcile import reconcile
 from .restore import party_of
-from .restore_database import load, swap
+from .restore_database import load, require_well, swap
 from .settings import Settings
 from .steps import Report
 
-IMPORTS = "imports"
 END_SECONDS = 60.0
 
 
@@ -65,6 +64,8 @@ def import_dump(
                 stack.callback(_discard, access, key)
                 progress.note(f"{ref}: {file} is put into the object store")
                 archives.upload(file, key, deadline=deadline)
+            only = replace(settings, only=frozenset({ref}), data_lost=frozenset({ref}))
+            require_well(reconcile(access, inventory, settings=only, progress=progress))
             load(access, into, key or "", with_grants=with_grants, progress=progress, deadline=deadline)
         kept = swap(access, inventory.platform, into, settings=settings, progress=progress, deadline=deadline)
     only = replace(settings, only=frozenset({ref}))

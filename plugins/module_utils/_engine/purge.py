@@ -151,6 +151,8 @@ def _drop_kept(run: Run, database: ObjectId, deadline: Deadline) -> None:
     for one in server.status(deadline=deadline).kept:
         if one.name.startswith(f"{database.name}_"):
             server.drop(one.name, deadline=deadline)
+    # And what a restore that was killed has loaded.
+    server.drop(f"{database.name}_new", deadline=deadline)
 
 
 def _do(run: Run, purge: Purge, step: Step, deadline: Deadline) -> bool:

@@ -78,25 +78,14 @@ def restore(
     progress.note(f"{ref}: from {plan.backup} of {plan.incarnation}, archived until {plan.archived_until:%F %T} UTC")
     is_whole, kept = into == source and into.placement.cluster is None, ""
     only = replace(settings, only=frozenset({ref}))
-    if is_whole:
-        only = replace(only, lives={ref: life})
-    elif not settings.check:
-        # What is to be replaced may be gone with the volume that it was on.
-        lost = replace(only, data_lost=frozenset({ref}))
-        _require(reconcile(access, inventory, settings=lost, progress=progress))
+    # What is to be replaced may be gone with the volume that it was on.
+    only = replace(only, lives={ref: life}) if is_whole else replace(only, data_lost=frozenset({ref}))
+    if not is_whole and not settings.check:
         kept = restore_database(
-            access, inventory.platform, source, into, life, settings=settings, progress=progress, deadline=deadline
+            access, inventory, source, into, life, settings=only, progress=progress, deadline=deadline
         )
     report = reconcile(access, inventory, settings=only, progress=progress)
     return Restored(report=report, plan=plan, life=life, is_whole=is_whole, kept=kept)
-
-
-def _require(report: Report) -> None:
-    """Raises SafetyStop if the project that is to get a database is not well."""
-    for outcome in report.outcomes:
-        if outcome.failure is not None:
-            failure = outcome.failure
-            raise SafetyStop(f"{outcome.ref} is not well: {failure.step} {failure.object}: {failure.reason}")
 
 
 def life_of(before: Life | None, plan: RecoveryPlan, target: Target, *, engine: str) -> Life:
@@ -141,8 +130,10 @@ def party_of(
     placement, uid = record.placed.placement, record.uid
     source = Source.of_project(listed, uid)
     if placement.cluster is not None:
-        (cluster,) = (one for one in inventory.platform.shared_clusters if one.name == placement.cluster)
-        source = Source.of_cluster(cluster)
+        clusters = {one.name: one for one in inventory.platform.shared_clusters}
+        if placement.cluster not in clusters:
+            raise SafetyStop(f"{ref} is on the shared cluster {placement.cluster}, which the platform does not declare")
+        source = Source.of_cluster(clusters[placement.cluster])
     return Party(project=listed, uid=uid, placement=placement, source=source)
 
 

@@ -14,16 +14,18 @@ from .archives import without_object_store
 from .backends.archiver.client import Archiver
 from .backends.kubernetes.lease import Lease
 from .deadline import Deadline
-from .errors import SafetyStop
+from .errors import SafetyStop, Unreachable
 from .pause import clients_held
 from .progress import Progress
 from .project.life import Life
-from .project.model import Platform, Project
+from .project.model import Inventory, Platform, Project
 from .project.names import Uid, names_of
 from .project.placement import Placement
+from .reconcile import reconcile
 from .render.context import context_of
 from .scratch import Source, await_work, copy_of
 from .settings import Settings
+from .steps import Report
 
 # For an address that opens one dump: as long as the longest load waits before it begins to read.
 OPEN_SECONDS = 3600
@@ -46,7 +48,7 @@ class Party:
 
 def restore_database(
     access: Access,
-    platform: Platform,
+    inventory: Inventory,
     source: Party,
     into: Party,
     life: Life,
@@ -57,6 +59,7 @@ def restore_database(
 ) -> str:
     """Give a project the database that another, or it itself, had at a moment; the name under which its own is kept.
 
+    `settings`: of a run on this project alone.
     1. A copy of the PostgreSQL comes to that moment, and the one database is dumped there.
     2. The dump is loaded beside the database that is in use, by a login that is no superuser.
     3. While the project's clients are held, the two change names in one transaction.
@@ -64,12 +67,22 @@ def restore_database(
     A kill before the third leaves what is in use as it is; what it has left behind is removed by the next restore.
     Raises SafetyStop if the database was not there at that moment, BackendError, DeadlineExceeded.
     """
-    with copy_of(access, platform, source.source, life, progress=progress, deadline=deadline) as copy:
+    with copy_of(access, inventory.platform, source.source, life, progress=progress, deadline=deadline) as copy:
         if source.database not in copy.told.databases:
             raise SafetyStop(f"at that moment {source.project.ref} had no database on {source.source.archive}")
-        key = copy.dump(platform, source.database, progress=progress, deadline=deadline)
+        key = copy.dump(inventory.platform, source.database, progress=progress, deadline=deadline)
+        # Not before there is what replaces it: where the database is gone, this makes an empty one.
+        require_well(reconcile(access, inventory, settings=settings, progress=progress))
         load(access, into, key, with_grants=source.uid == into.uid, progress=progress, deadline=deadline)
-    return swap(access, platform, into, settings=settings, progress=progress, deadline=deadline)
+    return swap(access, inventory.platform, into, settings=settings, progress=progress, deadline=deadline)
+
+
+def require_well(report: Report) -> None:
+    """Raises SafetyStop if the project that is to get a database is not well."""
+    for outcome in report.outcomes:
+        if outcome.failure is not None:
+            failure = outcome.failure
+            raise SafetyStop(f"{outcome.ref} is not well: {failure.step} {failure.object}: {failure.reason}")
 
 
 def load(access: Access, into: Party, key: str, *, with_grants: bool, progress: Progress, deadline: Deadline) -> None:
@@ -77,7 +90,7 @@ def load(access: Access, into: Party, key: str, *, with_grants: bool, progress: 
     if access.archives is None:
         raise without_object_store()
     server = Archiver(client=access.client, namespace=into.source.namespace)
-    before = server.status(deadline=deadline).load
+    before = server.status(deadline=deadline)
     server.load(
         into.database,
         owner=names_of(into.project.ref, into.uid).owner,
@@ -99,6 +112,10 @@ def swap(
     with Lease(access.client, platform.namespace, seconds=seconds, progress=progress, deadline=deadline) as lease:
         bound = lease.bound(deadline)
         with clients_held(access.client, context, progress=progress, deadline=bound):
-            server.swap(into.database, kept=kept, deadline=bound)
+            try:
+                server.swap(into.database, kept=kept, deadline=bound)
+            except Unreachable:
+                # It may be done: asked again it then says so.
+                server.swap(into.database, kept=kept, deadline=bound)
     progress.note(f"{into.project.ref}: its database of before is kept as {kept}")
     return kept

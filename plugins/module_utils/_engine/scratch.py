@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from .access import Access, Archives
 from .archive.status import ArchiverStatus, Work
 from .archive.status import Copy as Told
-from .archives import archive_of, archive_of_cluster, dumps_of, without_object_store
+from .archives import IMPORTS, archive_of, archive_of_cluster, dumps_of, without_object_store
 from .backends.archiver.client import Archiver
 from .backends.kubernetes.apply import apply, create
 from .backends.kubernetes.client import Client
@@ -23,7 +24,7 @@ from .backends.kubernetes.kinds import collection_path
 from .backends.kubernetes.observe import read_object
 from .backends.kubernetes.readiness import end_of, trouble_of
 from .backends.kubernetes.secrets import read_texts
-from .deadline import Deadline
+from .deadline import Backoff, Deadline, retrying
 from .errors import BackendError, DeadlineExceeded, NotFound, ServerFailed
 from .generation import access_texts
 from .objects import ObjectId
@@ -41,6 +42,10 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 END_SECONDS = 60.0
 # A kill of the run leaves the copy; so long after the run's own time it ends by itself.
 SPARE_SECONDS = 300
+# An archiver that says nothing for so long is lost.
+SILENT_SECONDS = 60.0
+# A dump that was put there for an import is needed for no longer.
+IMPORT_AGE = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +87,7 @@ class Copy:
     def dump(self, platform: Platform, database: str, *, progress: Progress, deadline: Deadline) -> str:
         """Dump one database into the object store; its key below the platform's prefix. Raises BackendError."""
         key = f"{dumps_of(self.name)}{database}.dump"
-        before = self.archiver.status(deadline=deadline).dump
+        before = self.archiver.status(deadline=deadline)
         self.archiver.dump(database, f"{platform.object_store_prefix}/{key}", deadline=deadline)
         await_work(self.archiver, "dump", before, progress=progress, deadline=deadline)
         return key
@@ -167,21 +172,25 @@ def await_copy(client: Client, name: str, *, progress: Progress, deadline: Deadl
 
 
 def await_work(
-    archiver: Archiver, what: str, before: Work, *, progress: Progress, deadline: Deadline
+    archiver: Archiver, what: str, before: ArchiverStatus, *, progress: Progress, deadline: Deadline
 ) -> ArchiverStatus:
-    """Until a work that was asked for has ended. Raises ServerFailed with its error, or if the archiver is new."""
-    began, said = None, ""
+    """Until a work that was asked for has ended; `before`: how it was just before that.
+
+    Raises ServerFailed with its error, or if the archiver was started anew meanwhile. One that does not answer is asked
+    again for a while: looking is harmless, and what is looked at may last for hours.
+    """
+    said = ""
     while True:
-        status = archiver.status(deadline=deadline)
+        patient = Deadline(limit_seconds=min(SILENT_SECONDS, deadline.remaining()))
+        status = retrying(lambda: archiver.status(deadline=deadline), deadline=patient, backoff=Backoff())
         work: Work = getattr(status, what)
-        if work.ended > before.ended and work.failures:
-            raise ServerFailed(subject=archiver.subject, verb=what.upper(), reason=work.error)
-        if work.ended > before.ended:
-            return status
-        if began not in (None, status.began):
+        if status.began != before.began:
             reason = "the archiver was started anew before it had ended; run again"
             raise ServerFailed(subject=archiver.subject, verb=what.upper(), reason=reason)
-        began = status.began
+        if work.ended > getattr(before, what).ended and work.failures:
+            raise ServerFailed(subject=archiver.subject, verb=what.upper(), reason=work.error)
+        if work.ended > getattr(before, what).ended:
+            return status
         if status.busy != said:
             said = status.busy
             progress.note(f"{archiver.namespace}: {said or what}")
@@ -191,13 +200,16 @@ def await_work(
 
 
 def sweep(access: Access, platform: Platform, *, deadline: Deadline) -> tuple[str, ...]:
-    """Remove copies whose time is up; their names."""
+    """Remove copies whose time is up, and dumps that killed imports have left; the names of the copies."""
     archives = _archives(access)
     gone = []
     for name, expires in _copies(access.client, platform, deadline).items():
         if expires < time.time():
             _end(access.client, archives, name, deadline=deadline)
             gone.append(name)
+    left = archives.dumps(f"{IMPORTS}/", deadline=deadline)
+    old = [one.key for one in left if one.modified < datetime.now(UTC) - IMPORT_AGE]
+    archives.discard(old, deadline=deadline)
     return tuple(gone)
 
 

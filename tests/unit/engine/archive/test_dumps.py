@@ -27,6 +27,8 @@ OWNER = "p_abcdefgh2345_owner"
         "3649; 0 0 COMMENT - EXTENSION plpgsql ",
         "3651; 0 0 ACL pg_catalog FUNCTION pg_lock_status() postgres",
         "3651; 0 0 ACL pg_catalog TABLE pg_proc postgres",
+        "3457; 3466 16412 EVENT TRIGGER - supalove_volume postgres",
+        "3458; 3466 16413 EVENT TRIGGER - supalove_quota postgres",
     ],
 )
 def test_what_the_platform_has_made_already_is_not_restored(archiver_package, line):

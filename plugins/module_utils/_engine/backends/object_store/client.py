@@ -195,13 +195,12 @@ class ObjectStoreClient:
 
     def upload(self, path: str, key: str, *, deadline: Deadline) -> None:
         """Write a file of any size as an object."""
-        self._run(
-            lambda: self._s3.upload_file(Filename=path, Key=self.target.prefix + key, **self._at),
-            self._subject(key),
-            "PUT",
-            deadline,
-            counted="writes",
-        )
+
+        def put() -> None:
+            with open(path, "rb") as file:
+                self._s3.upload_fileobj(Fileobj=file, Key=self.target.prefix + key, **self._at)
+
+        self._run(put, self._subject(key), "PUT", deadline, counted="writes")
 
     def delete(self, keys: Sequence[str], *, deadline: Deadline) -> Deleted:
         """Delete up to BATCH objects with one request."""

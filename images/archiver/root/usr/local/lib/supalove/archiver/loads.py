@@ -24,8 +24,8 @@ from .work import Desk, Refused, WorkError, demand, flag_of, text_of
 SECONDS = 24 * 3600.0
 DROP_SECONDS = 600.0
 SWAP_SECONDS = 9.0
-# Of the volume, below which a load is ended: the server that is live must not run out of room.
-FREE_SHARE = 0.05
+# Of the volume, below which a load is ended: at a tenth supalove-quota stops the tenants of all databases.
+FREE_SHARE = 0.15
 # Bytes of address space of pg_restore, which holds the list of what is in a dump.
 MEMORY = 384 * 1024**2
 URL = re.compile(r"https://\S{1,8000}")
@@ -84,12 +84,14 @@ class Loads:
             if done.code != 0 and self._before_swap(names)[1:3] != ["-", "kept"]:
                 raise Refused(503, done.said or "the server did not say why")
         self._say(f"{database} is what was loaded; {kept} is what it was before")
-        self.look()
+        self._look_later()
         return 200, "done\n"
 
     def drop(self, told: Mapping[str, Any]) -> tuple[int, str]:
-        """Drop a database that was kept. Raises Refused."""
-        name = text_of(told, "database", sql.KEPT)
+        """Drop a database that was kept, or one that was loaded and never took the other's place. Raises Refused."""
+        name = text_of(told, "database", sql.DROPPED)
+        if self._desk.busy == f"load {name.removesuffix(sql.NEW_SUFFIX)}":
+            raise Refused(409, f"{self._desk.busy} runs")
         with self._swapping:
             there = sql.ask(sql.EXISTS, variables={"database": name})
             if there.code != 0:
@@ -100,8 +102,12 @@ class Loads:
             if done.code != 0:
                 raise Refused(503, done.said)
         self._say(f"{name} is dropped")
-        self.look()
+        self._look_later()
         return 200, "done\n"
+
+    def _look_later(self) -> None:
+        """To measure what is kept may take longer than whoever waits for an answer does."""
+        threading.Thread(target=self.look, name="look", daemon=True).start()
 
     def look(self) -> bool:
         """Note what is kept; False if the server does not say."""
@@ -207,6 +213,8 @@ class Loads:
 
     def _no_room(self, more: int = 0) -> str:
         """Why so many bytes more must not be written; empty if they may."""
+        if self._state.read().writes_stopped:
+            return "tenants are stopped, as the volume is nearly full of WAL that waits"
         volume = os.statvfs(self._data.parent)
         free = volume.f_bavail * volume.f_frsize - more
         if free >= volume.f_blocks * volume.f_frsize * FREE_SHARE:

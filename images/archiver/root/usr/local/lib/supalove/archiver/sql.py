@@ -20,6 +20,7 @@ DATABASE = re.compile(f"p_{UID}")
 KEPT = re.compile(f"p_{UID}_[0-9]{{8}}t[0-9]{{6}}z")
 OWNER = re.compile(f"p_{UID}_owner")
 NEW_SUFFIX = "_new"
+DROPPED = re.compile(f"{KEPT.pattern}|{DATABASE.pattern}{NEW_SUFFIX}")
 LOADER_PREFIX = "supalove_load_"
 # Variables that every statement has.
 PATTERNS = {

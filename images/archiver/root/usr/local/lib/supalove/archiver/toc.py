@@ -14,14 +14,15 @@ from collections.abc import Iterable, Iterator
 from .sql import SUPERUSERS_EXTENSIONS
 
 _EXTENSIONS = "|".join(("plpgsql", *SUPERUSERS_EXTENSIONS)).encode()
-# There already, and the platform's: the schema public, the language, what only a superuser looks into, and the rights
-# of PostgreSQL's own functions.
+# There already, and the platform's: the schema public, the language, what only a superuser looks into, the rights
+# of PostgreSQL's own functions, and what held its tenants back at that moment.
 _LEFT_OUT = re.compile(
     rb"\d+; \d+ \d+ (?:"
     rb"(?:SCHEMA - public|(?:ACL|COMMENT) - SCHEMA public) \S*"
     rb"|(?:EXTENSION -|COMMENT - EXTENSION) (?:" + _EXTENSIONS + rb")(?: \S*)?"
     rb"|ACL (?:pg_catalog|information_schema) .*"
     rb"|ACL - SCHEMA (?:pg_catalog|information_schema) \S*"
+    rb"|EVENT TRIGGER - supalove_[a-z]+ \S*"
     rb")"
 )
 
