@@ -90,6 +90,8 @@ def is_stopped(pair: Archived) -> bool:
     return pair.sql("SELECT stopped FROM supalove_quota.volume", "postgres") == "True"
 
 
+# On a busy machine the writer, into memory, may be faster than two looks: "the last second" of docs/storage-quota.md.
+@pytest.mark.long
 def test_while_the_store_is_away_tenants_stop_before_the_volume_is_full_and_go_on_when_it_is_back(
     small: Archived, way: Flaky
 ) -> None:
@@ -116,7 +118,6 @@ def test_while_the_store_is_away_tenants_stop_before_the_volume_is_full_and_go_o
     assert "PANIC" not in podman("logs", small.server)
 
 
-@pytest.mark.long
 def test_a_volume_that_is_full_of_something_else_stops_nobody(small: Archived) -> None:
     """The archive takes all WAL: then who lacks room may clean up."""
     filler = small.directory / "data/filler"

@@ -24,8 +24,9 @@ from .work import Desk, Refused, WorkError, demand, flag_of, text_of
 SECONDS = 24 * 3600.0
 DROP_SECONDS = 600.0
 SWAP_SECONDS = 9.0
-# Of the volume, below which a load is ended: at a tenth supalove-quota stops the tenants of all databases.
+# Of the volume, below which a load is ended: at a tenth, or 8 GiB, supalove-quota stops the tenants of all databases.
 FREE_SHARE = 0.15
+FREE_BYTES = 12 * 1024**3
 # Bytes of address space of pg_restore, which holds the list of what is in a dump.
 MEMORY = 384 * 1024**2
 URL = re.compile(r"https://\S{1,8000}")
@@ -217,10 +218,10 @@ class Loads:
             return "tenants are stopped, as the volume is nearly full of WAL that waits"
         volume = os.statvfs(self._data.parent)
         free = volume.f_bavail * volume.f_frsize - more
-        if free >= volume.f_blocks * volume.f_frsize * FREE_SHARE:
+        if free >= min(FREE_BYTES, volume.f_blocks * volume.f_frsize * FREE_SHARE):
             return ""
         needs = f"{more} bytes are to come, and " if more else ""
-        return f"{needs}the volume of the data would have less than {FREE_SHARE:.0%} left"
+        return f"{needs}the volume of the data would have less than {FREE_SHARE:.0%} left, or 12 GiB"
 
 
 class _Names:
