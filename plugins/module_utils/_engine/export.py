@@ -16,7 +16,7 @@ from .archives import exports_of, without_object_store
 from .backends.kubernetes import records
 from .backends.kubernetes.records import Record
 from .deadline import Deadline
-from .errors import BackendError, DeadlineExceeded, EngineError, InvalidSpec, Problem
+from .errors import BackendError, DeadlineExceeded, EngineError, InvalidSpec, Problem, SafetyStop
 from .progress import Counter, Progress
 from .project.model import Inventory
 from .project.names import Ref
@@ -76,7 +76,7 @@ def export(
     if access.archives is None:
         raise without_object_store()
     known = records.read_records(access.client, inventory.platform.namespace, deadline=deadline)
-    parties = _parties(inventory, known, refs)
+    parties, outcomes = _parties(inventory, known, refs)
     by_source: dict[str, list[Party]] = {}
     for one in parties:
         by_source.setdefault(one.source.archive, []).append(one)
@@ -90,7 +90,7 @@ def export(
         counter=Counter(progress, "exports", len(parties)),
         deadline=deadline,
     )
-    outcomes = [one for group in by_source.values() for one in job.of_source(group)]
+    outcomes += [one for group in by_source.values() for one in job.of_source(group)]
     return ExportReport(outcomes=tuple(sorted(outcomes, key=lambda one: one.ref)))
 
 
@@ -146,19 +146,26 @@ class _Job:
         return Exported(ref=ref, key=key, bytes=new.bytes, archived_until=archived_until, removed=old)
 
 
-def _parties(inventory: Inventory, known: Mapping[Ref, Record], refs: Collection[str] | None) -> tuple[Party, ...]:
-    """Those that are named, or all on shared clusters. Raises InvalidSpec with every ref that cannot be."""
+def _parties(
+    inventory: Inventory, known: Mapping[Ref, Record], refs: Collection[str] | None
+) -> tuple[list[Party], list[Exported]]:
+    """Those that are named, or all on shared clusters, and apart those that have nothing to export.
+
+    Raises InvalidSpec with every ref that is none.
+    """
     if refs is None:
         shared = (
             ref for ref, record in known.items() if record.placed and record.placed.placement.cluster and record.uid
         )
         refs = [ref for ref in shared if any(one.ref == ref for one in inventory.projects)]
-    found, problems = [], list[Problem]()
+    found, failed, problems = list[Party](), list[Exported](), list[Problem]()
     for ref in sorted({*refs}):
         try:
             found.append(party_of(known, inventory, "refs", ref, may_be_stopped=True))
         except InvalidSpec as error:
             problems += error.problems
+        except SafetyStop as error:
+            failed.append(Exported(ref=ref, failure=Failure.of("look", ref, error)))
     if problems:
         raise InvalidSpec(tuple(problems))
-    return tuple(found)
+    return found, failed
