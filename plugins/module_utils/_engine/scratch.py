@@ -56,13 +56,17 @@ class Source:
     namespace: str
     archiving: Archiving
     storage: int
+    runtime_class: str | None = None
 
     @classmethod
     def of_project(cls, project: Project, uid: Uid) -> Source:
         """A project's own."""
-        archiving = project.tier.archiving
         return cls(
-            archive=archive_of(uid), namespace=namespace_of(project.ref), archiving=archiving, storage=project.storage
+            archive=archive_of(uid),
+            namespace=namespace_of(project.ref),
+            archiving=project.tier.archiving,
+            storage=project.storage,
+            runtime_class=project.tier.runtime_class,
         )
 
     @classmethod
@@ -124,6 +128,7 @@ def begin(access: Access, platform: Platform, source: Source, life: Life, *, sec
         archiving=source.archiving,
         life=life,
         storage=source.storage,
+        runtime_class=source.runtime_class,
         expires=round(time.time()) + seconds,
         seconds=seconds,
     )

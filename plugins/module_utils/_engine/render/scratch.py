@@ -40,6 +40,7 @@ SPARE = 1024 * MIB
 class Scratch:
     """What a copy is made of. `name`: of its namespace. `storage`: bytes of the volume that is restored.
 
+    `runtime_class`: as of the pod that it copies, whose tenant's code may run in it.
     `expires`: when it ends by itself, in seconds since the epoch; `seconds` from its start.
     """
 
@@ -50,6 +51,7 @@ class Scratch:
     storage: int
     expires: int
     seconds: int
+    runtime_class: str | None = None
 
 
 def render_scratch(platform: Platform, scratch: Scratch) -> tuple[Desired, ...]:
@@ -135,7 +137,7 @@ def _pod(platform: Platform, scratch: Scratch) -> Body:
         annotations={},
         service_account=SERVICE_ACCOUNT,
         priority_class="",
-        runtime_class=None,
+        runtime_class=scratch.runtime_class,
         user=USER,
         spec=spec,
     )
