@@ -28,10 +28,10 @@ OUTSIDE = [f"{PREFIX}p-abcd/1", f"{PREFIX}p-other/1", f"{PREFIX}p-abc", "top", "
 
 
 def an_identity(store, *, access=Access.READ_WRITE, secret="s" * 40, number=1, prefix="p-abc/"):
-    """Names and ids are the server's, and so of this test's bucket."""
+    """Names and ids are the server's, and so of this test's bucket: test-1 and test-10 are two."""
     return Identity(
         name=f"p-abc.{store.bucket}",
-        access_key=f"AK{number}{store.bucket.upper().replace('-', '')}".ljust(20, "0"),
+        access_key=f"AK{number}{store.bucket.upper().replace('-', '')}".ljust(20, "X"),
         secret_key=Secret(secret),
         prefix=prefix,
         access=access,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -20,8 +19,6 @@ from ...errors import Conflict, Denied, NotFound
 from .client import ObjectStoreClient
 
 POLICY = "archive"
-CREATE_TRIES = 6
-CREATE_PAUSE_SECONDS = 0.5
 _READ = ("s3:GetObject",)
 _WRITE = ("s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
 # Nothing that a policy reads as a pattern or a variable.
@@ -90,7 +87,7 @@ def ensure(client: ObjectStoreClient, identity: Identity, *, deadline: Deadline)
         if _works(client, identity, deadline):
             return changed
         _delete_key(client, identity.name, identity.access_key, subject, deadline)
-    _create_key(client, identity, key, subject, deadline)
+    client.create_access_key(identity.name, key, identity.secret_key, subject, deadline=deadline)
     return True
 
 
@@ -175,19 +172,6 @@ def _works(client: ObjectStoreClient, identity: Identity, deadline: Deadline) ->
     finally:
         other.close()
     return True
-
-
-def _create_key(client: ObjectStoreClient, identity: Identity, key: Secret, subject: str, deadline: Deadline) -> None:
-    """Right after its deletion SeaweedFS may still know a key; that passes within a second."""
-    for tries_left in reversed(range(CREATE_TRIES)):
-        try:
-            client.create_access_key(identity.name, key, identity.secret_key, subject, deadline=deadline)
-        except Conflict:
-            if not tries_left:
-                raise
-            time.sleep(CREATE_PAUSE_SECONDS)
-        else:
-            return
 
 
 def _delete_key(client: ObjectStoreClient, name: str, key: str, subject: str, deadline: Deadline) -> None:
