@@ -30,7 +30,8 @@ from ._engine.backends.vault.store import Store
 from ._engine.credentials import Secret
 from ._engine.errors import EngineError, InvalidSpec, MissingLibrary, Problem
 from ._engine.progress import Lines, Progress, Silent
-from ._engine.project.model import Platform
+from ._engine.project.model import Inventory, Platform
+from ._engine.project.parse import parse
 from ._engine.project.vocabulary import PER_ARCHIVE, PLATFORM_VARIABLE
 from ._engine.settings import Drift, Settings
 from ._engine.vault import ARCHIVE_FOLDER, FOLDERS
@@ -243,6 +244,15 @@ def progress_for(module: AnsibleModule) -> Progress:
             file.write(f"{text}\n")
 
     return Lines(write)
+
+
+def inventory_from(params: t.Mapping[str, t.Any]) -> Inventory:
+    """What the user wrote, out of the module's arguments. Raises InvalidSpec."""
+    return parse(
+        projects=projects_from(params["directory"], params["projects"]),
+        tiers=params["tiers"],
+        platform=params["platform"],
+    )
 
 
 def projects_from(directory: str | None, listed: dict[str, t.Any]) -> dict[str, t.Any]:

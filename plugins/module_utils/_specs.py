@@ -48,16 +48,23 @@ def connection_spec() -> Spec:
     }
 
 
+def inventory_spec() -> Spec:
+    """The options of the vocabulary's fragments, and of where projects are listed."""
+    return {
+        "projects": {"type": "dict", "default": {}},
+        "directory": {"type": "path"},
+        "tiers": {"type": "dict", "required": True},
+        "platform": {"type": "dict", "default": {}},
+    }
+
+
 def projects_spec() -> Spec:
     """The options of the module projects."""
     return {
         **connection_spec(),
         **vault_spec(),
         **object_store_spec(),
-        "projects": {"type": "dict", "default": {}},
-        "directory": {"type": "path"},
-        "tiers": {"type": "dict", "required": True},
-        "platform": {"type": "dict", "default": {}},
+        **inventory_spec(),
         "projects_only": {"type": "list", "elements": "str"},
         "prune": {"type": "bool", "default": Settings().prune},
         "prune_limit": {"type": "int", "default": Settings().prune_limit},
@@ -96,10 +103,7 @@ def restore_spec() -> Spec:
         "target_lsn": {"type": "str"},
         "target_incarnation": {"type": "str"},
         "latest": {"type": "bool", "default": False},
-        "projects": {"type": "dict", "default": {}},
-        "directory": {"type": "path"},
-        "tiers": {"type": "dict", "required": True},
-        "platform": {"type": "dict", "default": {}},
+        **inventory_spec(),
     }
 
 
@@ -140,10 +144,7 @@ def drill_spec() -> Spec:
         "refs": {"type": "list", "elements": "str"},
         "clusters": {"type": "list", "elements": "str"},
         "most": {"type": "int"},
-        "directory": {"type": "path"},
-        "projects": {"type": "dict", "default": {}},
-        "tiers": {"type": "dict", "required": True},
-        "platform": {"type": "dict", "default": {}},
+        **inventory_spec(),
     }
 
 
@@ -154,10 +155,7 @@ def export_spec() -> Spec:
         **object_store_spec(),
         "refs": {"type": "list", "elements": "str"},
         "keep_days": {"type": "int", "default": 30},
-        "directory": {"type": "path"},
-        "projects": {"type": "dict", "default": {}},
-        "tiers": {"type": "dict", "required": True},
-        "platform": {"type": "dict", "default": {}},
+        **inventory_spec(),
     }
 
 
@@ -171,10 +169,7 @@ def import_dump_spec() -> Spec:
         "file": {"type": "path"},
         "key": {"type": "str", "no_log": False},
         "with_grants": {"type": "bool", "default": False},
-        "directory": {"type": "path"},
-        "projects": {"type": "dict", "default": {}},
-        "tiers": {"type": "dict", "required": True},
-        "platform": {"type": "dict", "default": {}},
+        **inventory_spec(),
     }
 
 

@@ -191,10 +191,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._ansible import Work, access_of, projects_from, run_module
+from ..module_utils._ansible import Work, access_of, inventory_from, run_module
 from ..module_utils._engine.backends.kubernetes.client import Client
 from ..module_utils._engine.progress import Progress
-from ..module_utils._engine.project.parse import parse
 from ..module_utils._engine.reconcile import reconcile
 from ..module_utils._engine.settings import Settings
 from ..module_utils._results import result_of
@@ -203,8 +202,7 @@ from ..module_utils._specs import projects_spec
 
 def _work(module: AnsibleModule) -> Work:
     params: dict[str, t.Any] = module.params
-    projects = projects_from(params["directory"], params["projects"])
-    inventory = parse(projects=projects, tiers=params["tiers"], platform=params["platform"])
+    inventory = inventory_from(params)
 
     def work(client: Client | None, settings: Settings, progress: Progress) -> dict[str, t.Any]:
         with access_of(module, client, inventory.platform, settings) as access:

@@ -157,11 +157,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._ansible import Work, access_of, projects_from, run_module
+from ..module_utils._ansible import Work, access_of, inventory_from, run_module
 from ..module_utils._engine.backends.kubernetes.client import Client
 from ..module_utils._engine.errors import SafetyStop
 from ..module_utils._engine.progress import Progress
-from ..module_utils._engine.project.parse import parse
 from ..module_utils._engine.restore import restore
 from ..module_utils._engine.settings import Settings
 from ..module_utils._results import restored_result_of
@@ -171,11 +170,7 @@ from ..module_utils._specs import restore_spec, target_from
 def _work(module: AnsibleModule) -> Work:
     params: dict[str, t.Any] = module.params
     target = target_from(params)
-    inventory = parse(
-        projects=projects_from(params["directory"], params["projects"]),
-        tiers=params["tiers"],
-        platform=params["platform"],
-    )
+    inventory = inventory_from(params)
 
     def work(client: Client | None, settings: Settings, progress: Progress) -> dict[str, t.Any]:
         with access_of(module, client, inventory.platform, settings) as access:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from .archive.catalog import Catalog, Stored
-from .archives import ARCHIVE_KIND
+from .archives import ARCHIVE_KIND, without_object_store
 from .backends.kubernetes.apply import apply
 from .backends.kubernetes.client import Client
 from .backends.kubernetes.kinds import KINDS
@@ -128,6 +128,13 @@ class Access:
     vault: Vault | None = None
     archives: Archives | None = None
     given: Mapping[str, Secret] = field(default_factory=dict, repr=False)
+
+    @property
+    def required_archives(self) -> Archives:
+        """For what works with archives. Raises SafetyStop where the platform has none."""
+        if self.archives is None:
+            raise without_object_store()
+        return self.archives
 
     @property
     def _all(self) -> Iterator[Client | Databases | Vault | Archives]:

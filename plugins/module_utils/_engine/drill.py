@@ -9,19 +9,19 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from .access import Access
+from .access import Access, Archives
 from .archive.drills import Proof, choose_moment, flaw_of, in_turn, moments_of
 from .archive.recovery import AtTime, plan_recovery
-from .archives import without_object_store
 from .backends.kubernetes import proofs as kept
 from .backends.kubernetes import records
 from .backends.kubernetes.records import Record
 from .deadline import Deadline
-from .errors import EngineError, InvalidSpec, Problem, SafetyStop
+from .errors import EngineError, InvalidSpec, SafetyStop
+from .guard import unknown_names
 from .progress import Counter, Progress
 from .project.model import Inventory
 from .project.names import Ref
-from .restore import engine_of, life_of
+from .restore import life_of
 from .scratch import Source, await_work, copy_of
 from .settings import Settings
 
@@ -85,8 +85,7 @@ def drill(
     read. What goes wrong with one archive is in its proof.
     """
     deadline = Deadline(limit_seconds=settings.timeout_seconds)
-    if access.archives is None:
-        raise without_object_store()
+    archives = access.required_archives
     known = records.read_records(access.client, inventory.platform.namespace, deadline=deadline)
     all_of_them = {one.source.archive: one for one in _all(inventory, known)}
     chosen = _chosen(all_of_them, refs, clusters)
@@ -94,7 +93,13 @@ def drill(
     turn = in_turn(tuple(one.source.archive for one in chosen), proofs)[:most]
     counter = Counter(progress, "drills", len(turn))
     job = _Job(
-        access=access, inventory=inventory, settings=settings, progress=progress, deadline=deadline, chance=chance
+        access=access,
+        archives=archives,
+        inventory=inventory,
+        settings=settings,
+        progress=progress,
+        deadline=deadline,
+        chance=chance,
     )
 
     def work(archive: str) -> Drilled:
@@ -115,6 +120,7 @@ def drill(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Job:
     access: Access
+    archives: Archives
     inventory: Inventory
     settings: Settings
     progress: Progress
@@ -125,10 +131,7 @@ class _Job:
         """Whatever happens, a proof or why there is none."""
         target = None
         try:
-            archives = self.access.archives
-            if archives is None:
-                raise without_object_store()
-            catalogs = archives.catalogs(one.source.archive, deadline=self.deadline)
+            catalogs = self.archives.catalogs(one.source.archive, deadline=self.deadline)
             now = datetime.now(UTC)
             since = now - timedelta(days=self.inventory.platform.recovery_window_days)
             target = choose_moment(moments_of(catalogs, since=since), self.chance)
@@ -137,7 +140,7 @@ class _Job:
             plan = plan_recovery(catalogs, AtTime(time=target), now=now)
             if self.settings.check:
                 return Proof(at=now, target=target)
-            life = life_of(None, plan, AtTime(time=target), engine=engine_of(catalogs, plan))
+            life = life_of(None, catalogs, plan, AtTime(time=target))
             began = time.monotonic()
             with copy_of(
                 self.access,
@@ -187,17 +190,11 @@ def _chosen(
     own = {one.ref: one for one in found.values() if one.ref}
     shared = {one.cluster: one for one in found.values() if one.cluster}
     problems = [
-        *_unknown("refs", refs, own, "refs of projects that run a PostgreSQL of their own"),
-        *_unknown("clusters", clusters, shared, "shared clusters of the platform"),
+        *unknown_names("refs", sorted({*(refs or ())}), own, "refs of projects that run a PostgreSQL of their own"),
+        *unknown_names("clusters", sorted({*(clusters or ())}), shared, "shared clusters of the platform"),
     ]
     if problems:
         raise InvalidSpec(tuple(problems))
     return tuple(own[ref] for ref in sorted({*(refs or ())})) + tuple(
         shared[name] for name in sorted({*(clusters or ())})
     )
-
-
-def _unknown(path: str, named: Collection[str] | None, found: Mapping[str, _One], what: str) -> Iterator[Problem]:
-    listed = ", ".join(sorted(found)[:20]) or "none"
-    for name in sorted({*(named or ())} - found.keys()):
-        yield Problem(path=path, value=name, allowed=f"{what}: {listed}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .access import Access, Archives
 from .archive.recovery import Latest, plan_recovery
-from .archives import exports_of, without_object_store
+from .archives import exports_of
 from .backends.kubernetes import records
 from .backends.kubernetes.records import Record
 from .deadline import Deadline
@@ -20,7 +20,7 @@ from .errors import BackendError, DeadlineExceeded, EngineError, InvalidSpec, Pr
 from .progress import Counter, Progress
 from .project.model import Inventory
 from .project.names import Ref
-from .restore import engine_of, life_of, party_of
+from .restore import life_of, party_of
 from .restore_database import Party
 from .scratch import Copy, copy_of
 from .settings import Settings
@@ -73,8 +73,7 @@ def export(
     read.
     """
     deadline = Deadline(limit_seconds=settings.timeout_seconds)
-    if access.archives is None:
-        raise without_object_store()
+    archives = access.required_archives
     known = records.read_records(access.client, inventory.platform.namespace, deadline=deadline)
     parties, outcomes = _parties(inventory, known, refs)
     by_source: dict[str, list[Party]] = {}
@@ -82,7 +81,7 @@ def export(
         by_source.setdefault(one.source.archive, []).append(one)
     job = _Job(
         access=access,
-        archives=access.archives,
+        archives=archives,
         inventory=inventory,
         keep=datetime.timedelta(days=keep_days),
         settings=settings,
@@ -112,7 +111,7 @@ class _Job:
         try:
             catalogs = self.archives.catalogs(source.archive, deadline=self.deadline)
             plan = plan_recovery(catalogs, Latest(), now=datetime.datetime.now(datetime.UTC))
-            life = life_of(None, plan, Latest(), engine=engine_of(catalogs, plan))
+            life = life_of(None, catalogs, plan, Latest())
             if self.settings.check:
                 return iter([Exported(ref=one.project.ref, key=f"{exports_of(one.uid)}…") for one in group])
             platform = self.inventory.platform

@@ -93,3 +93,12 @@ def refuse_mass_removal(plan: RetentionPlan, limit_percent: int) -> None:
             f"{len(going)} of {total} backups would go, which is more than {limit_percent} %. Look at the reasons "
             "(--check --diff); if that is what you want, raise removal_limit_percent."
         )
+
+
+def unknown_names(
+    path: str, asked: Sequence[str] | None, known: Mapping[Ref, object] | Mapping[str, object] | set[str], what: str
+) -> list[Problem]:
+    """A problem for each name that is asked for and not among the known ones, of which some are told."""
+    names = sorted(str(one) for one in known)
+    allowed = f"{what}: {', '.join(names[:20]) or 'none'}"
+    return [Problem(path=path, value=one, allowed=allowed) for one in asked or () if one not in names]

@@ -7,8 +7,8 @@ import contextlib
 import secrets
 from dataclasses import dataclass, replace
 
-from .access import Access
-from .archives import IMPORTS, without_object_store
+from .access import Access, Archives
+from .archives import IMPORTS
 from .backends.kubernetes import records
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded
@@ -52,16 +52,14 @@ def import_dump(
     loaded.
     """
     deadline = Deadline(limit_seconds=settings.timeout_seconds)
-    archives, kept = access.archives, ""
-    if archives is None:
-        raise without_object_store()
+    archives, kept = access.required_archives, ""
     known = records.read_records(access.client, inventory.platform.namespace, deadline=deadline)
     into = party_of(known, inventory, "ref", ref)
     if not settings.check:
         with contextlib.ExitStack() as stack:
             if file is not None:
                 key = f"{IMPORTS}/{secrets.token_hex(8)}.dump"
-                stack.callback(_discard, access, key)
+                stack.callback(_discard, archives, key)
                 progress.note(f"{ref}: {file} is put into the object store")
                 archives.upload(file, key, deadline=deadline)
             only = replace(settings, only=frozenset({ref}), data_lost=frozenset({ref}))
@@ -72,7 +70,6 @@ def import_dump(
     return Imported(report=reconcile(access, inventory, settings=only, progress=progress), kept=kept)
 
 
-def _discard(access: Access, key: str) -> None:
+def _discard(archives: Archives, key: str) -> None:
     with contextlib.suppress(BackendError, DeadlineExceeded):
-        if access.archives is not None:
-            access.archives.discard([key], deadline=Deadline(limit_seconds=END_SECONDS))
+        archives.discard([key], deadline=Deadline(limit_seconds=END_SECONDS))

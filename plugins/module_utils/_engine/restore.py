@@ -11,7 +11,6 @@ from .access import Access
 from .archive.catalog import Catalog
 from .archive.recovery import AtLsn, AtPoint, AtTime, RecoveryPlan, Target, plan_recovery
 from .archive.segments import format_lsn
-from .archives import without_object_store
 from .backends.kubernetes import records
 from .backends.kubernetes.records import Record
 from .deadline import Deadline
@@ -72,9 +71,9 @@ def restore(
     known = records.read_records(access.client, inventory.platform.namespace, deadline=deadline)
     into = party_of(known, inventory, "ref", ref)
     source = into if source_ref is None else party_of(known, inventory, "source_ref", source_ref)
-    catalogs = _catalogs(access, source, deadline)
+    catalogs = access.required_archives.catalogs(source.source.archive, deadline=deadline)
     plan = plan_recovery(catalogs, target, now=datetime.datetime.now(datetime.UTC))
-    life = life_of(into.placement.life, plan, target, engine=engine_of(catalogs, plan))
+    life = life_of(into.placement.life, catalogs, plan, target)
     progress.note(f"{ref}: from {plan.backup} of {plan.incarnation}, archived until {plan.archived_until:%F %T} UTC")
     is_whole, kept = into == source and into.placement.cluster is None, ""
     only = replace(settings, only=frozenset({ref}))
@@ -88,7 +87,7 @@ def restore(
     return Restored(report=report, plan=plan, life=life, is_whole=is_whole, kept=kept)
 
 
-def life_of(before: Life | None, plan: RecoveryPlan, target: Target, *, engine: str) -> Life:
+def life_of(before: Life | None, catalogs: tuple[Catalog, ...], plan: RecoveryPlan, target: Target) -> Life:
     """The life that a plan leads to.
 
     A target behind the end of the archive is its end: PostgreSQL would not open a cluster that met no later commit.
@@ -98,7 +97,7 @@ def life_of(before: Life | None, plan: RecoveryPlan, target: Target, *, engine: 
         number=(before.number if before else 1) + 1,
         archive=plan.archive,
         incarnation=plan.incarnation,
-        engine=engine,
+        engine=_engine_of(catalogs, plan),
         backup=plan.backup,
         target=kind,
         value=value,
@@ -137,13 +136,6 @@ def party_of(
     return Party(project=listed, uid=uid, placement=placement, source=source)
 
 
-def _catalogs(access: Access, source: Party, deadline: Deadline) -> tuple[Catalog, ...]:
-    if access.archives is None:
-        raise without_object_store()
-    return access.archives.catalogs(source.source.archive, deadline=deadline)
-
-
-def engine_of(catalogs: tuple[Catalog, ...], plan: RecoveryPlan) -> str:
-    """The archive engine of the incarnation that a plan reads."""
+def _engine_of(catalogs: tuple[Catalog, ...], plan: RecoveryPlan) -> str:
     (found,) = (one.incarnation for one in catalogs if one.id == plan.incarnation and one.incarnation is not None)
     return found.engine.value

@@ -10,7 +10,6 @@ import datetime
 from dataclasses import dataclass
 
 from .access import Access
-from .archives import without_object_store
 from .backends.archiver.client import Archiver
 from .backends.kubernetes.lease import Lease
 from .deadline import Deadline
@@ -87,14 +86,12 @@ def require_well(report: Report) -> None:
 
 def load(access: Access, into: Party, key: str, *, with_grants: bool, progress: Progress, deadline: Deadline) -> None:
     """Load a dump in the object store beside a project's database. What an earlier load has left is replaced."""
-    if access.archives is None:
-        raise without_object_store()
     server = Archiver(client=access.client, namespace=into.source.namespace)
     before = server.status(deadline=deadline)
     server.load(
         into.database,
         owner=names_of(into.project.ref, into.uid).owner,
-        url=access.archives.presigned(key, seconds=OPEN_SECONDS),
+        url=access.required_archives.presigned(key, seconds=OPEN_SECONDS),
         same_project=with_grants,
         deadline=deadline,
     )

@@ -18,8 +18,8 @@ from .backends.object_store.apply import Removed
 from .backends.object_store.observe import Upload
 from .backends.object_store.store import ArchiveStore
 from .deadline import Deadline
-from .errors import BackendError, DeadlineExceeded, EngineError, InvalidSpec, Problem, SafetyStop
-from .guard import refuse_mass_removal
+from .errors import BackendError, DeadlineExceeded, EngineError, InvalidSpec, SafetyStop
+from .guard import refuse_mass_removal, unknown_names
 from .parallel import in_parallel
 from .progress import Counter, Progress
 from .project.model import Platform
@@ -96,8 +96,8 @@ def choose(choice: Choice, names: set[str], known: Mapping[Ref, Record], platfor
     clusters = {cluster.name for cluster in platform.shared_clusters}
     with_uid = {ref: record.uid for ref, record in known.items() if record.uid is not None}
     problems = [
-        *_unknown("refs", choice.refs, with_uid, "refs of projects that the platform has"),
-        *_unknown("clusters", choice.clusters, clusters, "shared clusters of the platform"),
+        *unknown_names("refs", choice.refs, with_uid, "refs of projects that the platform has"),
+        *unknown_names("clusters", choice.clusters, clusters, "shared clusters of the platform"),
     ]
     if problems:
         raise InvalidSpec(tuple(problems))
@@ -122,14 +122,6 @@ def _sources(known: Mapping[Ref, Record]) -> Iterator[tuple[str, str]]:
         life = record.placed.placement.life if record.placed is not None else None
         if life is not None and (record.status is None or record.status.phase not in (READY, STOPPED)):
             yield life.archive, ref
-
-
-def _unknown(
-    path: str, asked: Sequence[str] | None, known: Mapping[Ref, object] | set[str], what: str
-) -> list[Problem]:
-    names = sorted(str(one) for one in known)
-    allowed = f"{what}: {', '.join(names[:20]) or 'none'}"
-    return [Problem(path=path, value=one, allowed=allowed) for one in asked or () if one not in names]
 
 
 def _uploads(store: ArchiveStore, deadline: Deadline) -> tuple[tuple[Upload, ...], Failure | None]:

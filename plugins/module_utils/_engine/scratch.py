@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from urllib.parse import quote
 from .access import Access, Archives
 from .archive.status import ArchiverStatus, Work
 from .archive.status import Copy as Told
-from .archives import IMPORTS, archive_of, archive_of_cluster, dumps_of, without_object_store
+from .archives import IMPORTS, archive_of, archive_of_cluster, dumps_of
 from .backends.archiver.client import Archiver
 from .backends.kubernetes.apply import apply, create
 from .backends.kubernetes.client import Client
@@ -31,13 +30,13 @@ from .objects import ObjectId
 from .progress import Progress
 from .project.life import Life
 from .project.model import Archiving, Platform, Project, SharedCluster
-from .project.names import EXPIRES_ANNOTATION, SCRATCH_LABEL, Uid, cluster_namespace_of, namespace_of
+from .project.names import EXPIRES_ANNOTATION, SCRATCH_LABEL, Uid, cluster_namespace_of, namespace_of, random_letters
 from .render.archive import SECRET
 from .render.scratch import POD, Scratch, render_scratch
 from .steps import Action, Step
 
 POLL_SECONDS = 1.0
-LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
+NAME_LETTERS = 8
 # For the end of a copy, whatever has become of the run.
 END_SECONDS = 60.0
 # A kill of the run leaves the copy; so long after the run's own time it ends by itself.
@@ -106,7 +105,7 @@ def copy_of(
     Copies that killed runs have left are removed first. Raises BackendError or DeadlineExceeded if it does not come to
     its moment.
     """
-    archives = _archives(access)
+    archives = access.required_archives
     sweep(access, platform, deadline=deadline)
     name = begin(access, platform, source, life, seconds=round(deadline.remaining()) + SPARE_SECONDS, deadline=deadline)
     try:
@@ -120,8 +119,8 @@ def copy_of(
 
 def begin(access: Access, platform: Platform, source: Source, life: Life, *, seconds: int, deadline: Deadline) -> str:
     """Make all of a copy, which ends by itself after so long; the name of its namespace."""
-    archives = _archives(access)
-    name = f"scratch-{''.join(secrets.choice(LETTERS) for _letter in range(8))}"
+    archives = access.required_archives
+    name = f"scratch-{random_letters(NAME_LETTERS)}"
     scratch = Scratch(
         name=name,
         archive=source.archive,
@@ -206,7 +205,7 @@ def await_work(
 
 def sweep(access: Access, platform: Platform, *, deadline: Deadline) -> tuple[str, ...]:
     """Remove copies whose time is up, and dumps that killed imports have left; the names of the copies."""
-    archives = _archives(access)
+    archives = access.required_archives
     gone = []
     for name, expires in _copies(access.client, platform, deadline).items():
         if expires < time.time():
@@ -231,9 +230,3 @@ def _end(client: Client, archives: Archives, name: str, *, deadline: Deadline) -
     """The namespace last: as long as it is there, it is seen that something is left."""
     archives.take_back(name, writes=dumps_of(name), deadline=deadline)
     remove(client, ObjectId(kind="Namespace", name=name), deadline=deadline)
-
-
-def _archives(access: Access) -> Archives:
-    if access.archives is None:
-        raise without_object_store()
-    return access.archives

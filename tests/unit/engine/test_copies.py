@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine import scratch
+from ansible_collections.supalove.platform.plugins.module_utils._engine.access import Access
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.catalog import Stored
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.status import Work
 from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Backoff, Deadline
@@ -113,7 +114,7 @@ def test_what_killed_runs_have_left_is_removed_and_what_is_in_use_is_not():
         Stored(key="imports/new.dump", bytes=1, modified=now),
         Stored(key="exports/abc/old.dump", bytes=1, modified=now - timedelta(days=9)),
     )
-    access = SimpleNamespace(client=client, archives=archives)
+    access = Access(client=client, databases=None, archives=archives)
     assert scratch.sweep(access, Platform(), deadline=Deadline(limit_seconds=5)) == ("late",)
     assert set(client.expires) == archives.lent == {"young"}
     assert set(archives.stored) == {"imports/new.dump", "exports/abc/old.dump"}

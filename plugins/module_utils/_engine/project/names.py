@@ -120,4 +120,9 @@ def is_dns_label(text: str, *, longest: int = 63) -> bool:
 
 def new_uid(choose: Callable[[str], str] = secrets.choice) -> Uid:
     """A fresh uid: 60 random bits; `choose` picks one letter of a text."""
-    return Uid("".join(choose(_UID_LETTERS) for _letter in range(UID_LENGTH)))
+    return Uid(random_letters(UID_LENGTH, choose))
+
+
+def random_letters(count: int, choose: Callable[[str], str] = secrets.choice) -> str:
+    """Letters for a name that nobody can guess, 5 random bits in each."""
+    return "".join(choose(_UID_LETTERS) for _letter in range(count))
