@@ -238,13 +238,14 @@ def test_what_was_dumped_takes_the_place_of_the_live_database_and_that_is_kept(
     assert new not in names(live)
     assert answers(live.sql, CONTENTS) == then
     assert live.sql(OUTSIDE.format(database=live.database)) == outside
+    live.await_(lambda: live.told()["kept"], "the look at what is kept")
     (told,) = live.told()["kept"]
     assert (told["name"], told["bytes"] > 0, told["at"]) == (kept, True, 1795664690.0)
     with pytest.raises(psycopg.OperationalError, match="not currently accepting"):
         live.sql("SELECT 1", kept)
     assert live.ask("/drop", database=kept) == (200, "done")
     assert live.ask("/drop", database=kept)[0] == 404
-    assert live.told()["kept"] == []
+    live.await_(lambda: live.told()["kept"] == [], "the look at what is kept")
 
 
 @contextlib.contextmanager

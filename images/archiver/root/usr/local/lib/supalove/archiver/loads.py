@@ -42,6 +42,7 @@ class Loads:
         self._say = say
         self._desk = Desk(state, say)
         self._swapping = threading.Lock()
+        self._looking = threading.Lock()
         # Held by a load from its beginning to its end, and by the clean-up after one that was killed.
         self._beside = threading.Lock()
 
@@ -111,11 +112,12 @@ class Loads:
         threading.Thread(target=self.look, name="look", daemon=True).start()
 
     def look(self) -> bool:
-        """Note what is kept; False if the server does not say."""
-        done = sql.ask(sql.KEPT_ONES)
-        if done.code == 0:
-            self._state.note(kept=[_kept(line) for line in sql.rows(done)])
-        return done.code == 0
+        """Note what is kept; False if the server does not say. One look at a time: the last one is what counts."""
+        with self._looking:
+            done = sql.ask(sql.KEPT_ONES)
+            if done.code == 0:
+                self._state.note(kept=[_kept(line) for line in sql.rows(done)])
+            return done.code == 0
 
     def clean_up(self) -> bool:
         """Remove what a load that was killed has left; False if that has to be tried again."""
