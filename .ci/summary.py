@@ -3,9 +3,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
+
+# Lines that say why, of what pytest and ansible-playbook print.
+REASON = re.compile(r"^E  |\bfatal: |\[ERROR\]|^\[?FAILED")
+REASONS = 10
+WIDTH = 400
 
 
 def counts(report: Path) -> tuple[int, int, int]:
@@ -17,10 +24,22 @@ def counts(report: Path) -> tuple[int, int, int]:
     return total - failures - errors - skipped, failures + errors, skipped
 
 
+def failures(report: Path) -> Iterator[str]:
+    """Of each test that failed, its name and the first lines that say why, so that nobody has to scroll for them."""
+    for case in ET.parse(report).getroot().iter("testcase"):  # noqa: S314 - pytest wrote it
+        for failure in (*case.iter("failure"), *case.iter("error")):
+            yield f"{case.get('classname')}.{case.get('name')}"
+            lines = [line for line in (failure.text or "").splitlines() if REASON.search(line)]
+            yield from (f"    {line[:WIDTH]}" for line in lines[:REASONS])
+
+
 def main(folder: Path) -> int:
     """Print the table; 1 if a test failed or there is no report at all."""
     for report in sorted(folder.glob("*.txt")):
         print(report.read_text(), end="")
+    for report in sorted(folder.glob("*.xml")):
+        for line in failures(report):
+            print(line)
     results = {report.stem: counts(report) for report in sorted(folder.glob("*.xml"))}
     for name, (passed, failed, skipped) in results.items():
         print(f"{name}: {passed} passed, {failed} failed, {skipped} skipped")

@@ -62,7 +62,8 @@ def test_the_engine_carries_its_own_licence() -> None:
 
 
 def test_the_summary_adds_up_reports_and_tells_a_failure(tmp_path: Path) -> None:
-    report = '<testsuites><testsuite tests="5" failures="1" errors="1" skipped="1"/></testsuites>'
+    failure = '<testcase classname="unit.test_x" name="test_y"><failure>x = 1\nE   assert 1 == 2\n</failure></testcase>'
+    report = f'<testsuites><testsuite tests="5" failures="1" errors="1" skipped="1">{failure}</testsuite></testsuites>'
     (tmp_path / "unit.xml").write_text(report)
     (tmp_path / "e2e.xml").write_text(
         '<testsuites><testsuite tests="2" failures="0" errors="0" skipped="0"/></testsuites>'
@@ -70,5 +71,6 @@ def test_the_summary_adds_up_reports_and_tells_a_failure(tmp_path: Path) -> None
     done = subprocess.run(
         [sys.executable, str(REPOSITORY / ".ci/summary.py"), str(tmp_path)], capture_output=True, text=True, check=False
     )
+    assert done.stdout.splitlines()[:2] == ["unit.test_x.test_y", "    E   assert 1 == 2"]
     assert done.stdout.splitlines()[-1] == "4 passed, 2 failed, 1 skipped"
     assert done.returncode == 1
