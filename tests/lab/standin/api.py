@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+# A watch says nothing itself and would not notice that its server lost its power (socket options of tcp(7)).
+ALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 
 
 class ApiError(Exception):
@@ -49,6 +53,10 @@ class Api:
         """Events of a collection from now on, until the server ends the stream."""
         connection = self._connect(330)
         try:
+            connection.connect()
+            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in ALIVE:
+                connection.sock.setsockopt(socket.IPPROTO_TCP, option, value)
             connection.request("GET", path + ("&" if "?" in path else "?") + "watch=1&timeoutSeconds=300")
             answer = connection.getresponse()
             if answer.status >= 400:

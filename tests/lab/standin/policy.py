@@ -79,7 +79,7 @@ class _Ruleset:
 
 def ruleset(node: str, pods: Iterable[Object], namespaces: Iterable[Object], policies: Iterable[Object]) -> str:
     """The whole table for `node`, to be loaded by `nft -f -` in one transaction."""
-    alive = sorted((p for p in pods if _has_own_address(p)), key=lambda p: str(p["status"]["podIP"]))
+    alive = _by_address(pods)
     spaces = {n["metadata"]["name"]: n["metadata"].get("labels") or {} for n in namespaces}
     rules = _Ruleset(pods=alive, namespaces=spaces)
     ordered = sorted(policies, key=lambda p: (p["metadata"]["namespace"], p["metadata"]["name"]))
@@ -96,6 +96,13 @@ def ruleset(node: str, pods: Iterable[Object], namespaces: Iterable[Object], pol
                 rules.chains[chain] = [*dict.fromkeys(lines), "counter drop"]
                 members.append(f"{pod['status']['podIP']} : jump {chain}")
     return _render(rules, maps)
+
+
+def _by_address(pods: Iterable[Object]) -> list[Object]:
+    """Whoever has an address now: after a host lost its power, old pods still claim what new ones were given."""
+    claims = sorted((p for p in pods if _has_own_address(p)), key=lambda p: str(p["status"].get("startTime", "")))
+    owners = {str(pod["status"]["podIP"]): pod for pod in claims}
+    return [owners[address] for address in sorted(owners)]
 
 
 def _has_own_address(pod: Object) -> bool:

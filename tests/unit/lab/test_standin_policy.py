@@ -91,6 +91,16 @@ def test_a_finished_pod_whose_address_is_free_again_gets_no_rules() -> None:
     assert "jump" not in policy.ruleset("here", [done], NAMESPACES, [a_policy(policyTypes=["Ingress"])])
 
 
+def test_an_address_that_two_pods_claim_is_the_newer_ones() -> None:
+    """nft loads no map that has a key twice, and all policy of the node stayed as it was."""
+    old, new = (a_pod("a", name, "10.42.1.2", app=name) for name in ("old", "new"))
+    old["status"]["startTime"], new["status"]["startTime"] = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
+    chosen = a_policy(policyTypes=["Ingress"], podSelector={"matchLabels": {"app": "new"}})
+    for pods in ([old, new], [new, old]):
+        text = policy.ruleset("here", pods, NAMESPACES, [chosen])
+        assert text.count("10.42.1.2 : jump ingress_10_42_1_2") == 1
+
+
 def test_nft_accepts_the_ruleset() -> None:
     spec = {
         "policyTypes": ["Ingress", "Egress"],
