@@ -137,13 +137,12 @@ def test_a_copy_tells_what_is_in_it_and_archives_nothing(copy: Archived, live: A
     found = copy.told()["copy"]
     assert found["databases"] == [live.database]
     assert found["heartbeat"] <= live.sql("SELECT now() AT TIME ZONE 'UTC'").replace(" ", "T")
-    for path in ("/backup", "/backup/full", "/load", "/swap", "/drop"):
+    for path in ("/backup", "/backup/full", "/load", "/swap", "/drop", "/size", "/close", "/open", "/retire"):
         status, text = copy.ask(path)
         assert (status, "scratch copy" in text) == (409, True)
     assert copy.sql("SHOW archive_mode") == "off"
     assert copy.incarnation not in {one.id for one in live.catalogs()}
-    for path in ("/dump", "/check"):
-        assert live.ask(path, database=live.database, key=KEY)[0] == 409
+    assert live.ask("/check", databases=[live.database])[0] == 409
 
 
 @pytest.mark.parametrize(

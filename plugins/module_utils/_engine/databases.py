@@ -21,9 +21,10 @@ TEMPLATE: Final = "supalove_template"
 # Databases of projects. What the archiver loads beside one of them, and what it keeps of it after a swap, is none.
 DATABASES: Final = f"^p_{UID_PATTERN}$"
 LOADED_SUFFIX: Final = "_new"
-LOADED_DATABASES: Final = f"^p_{UID_PATTERN}{LOADED_SUFFIX}$"
-# The login as which a dump is loaded, while that is done. Its name is no tenant's, so that the reaper lets it work.
+# The login as which a dump is loaded, or read out of a database that moves, while that is done. Its name is no
+# tenant's, so that the reaper lets it work.
 LOADER_PREFIX: Final = "supalove_load_"
+LOADER_DATABASES: Final = f"^p_{UID_PATTERN}({LOADED_SUFFIX})?$"
 LOADERS: Final = f"^{LOADER_PREFIX}{UID_PATTERN}$"
 
 # Kinds of the objects inside of a cluster. Their namespace is the cluster's name.
@@ -33,7 +34,7 @@ DATABASE_KINDS: Final = (ROLE_KIND, DATABASE_KIND)
 
 
 def loader_of(uid: Uid) -> str:
-    """The login as which a dump is loaded for a project.
+    """The login as which a dump is loaded for a project, or made of its database.
 
     >>> loader_of(Uid("abcdefgh2345"))
     'supalove_load_abcdefgh2345'

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.kinds import PROJECT_KINDS
 from ansible_collections.supalove.platform.plugins.module_utils._engine.databases import (
-    LOADED_DATABASES,
+    LOADER_DATABASES,
     LOADERS,
     loader_of,
 )
@@ -112,7 +112,7 @@ def test_the_places_of_admin_and_superuser_come_on_top_of_the_tenants():
 
 def test_the_first_rule_for_tenants_names_databases_and_logins_of_projects_only():
     lines = cluster_files(a_cluster(), Platform())["pg_hba.conf"].splitlines()[1:]
-    loads = f'local "/{LOADED_DATABASES}" "/{LOADERS}" peer map=load'
+    loads = f'local "/{LOADER_DATABASES}" "/{LOADERS}" peer map=load'
     assert lines[:3] == ['local all "postgres" peer', loads, "local all all reject"]
     rules = [re.findall(r'"(.*?)"', line) for line in lines if "scram" in line]
     assert rules[:2] == [["postgres", "supalove"]] * 2

@@ -90,7 +90,8 @@ def _hba_rules(context: Context) -> tuple[tuple[str, ...], ...]:
         for role in (names.owner, names.probe)
         for address in ADDRESSES
     )
-    return (*local_rules(loaded=f"{names.database}{LOADED_SUFFIX}", loader=loader_of(context.uid)), *tenants)
+    own = local_rules(databases=f"/^{names.database}({LOADED_SUFFIX})?$", loader=loader_of(context.uid))
+    return (*own, *tenants)
 
 
 def claim_of(life: Life | None) -> str:

@@ -80,14 +80,14 @@ def temporary_files(storage: int, *, share: int) -> str:
     return f"{min(MOST_TEMPORARY_MIB, max(64, storage // MIB // share))}MB"
 
 
-def local_rules(*, loaded: str, loader: str) -> tuple[tuple[str, ...], ...]:
-    """Rules of pg_hba.conf for the pod's own socket: the superuser, and who loads a dump into a database that is new.
+def local_rules(*, databases: str, loader: str) -> tuple[tuple[str, ...], ...]:
+    """Rules of pg_hba.conf for the pod's own socket: the superuser, and who loads a dump or makes one.
 
-    `loaded`, `loader`: the names of that database and of that login, or regular expressions for them.
+    `databases`, `loader`: names of the databases that it does that with and of that login, or regular expressions.
     """
     return (
         ("local", "all", "postgres", "peer"),
-        ("local", loaded, loader, "peer", f"map={LOAD_MAP}"),
+        ("local", databases, loader, "peer", f"map={LOAD_MAP}"),
         ("local", "all", "all", "reject"),
     )
 

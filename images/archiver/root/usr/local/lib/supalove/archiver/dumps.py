@@ -91,12 +91,12 @@ class Dumps:
         return f"{', '.join(databases) or 'all databases'}: nothing is wrong"
 
 
-def read_out(data: Path, database: str, key: str) -> int:
+def read_out(data: Path, database: str, key: str, login: str = sql.DUMPER) -> int:
     """Dump a database straight into the object store; its bytes. Raises StoreError.
 
     Nothing of it touches the disk, so that a dump may be larger than the scratch directory.
     """
-    argv = ["pg_dump", "-h", str(SOCKETS), "-U", sql.DUMPER, "-d", database, "--no-password"]
+    argv = ["pg_dump", "-h", str(SOCKETS), "-U", login, "-d", database, "--no-password"]
     argv += ["--format=custom", f"--compress={COMPRESSION}", "--no-subscriptions"]
     own = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     with tempfile.TemporaryFile() as errors:

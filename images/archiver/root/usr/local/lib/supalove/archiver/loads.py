@@ -35,12 +35,12 @@ URL = re.compile(r"https://\S{1,8000}")
 class Loads:
     """Answers to POST /load, /swap and /drop."""
 
-    def __init__(self, data: Path, state: State, say: Callable[[str], None]) -> None:
+    def __init__(self, data: Path, state: State, desk: Desk, say: Callable[[str], None]) -> None:
         self._data = data
         self._folder = data.with_name(f"{data.name}.load")
         self._state = state
         self._say = say
-        self._desk = Desk(state, say)
+        self._desk = desk
         self._swapping = threading.Lock()
         self._looking = threading.Lock()
         # Held by a load from its beginning to its end, and by the clean-up after one that was killed.
@@ -58,7 +58,7 @@ class Loads:
 
         def work() -> str:
             with self._beside:
-                return self._load(_Names(database, owner), url, same=same)
+                return self._load(Names(database, owner), url, same=same)
 
         self._desk.begin("load", database, work)
         return 202, "begun\n"
@@ -81,7 +81,8 @@ class Loads:
                 raise Refused(409, f"there is a database {kept} already")
             if live == "-":
                 raise Refused(404, f"there is no database {database}")
-            done = self._swap({**names, "oid": oid[0], "allowed": "true" if live == "open" else "false"})
+            allowed = "true" if live == "open" else "false"
+            done = rename(sql.SWAP, {**names, "oid": oid[0], "allowed": allowed})
             # The answer may have been lost, but what it was about was done.
             if done.code != 0 and self._before_swap(names)[1:3] != ["-", "kept"]:
                 raise Refused(503, done.said or "the server did not say why")
@@ -133,7 +134,7 @@ class Loads:
 
     def _remove_unfinished(self, name: str) -> Done:
         self._say(f"{name} was not loaded to its end and is removed")
-        return self._remove(_Names(name.removesuffix(sql.NEW_SUFFIX), ""))
+        return self._remove(Names(name.removesuffix(sql.NEW_SUFFIX), ""))
 
     def _before_swap(self, names: Mapping[str, str]) -> list[str]:
         done = sql.ask(sql.BEFORE_SWAP, variables=names, seconds=SWAP_SECONDS / 3)
@@ -141,21 +142,7 @@ class Loads:
             raise Refused(503, done.said or "the server does not answer")
         return done.output.split()
 
-    def _swap(self, names: Mapping[str, str]) -> Done:
-        """While this renames, another session ends all others. Whoever comes new waits for the renaming's lock."""
-        over = threading.Event()
-
-        def evict() -> None:
-            sql.ask(sql.EVICT, variables=names, seconds=SWAP_SECONDS, watch=lambda: "over" if over.is_set() else "")
-
-        evicting = threading.Thread(target=evict, name="evict", daemon=True)
-        evicting.start()
-        try:
-            return sql.ask(sql.SWAP, variables=names, seconds=SWAP_SECONDS)
-        finally:
-            over.set()
-
-    def _load(self, names: _Names, url: str, *, same: bool) -> str:
+    def _load(self, names: Names, url: str, *, same: bool) -> str:
         try:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir(mode=0o700)
@@ -172,14 +159,14 @@ class Loads:
             shutil.rmtree(self._folder, ignore_errors=True)
         return f"{names.live} {size}"
 
-    def _make(self, names: _Names) -> None:
+    def _make(self, names: Names) -> None:
         if sql.rows(demand(sql.ask(sql.EXISTS, variables={"database": names.live}), "looking")) != ["1"]:
             raise WorkError(f"there is no database {names.live} to load beside")
         demand(sql.ask(sql.MAKE_NEW, variables=names.told, seconds=DROP_SECONDS), f"making {names.new}")
         if sql.rows(demand(sql.ask(sql.IS_FROM_TEMPLATE), "looking for the template")) != ["1"]:
             demand(sql.ask(sql.SHAPE_NEW, variables=names.told, database=names.new), f"making {names.new}")
 
-    def _restore(self, names: _Names, dump: Path, *, same: bool) -> None:
+    def _restore(self, names: Names, dump: Path, *, same: bool) -> None:
         """As the loader, who becomes the project's user: what tenants have written runs as nobody else."""
         every, chosen = self._folder / "list", self._folder / "chosen"
         argv = ["pg_restore", "--list", f"--file={every}", str(dump)]
@@ -201,14 +188,14 @@ class Loads:
         )  # fmt: skip
         demand(analyzed, "ANALYZE")
 
-    def _finish(self, names: _Names, *, same: bool) -> None:
+    def _finish(self, names: Names, *, same: bool) -> None:
         if not same:
             strangers = demand(sql.ask(sql.STRANGERS, variables=names.told), "looking for other roles")
             for stranger in sql.rows(strangers):
                 raise WorkError(f"what was loaded names the role {stranger}, which is another project's")
         demand(sql.ask(sql.FINISH_NEW, variables=names.told), f"finishing {names.new}")
 
-    def _remove(self, names: _Names) -> Done:
+    def _remove(self, names: Names) -> Done:
         done = sql.ask(sql.CLEAN_UP, variables=names.told, seconds=DROP_SECONDS)
         if done.code != 0:
             self._say(f"{names.new} cannot be removed: {done.said}")
@@ -226,8 +213,23 @@ class Loads:
         return f"{needs}the volume of the data would have less than {FREE_SHARE:.0%} left, or 12 GiB"
 
 
-class _Names:
-    """What a load has to do with."""
+def rename(statements: str, names: Mapping[str, str]) -> Done:
+    """While this renames, another session ends all others. Whoever comes new waits for the renaming's lock."""
+    over = threading.Event()
+
+    def evict() -> None:
+        sql.ask(sql.EVICT, variables=names, seconds=SWAP_SECONDS, watch=lambda: "over" if over.is_set() else "")
+
+    evicting = threading.Thread(target=evict, name="evict", daemon=True)
+    evicting.start()
+    try:
+        return sql.ask(statements, variables=names, seconds=SWAP_SECONDS)
+    finally:
+        over.set()
+
+
+class Names:
+    """What a load has to do with, or a dump of a database that moves."""
 
     def __init__(self, live: str, owner: str) -> None:
         self.live = live

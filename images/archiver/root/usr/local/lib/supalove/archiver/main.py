@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import dumps, store, web
+from . import dumps, sql, store, web
 from .config import ConfigError, Incarnation, fingerprint_of_key
 from .engines import Place
 from .resident import Resident
@@ -38,10 +38,11 @@ def main(arguments: list[str]) -> int:
     commands.add_parser("restore", help="put the base backup into place that the life of this PostgreSQL begins with")
     listing = commands.add_parser("backups", help="the base backups in the archive, as JSON")
     listing.add_argument("data", type=Path)
-    dumping = commands.add_parser("dump", help="dump a database of a scratch copy into the store; prints its bytes")
+    dumping = commands.add_parser("dump", help="dump a database into the store; prints its bytes")
     dumping.add_argument("data", type=Path)
     dumping.add_argument("database")
     dumping.add_argument("key")
+    dumping.add_argument("--login", default=sql.DUMPER, help="as whom; by default %(default)s")
     told = parser.parse_args(arguments)
     try:
         return _do(told)
@@ -62,7 +63,7 @@ def _do(told: argparse.Namespace) -> int:
     elif told.command == "backup":
         sys.stdout.write(_ask("POST", "/backup/full" if told.full else "/backup"))
     elif told.command == "dump":
-        sys.stdout.write(f"{dumps.read_out(told.data, told.database, told.key)}\n")
+        sys.stdout.write(f"{dumps.read_out(told.data, told.database, told.key, told.login)}\n")
     elif told.command == "found":
         _found(told.data, told.system_identifier, told.postgresql, told.heartbeat)
     else:

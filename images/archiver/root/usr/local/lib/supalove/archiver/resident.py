@@ -16,10 +16,12 @@ from . import schedule, sql, web
 from .config import SPOOL, Config, ConfigError, Incarnation
 from .engines import Engine, Place, engine_of
 from .loads import Loads
+from .moves import Moves
 from .programs import kill_all, run
 from .restore import begin_life, source_of
 from .state import State
 from .wal import Wal
+from .work import Desk
 
 TICK_SECONDS = 0.2
 LOOK_SECONDS = 2.0
@@ -49,7 +51,9 @@ class Resident:
         self._asked = threading.Event()
         self._asked_full = False
         self._asking = threading.Lock()
-        self._loads = Loads(data, self._state, say)
+        desk = Desk(self._state, say)
+        self._loads = Loads(data, self._state, desk, say)
+        self._moves = Moves(data, self._state, desk, say)
         # Where it was said whose archive this is; empty before.
         self._founded = ""
         self._engine_name = ""
@@ -97,7 +101,12 @@ class Resident:
             "/load": self._loads.load,
             "/swap": self._loads.swap,
             "/drop": self._loads.drop,
-            **web.refusals(("/dump", "/check"), "this PostgreSQL is live; only a scratch copy is dumped and checked"),
+            "/size": self._moves.size,
+            "/close": self._moves.close,
+            "/dump": self._moves.dump,
+            "/retire": self._moves.retire,
+            "/open": self._moves.open,
+            **web.refusals(("/check",), "this PostgreSQL is live; only a scratch copy is checked"),
         }
 
     def _engine(self) -> Engine:
@@ -265,11 +274,12 @@ class Resident:
             note_volume(self._data, self._state)
 
     def _keep_databases(self) -> None:
-        """What a load that was killed has left is removed once; what is kept is looked at again and again."""
+        """What a load that was killed has left is removed once; the rest is looked at again and again."""
         is_clean = False
         while not self._stopping.is_set():
             is_clean = is_clean or self._loads.clean_up()
-            self._stopping.wait(KEPT_SECONDS if self._loads.look() and is_clean else RETRY_SECONDS)
+            is_well = all([self._moves.clean_up(), self._loads.look(), is_clean])
+            self._stopping.wait(KEPT_SECONDS if is_well else RETRY_SECONDS)
 
 
 def note_volume(data: Path, state: State) -> None:

@@ -49,7 +49,8 @@ class Scratch:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())
         threading.excepthook = end
-        refused = web.refusals(("/backup", "/backup/full", "/load", "/swap", "/drop"), NOT_HERE)
+        live = ("/backup", "/backup/full", "/load", "/swap", "/drop", "/size", "/close", "/open", "/retire")
+        refused = web.refusals(live, NOT_HERE)
         server = web.serve(self._state, {"/dump": self._dumps.dump, "/check": self._dumps.check, **refused})
         threading.Thread(target=self._keep_figures, name="figures", daemon=True).start()
         while not self._stopping.is_set():

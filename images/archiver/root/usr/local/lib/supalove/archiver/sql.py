@@ -164,6 +164,8 @@ COMMENT ON DATABASE :"new" IS 'loaded';
 CLEAN_UP = """
 DROP DATABASE IF EXISTS :"new" WITH (FORCE);
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = :'loader';
+SELECT format('REVOKE ALL ON DATABASE %I FROM %I', datname, rolname) FROM pg_database, pg_roles
+WHERE datname = :'live' AND rolname = :'loader' \\gexec
 DROP ROLE IF EXISTS :"loader";
 """
 
@@ -201,6 +203,68 @@ COMMIT;
 EVICT = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datid = :oid;
 \\watch interval=0.1 count=80
+"""
+
+# A database that is about to go elsewhere: its user is out and comes in no more. The mark tells a new archiver of it.
+CLOSE = """
+SELECT pg_database_size(:'live');
+BEGIN;
+COMMENT ON DATABASE :"live" IS 'closed';
+REVOKE CONNECT ON DATABASE :"live" FROM :"owner";
+ALTER DATABASE :"live" WITH ALLOW_CONNECTIONS true;
+COMMIT;
+"""
+# Who had been let in just before is seen a moment later.
+EMPTY = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :'live' AND usename = :'owner';
+SELECT pg_sleep(0.2);
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :'live' AND usename = :'owner';
+"""
+OPEN = """
+BEGIN;
+GRANT CONNECT ON DATABASE :"live" TO :"owner";
+COMMENT ON DATABASE :"live" IS NULL;
+COMMIT;
+"""
+CLOSED_ONES = """
+SELECT datname FROM pg_database
+WHERE datname ~ :'databases' AND shobj_description(oid, 'pg_database') = 'closed' ORDER BY datname;
+"""
+SIZE = "SELECT pg_database_size(oid) FROM pg_database WHERE datname = :'database';"
+
+# Who reads out a live database: the one that else loads one. It reads all that is in it and writes nothing.
+MAKE_READER = """
+SELECT format('CREATE ROLE %I', :'loader')
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'loader') \\gexec
+ALTER ROLE :"loader" WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS INHERIT
+  CONNECTION LIMIT 2 PASSWORD NULL;
+ALTER ROLE :"loader" RESET ALL;
+ALTER ROLE :"loader" SET lo_compat_privileges = on;
+ALTER ROLE :"loader" SET default_transaction_read_only = on;
+ALTER ROLE :"loader" SET statement_timeout = 0;
+ALTER ROLE :"loader" SET transaction_timeout = 0;
+ALTER ROLE :"loader" SET idle_in_transaction_session_timeout = 0;
+ALTER ROLE :"loader" SET temp_file_limit = -1;
+GRANT pg_read_all_data, pg_use_reserved_connections TO :"loader" WITH ADMIN FALSE, INHERIT TRUE, SET FALSE;
+GRANT CONNECT ON DATABASE :"live" TO :"loader";
+"""
+
+# In one transaction, and only of a database that has been closed all the time: whoever opened it since, a server that
+# was started anew or a run of the engine, let somebody write what the dump does not have.
+RETIRE = """
+SET lock_timeout = '5s';
+SET transaction_timeout = '7s';
+BEGIN;
+ALTER DATABASE :"live" RENAME TO :"kept";
+ALTER DATABASE :"kept" WITH ALLOW_CONNECTIONS false;
+COMMENT ON DATABASE :"kept" IS NULL;
+SELECT has_database_privilege(:'owner', :'kept', 'CONNECT') AS opened \\gset
+\\if :opened
+ROLLBACK;
+\\echo opened
+\\else
+COMMIT;
+\\endif
 """
 
 KEPT_ONES = """

@@ -87,6 +87,14 @@ def text_of(told: Mapping[str, Any], name: str, pattern: re.Pattern[str]) -> str
     return value
 
 
+def number_of(told: Mapping[str, Any], name: str, most: int) -> int:
+    """A whole number in a request, from 1 to `most`. Raises Refused."""
+    value = told.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise Refused(400, f"{name} has to be a whole number from 1 to {most}")
+    return value
+
+
 def flag_of(told: Mapping[str, Any], name: str) -> bool:
     """A yes or no in a request. Raises Refused."""
     value = told.get(name)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A project's database goes from a PostgreSQL of its own to a shared cluster, and nobody writes to it meanwhile."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.databases import loader_of
+from fix_archive import Archived, archived, archiver_beside
+from fix_container import podman
+from fix_object_store import ObjectStore
+from fix_postgresql import Server, Shared, Tenant
+from nasty_schema import CONTENTS, OUTSIDE, RIGHTS
+from test_dumps import answers, load, make_nasty, names
+
+KEPT = "_20261126t034450z"
+
+
+@pytest.fixture(scope="module")
+def store(object_store_server: ObjectStore) -> ObjectStore:
+    made = dataclasses.replace(object_store_server, bucket="test-moves")
+    made.client().create_bucket(Bucket=made.bucket)
+    return made
+
+
+@pytest.fixture(scope="module")
+def live(store: ObjectStore) -> Iterator[Archived]:
+    with archived(store, "wal-g") as made:
+        make_nasty(made.session, made.database)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def cluster(postgresql: Server, store: ObjectStore) -> Iterator[Archived]:
+    with archiver_beside(postgresql.directory, store) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def there(shared: Shared, live: Archived) -> Tenant:
+    """The same project on the shared cluster, with nothing in its database."""
+    tenant = shared.tenant()
+    same = dataclasses.replace(tenant, uid=str(live.uid))
+    for key in ("owner", "probe"):
+        shared.secrets[same.secret_key(key)] = shared.secrets[tenant.secret_key(key)]
+    shared.bring(same.desired())
+    return same
+
+
+def key_of(live: Archived) -> str:
+    return f"platform/dumps/{live.told()['archive']}/moves.dump"
+
+
+def close(live: Archived, seconds: int = 300) -> None:
+    assert live.ask("/close", database=live.database, seconds=seconds) == (200, "done")
+
+
+def may_enter(live: Archived) -> bool:
+    """Whether its user may; the socket of the container lets only the superuser in."""
+    asked = f"SELECT has_database_privilege('{live.database}_owner', '{live.database}', 'CONNECT')"
+    return live.sql(asked, "postgres") == "True"
+
+
+@pytest.mark.parametrize(
+    ("path", "told", "status"),
+    [
+        ("/size", {"database": "postgres"}, 400),
+        ("/size", {"database": "p_aaaaaaaaaaaa"}, 404),
+        ("/close", {"seconds": 0}, 400),
+        ("/close", {"seconds": "300"}, 400),
+        ("/close", {"database": "p_aaaaaaaaaaaa", "seconds": 1}, 404),
+        ("/open", {"database": "p_aaaaaaaaaaaa"}, 404),
+        ("/retire", {"kept": "postgres"}, 400),
+        ("/retire", {"kept": f"p_aaaaaaaaaaaa{KEPT}"}, 400),
+        ("/dump", {"key": "platform/dumps/s-other/x.dump"}, 400),
+    ],
+)
+def test_a_live_one_refuses_what_has_no_sense(live: Archived, path: str, told: dict, status: int) -> None:
+    assert live.ask(path, **{"database": live.database, **told})[0] == status
+
+
+def test_a_database_that_is_open_is_neither_dumped_nor_retired(live: Archived) -> None:
+    status, text = live.ask("/dump", database=live.database, key=key_of(live))
+    assert (status, "close it first" in text) == (409, True)
+    status, text = live.ask("/retire", database=live.database, kept=f"{live.database}{KEPT}")
+    assert (status, "is open" in text) == (409, True)
+
+
+def test_what_is_closed_and_forgotten_is_opened_when_its_time_is_up(live: Archived) -> None:
+    close(live, seconds=2)
+    assert not may_enter(live)
+    live.await_(lambda: may_enter(live), "it is not opened")
+    assert live.ask("/retire", database=live.database, kept=f"{live.database}{KEPT}")[0] == 409
+
+
+def test_what_an_archiver_that_was_killed_had_closed_is_opened_by_the_next_one(live: Archived) -> None:
+    close(live)
+    podman("kill", live.archiver)
+    podman("wait", live.archiver)
+    assert not may_enter(live)
+    podman("start", live.archiver)
+    live.await_(lambda: may_enter(live), "it is not opened")
+
+
+def test_a_database_that_was_opened_by_another_hand_is_not_retired(live: Archived) -> None:
+    """As a server does that was started anew, or a run of the engine: then there may be rows that no dump has."""
+    close(live)
+    live.sql(f"GRANT CONNECT ON DATABASE {live.database} TO {live.database}_owner", "postgres")
+    status, text = live.ask("/retire", database=live.database, kept=f"{live.database}{KEPT}")
+    assert (status, "opened meanwhile" in text) == (409, True)
+    assert live.database in names(live)
+    assert live.ask("/open", database=live.database) == (200, "done")
+    assert may_enter(live)
+
+
+def test_a_database_moves_to_a_shared_cluster_and_what_it_was_is_kept(
+    live: Archived, cluster: Archived, there: Tenant, shared: Shared
+) -> None:
+    kept, key = f"{live.database}{KEPT}", key_of(live)
+    then, rights = answers(live.sql, CONTENTS), answers(live.sql, RIGHTS)
+    outside = shared.server.sql(OUTSIDE.format(database=live.database))
+    status, size = live.ask("/size", database=live.database)
+    assert (status, int(size) > 0) == (200, True)
+    with live.session() as within:
+        within.execute(f"SET SESSION AUTHORIZATION {live.database}_owner")
+        close(live)
+        assert within.execute("SELECT 1").fetchone() == (1,), "only sessions of its user are ended"
+    work = live.work("/dump", database=live.database, key=key)
+    assert (work["error"], work["last"]) == ("", f"{live.database} {key}")
+    assert len(live.store.get(key)) == live.told()["dump_bytes"]
+    assert loader_of(live.uid) not in names(live)
+
+    assert load(cluster, there.database, key)["error"] == ""
+    assert cluster.ask("/swap", database=there.database, kept=kept) == (200, "done")
+    assert cluster.ask("/drop", database=kept) == (200, "done")
+    assert live.ask("/retire", database=live.database, kept=kept) == (200, "done")
+    assert live.ask("/retire", database=live.database, kept=kept) == (200, "it is done already")
+    assert live.ask("/open", database=live.database)[0] == 404
+
+    ask = lambda text: shared.server.sql(text, there.database)  # noqa: E731
+    assert answers(ask, CONTENTS) == then
+    assert answers(ask, RIGHTS) == rights
+    assert shared.server.sql(OUTSIDE.format(database=there.database)) == outside
+    with there.connect() as session:
+        assert session.execute("SELECT count(*) FROM own.rows").fetchone() == (5,)
+    with pytest.raises(psycopg.OperationalError, match="not currently accepting"):
+        live.sql("SELECT 1", kept)
