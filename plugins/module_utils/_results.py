@@ -11,6 +11,7 @@ from ._engine.drill import Drilled, DrillReport
 from ._engine.errors import code_of
 from ._engine.export import Exported, ExportReport
 from ._engine.import_dump import Imported
+from ._engine.move import Moved
 from ._engine.restore import Restored
 from ._engine.steps import Outcome, Plan, Report, Result, Step
 
@@ -121,6 +122,19 @@ def _export(one: Exported) -> dict[str, t.Any]:
         "removed": list(one.removed[:SHOWN_STEPS]),
         "error": one.failure.reason if one.failure else "",
     }
+
+
+def moved_result_of(done: Moved, *, show_diff: bool) -> dict[str, t.Any]:
+    """The result of a move: that of the run, and from where to where."""
+    result = result_of(done.report, show_diff=show_diff)
+    told = {
+        "before": str(done.before),
+        "after": str(done.after),
+        "size": done.bytes,
+        "closed_seconds": round(done.closed_seconds, 1),
+        "kept": done.kept,
+    }
+    return {**result, **told, "changed": result["changed"] or bool(done.kept)}
 
 
 def imported_result_of(done: Imported, *, show_diff: bool) -> dict[str, t.Any]:

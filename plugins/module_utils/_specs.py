@@ -13,6 +13,7 @@ from ._engine.archive.segments import parse_lsn
 from ._engine.backup import WORKERS as BACKUP_WORKERS
 from ._engine.errors import InvalidSpec, Problem
 from ._engine.project.model import Platform
+from ._engine.project.quantities import parse_bytes
 from ._engine.retained import REMOVAL_LIMIT_PERCENT, Rules
 from ._engine.retained import Choice as ArchiveChoice
 from ._engine.rotate import What
@@ -105,6 +106,27 @@ def restore_spec() -> Spec:
         "latest": {"type": "bool", "default": False},
         **inventory_spec(),
     }
+
+
+def move_spec() -> Spec:
+    """The options of the module move."""
+    return {
+        **connection_spec(),
+        **vault_spec(),
+        **object_store_spec(),
+        "ref": {"type": "str", "required": True},
+        "max_size": {"type": "str", "default": "10Gi"},
+        **inventory_spec(),
+    }
+
+
+def size_from(params: t.Mapping[str, t.Any], name: str) -> int:
+    """Bytes out of one of the module's arguments. Raises InvalidSpec."""
+    try:
+        return parse_bytes(params[name])
+    except ValueError as error:
+        allowed = "bytes with a unit, such as 500Mi"
+        raise InvalidSpec((Problem(path=name, value=params[name], allowed=allowed),)) from error
 
 
 def rotate_spec() -> Spec:

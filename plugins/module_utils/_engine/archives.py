@@ -31,9 +31,18 @@ def archive_of_cluster(cluster: str) -> str:
     return f"s-{cluster}"
 
 
-def dumps_of(copy: str) -> str:
-    """Below the platform's prefix, where what is dumped out of a copy lies until the copy is thrown away."""
-    return f"{DUMPS}/{copy}/"
+def cluster_of(archive: str) -> str:
+    """The shared cluster whose archive it is.
+
+    >>> cluster_of("s-free-1")
+    'free-1'
+    """
+    return archive.removeprefix("s-")
+
+
+def dumps_of(name: str) -> str:
+    """Below the platform's prefix, where dumps lie for a short time: those of a copy, or of an archive's server."""
+    return f"{DUMPS}/{name}/"
 
 
 def exports_of(uid: Uid) -> str:

@@ -11,6 +11,7 @@ from .access import Access
 from .archive.catalog import Catalog
 from .archive.recovery import AtLsn, AtPoint, AtTime, RecoveryPlan, Target, plan_recovery
 from .archive.segments import format_lsn
+from .archives import archive_of, cluster_of
 from .backends.kubernetes import records
 from .backends.kubernetes.records import Record
 from .deadline import Deadline
@@ -71,6 +72,7 @@ def restore(
     known = records.read_records(access.client, inventory.platform.namespace, deadline=deadline)
     into = party_of(known, inventory, "ref", ref)
     source = into if source_ref is None else party_of(known, inventory, "source_ref", source_ref)
+    source = then(inventory, source, target)
     catalogs = access.required_archives.catalogs(source.source.archive, deadline=deadline)
     plan = plan_recovery(catalogs, target, now=datetime.datetime.now(datetime.UTC))
     life = life_of(into.placement.life, catalogs, plan, target)
@@ -126,14 +128,34 @@ def party_of(
         raise SafetyStop(f"{ref} has no PostgreSQL yet; run the module projects first")
     if listed.is_stopped and not may_be_stopped:
         raise SafetyStop(f"{ref} is stopped; start it first (state: present)")
-    placement, uid = record.placed.placement, record.uid
-    source = Source.of_project(listed, uid)
-    if placement.cluster is not None:
-        clusters = {one.name: one for one in inventory.platform.shared_clusters}
-        if placement.cluster not in clusters:
-            raise SafetyStop(f"{ref} is on the shared cluster {placement.cluster}, which the platform does not declare")
-        source = Source.of_cluster(clusters[placement.cluster])
-    return Party(project=listed, uid=uid, placement=placement, source=source)
+    placement, own = record.placed.placement, Source.of_project(listed, record.uid)
+    party = Party(project=listed, uid=record.uid, placement=placement, source=own)
+    return replace(party, source=source_at(inventory, party, placement.cluster))
+
+
+def source_at(inventory: Inventory, party: Party, cluster: str | None) -> Source:
+    """The PostgreSQL of a project at a place. Raises SafetyStop for a cluster that the platform does not declare."""
+    if cluster is None:
+        return Source.of_project(party.project, party.uid)
+    clusters = {one.name: one for one in inventory.platform.shared_clusters}
+    if cluster not in clusters:
+        ref = party.project.ref
+        raise SafetyStop(f"{ref} is or was on the shared cluster {cluster}, which the platform does not declare")
+    return Source.of_cluster(clusters[cluster])
+
+
+def then(inventory: Inventory, party: Party, target: Target) -> Party:
+    """A project with the PostgreSQL that its database was on at a moment: before it moved, that was another one.
+
+    Raises SafetyStop for a shared cluster that the platform does not declare any more.
+    """
+    if not isinstance(target, AtTime):
+        return party
+    for past in party.placement.past:
+        if target.time <= past.until:
+            cluster = None if past.archive == archive_of(party.uid) else cluster_of(past.archive)
+            return replace(party, source=replace(source_at(inventory, party, cluster), storage=past.storage))
+    return party
 
 
 def _engine_of(catalogs: tuple[Catalog, ...], plan: RecoveryPlan) -> str:

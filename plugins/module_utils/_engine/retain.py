@@ -120,7 +120,11 @@ def _sources(known: Mapping[Ref, Record]) -> Iterator[tuple[str, str]]:
     """Archives out of which a life begins, and whose. It has begun when the project is ready."""
     for ref, record in known.items():
         life = record.placed.placement.life if record.placed is not None else None
-        if life is not None and (record.status is None or record.status.phase not in (READY, STOPPED)):
+        if (
+            life is not None
+            and life.is_restored
+            and (record.status is None or record.status.phase not in (READY, STOPPED))
+        ):
             yield life.archive, ref
 
 

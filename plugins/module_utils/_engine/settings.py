@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from .deadline import Backoff
 from .project.life import Life
+from .project.placement import Placement
 
 
 class Drift(StrEnum):
@@ -30,7 +31,7 @@ class Settings:
     `only`: refs of the projects to act on; None for all. `prune`: stop projects that are no longer listed, at most
     `prune_limit` at once. `purge`: ref and uid of stopped projects whose data is to be destroyed.
     `data_lost`: refs of projects whose data is gone for good, and which begin anew with nothing.
-    `lives`: by ref, what the PostgreSQL of a project is to be restored from.
+    `lives`: by ref, what the PostgreSQL of a project is to be restored from. `places`: by ref, where one that moves is.
     `wave_size`: how many running projects are restarted at once; more go in waves. `wave_failures`: how many of them
     may fail before the rest is held back. `check_capacity`: refuse what the data plane's nodes cannot run.
     """
@@ -49,6 +50,7 @@ class Settings:
     purge: Mapping[str, str] = field(default_factory=dict, hash=False)
     data_lost: frozenset[str] = frozenset()
     lives: Mapping[str, Life] = field(default_factory=dict, hash=False)
+    places: Mapping[str, Placement] = field(default_factory=dict, hash=False)
     wave_size: int = 25
     wave_failures: int = 0
     check_capacity: bool = True

@@ -21,10 +21,9 @@ from .objects import Desired, ObjectId
 from .observed import NOTHING, Live, Observed, Stamp, Stamps
 from .planning import of_kubernetes, plan_all
 from .progress import Progress
-from .project.life import Life
 from .project.model import Inventory, Platform, Project
-from .project.names import LIFE_ANNOTATION, PROJECT_LABEL, Ref, Uid
-from .project.placement import Placed, Placement, place
+from .project.names import PROJECT_LABEL, Ref, Uid
+from .project.placement import Placed, Placement, misplaced, place
 from .project.vocabulary import MANAGERS
 from .render import credentials_of, namespace_object_of, render, secrets_of
 from .render.record import render_record
@@ -143,6 +142,7 @@ class View:
     rendering: Rendering
     trusts_stamps: bool = False
     data_lost: frozenset[str] = frozenset()
+    moving: frozenset[str] = frozenset()
 
 
 def goal_of(project: Project) -> str:
@@ -242,8 +242,8 @@ def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], 
     listed = {project.ref: project for project in (*run.inventory.projects, *projects)}
     born = [project for project in listed.values() if not _is_unborn(project, known.get(project.ref))]
     places = _revived(place(born, placed_of(known), run.platform), run.settings)
-    used = {places[project.ref].cluster for project in projects if project.ref in places}
-    answers = run.access.databases.observe(sorted(name for name in used if name is not None), deadline=run.deadline)
+    used = {name for project in projects if project.ref in places for name in places[project.ref].clusters}
+    answers = run.access.databases.observe(sorted(used), deadline=run.deadline)
     unreadable = {name: answer for name, answer in answers.items() if isinstance(answer, EngineError)}
     for answer in answers.values():
         if isinstance(answer, Observed):
@@ -257,15 +257,15 @@ def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], 
         rendering=run.rendering,
         trusts_stamps=trusts,
         data_lost=run.settings.data_lost,
+        moving=frozenset(run.settings.places),
     )
 
 
 def _revived(places: Mapping[Ref, Placement], settings: Settings) -> dict[Ref, Placement]:
-    """With the lives that this run begins."""
-    return {
-        ref: replace(place, life=settings.lives[ref]) if ref in settings.lives else place
-        for ref, place in places.items()
-    }
+    """With the lives that this run begins, and where it moves to."""
+    lives = {ref: replace(places[Ref(ref)], life=life) for ref, life in settings.lives.items() if Ref(ref) in places}
+    moved = {ref: place for ref, place in settings.places.items() if Ref(ref) in places}
+    return {ref: {**lives, **moved}.get(ref, place) for ref, place in places.items()}
 
 
 def _is_unborn(project: Project, record: Record | None) -> bool:
@@ -323,7 +323,8 @@ def _sight(view: View, project: Project, platform: Platform) -> Sight:
         observed=view.observed,
         plan=plan,
         is_certain=certain,
-        refused=_refusal(record, plan, view.unreadable.get(placement.cluster or ""), view.data_lost),
+        refused=_refusal(record, plan, _unreadable(view, placement), view.data_lost)
+        or _refused_place(project, record, placement, view),
     )
 
 
@@ -347,6 +348,16 @@ def _plan(record_wanted: Desired, record: Record | None, desired: tuple[Desired,
     return Plan(steps=((step,) if step else ()) + rest.steps, unchanged=rest.unchanged + (0 if step else 1))
 
 
+def _unreadable(view: View, placement: Placement) -> EngineError | None:
+    return next((view.unreadable[name] for name in placement.clusters if name in view.unreadable), None)
+
+
+def _refused_place(project: Project, record: Record | None, placement: Placement, view: View) -> Failure | None:
+    """A database that is not where its tier wants it is left alone by a run that does not move it."""
+    reason = "" if record is None or project.ref in view.moving else misplaced(project, placement)
+    return Failure(step="plan", object=str(record.live.id), reason=reason) if record is not None and reason else None
+
+
 def _refusal(
     record: Record | None, plan: Plan, unreadable: EngineError | None, data_lost: Collection[str]
 ) -> Failure | None:
@@ -357,8 +368,8 @@ def _refusal(
     if record is not None and record.managed_by not in ("", MANAGERS[0]):
         reason = f"its record is managed by {record.managed_by}; change it there, or remove it from the inventory"
         return Failure(step="plan", object=str(record.live.id), reason=reason)
-    if record is not None and record.life_text and Life.from_text(record.life_text) is None:
-        reason = f"this version cannot read {LIFE_ANNOTATION}, which says on which volume the data are; use a newer one"
+    if record is not None and record.unreadable:
+        reason = f"this version cannot read {record.unreadable}, which says where the data are; use a newer one"
         return Failure(step="plan", object=str(record.live.id), reason=reason)
     if unreadable is not None:
         where = unreadable.subject if isinstance(unreadable, BackendError) else "shared clusters"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,9 +12,15 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.errors i
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import RESERVED_REFS, Ref
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.placement import (
+    Move,
+    Past,
     Placed,
     Placement,
+    misplaced,
+    past_as_text,
+    past_from_text,
     place,
+    place_anew,
     sessions_of,
 )
 from builders import CLUSTER, FREE, SHARED
@@ -71,7 +79,6 @@ def test_a_dedicated_project_needs_no_cluster():
         ({"one": {"max_databases": 1}}, {"x": placed_on("one")}, "one has 1 of 1 projects"),
         ({"one": {"max_connections": 15}}, {"x": placed_on("one")}, "8 of 15 sessions"),
         ({"one": {"cordoned": True}}, {}, "and is cordoned"),
-        ({"one": {}}, {"a": placed_on(None)}, "databases do not move between them yet"),
         ({"one": {}}, {"a": placed_on("two")}, "the declaration of the cluster on which the project a is"),
         ({"one": {"max_connections": 10}}, {"a": placed_on("one"), "x": placed_on("one")}, "at least 16"),
     ],
@@ -109,3 +116,71 @@ def test_placing_again_what_was_placed_moves_nothing_and_no_cluster_holds_too_mu
 def test_sessions_count_two_full_pools_and_the_probes():
     (project,) = parse(projects={"a": {"tier": "t"}}, tiers={"t": SHARED}, platform={}).projects
     assert sessions_of(project) == 2 * 3 + 2
+
+
+GOING = Move(cluster=None, kept="p_abcdefgh2345_20261126t000000z")
+
+
+@pytest.mark.parametrize(
+    ("placement", "text"),
+    [
+        (Placement(), "dedicated"),
+        (Placement(cluster="one", move=GOING), "shared/one>dedicated>p_abcdefgh2345_20261126t000000z"),
+        (Placement(move=replace(GOING, cluster="one")), "dedicated>shared/one>p_abcdefgh2345_20261126t000000z"),
+    ],
+)
+def test_a_placement_is_read_as_it_was_written(placement, text):
+    assert str(placement) == text
+    assert Placement.from_text(text) == placement
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "shared", "shared/", "elsewhere", "dedicated>", "dedicated>shared/one", "dedicated>x>p", "x>dedicated>p"],
+)
+def test_what_is_no_placement_is_none(text):
+    assert Placement.from_text(text) is None
+
+
+def test_the_past_is_read_as_it_was_written_and_what_is_none_is_told_apart_from_none():
+    past = (Past(archive="s-one", until=datetime(2026, 11, 26, tzinfo=UTC), storage=1024),)
+    assert past_from_text(past_as_text(past)) == past
+    assert past_from_text("") == ()
+    for text in ("{}x", '[{"archive": "s-one"}]', '[{"archive": "s", "until": "yesterday", "storage": 1}]', "[1]"):
+        assert past_from_text(text) is None
+
+
+def project_of(tier: str, clusters: dict[str, dict[str, Any]]) -> tuple[Any, Any]:
+    inventory = parse(
+        projects={"a": {"tier": tier}},
+        tiers={"free": SHARED, "pro": FREE},
+        platform={"shared_clusters": {name: {**CLUSTER, **more} for name, more in clusters.items()}},
+    )
+    return inventory.projects[0], inventory.platform
+
+
+def test_only_a_project_that_is_not_where_its_tier_wants_it_is_told_to_move():
+    project, _platform = project_of("pro", {"one": {}})
+    assert misplaced(project, Placement()) == ""
+    assert "the tier pro wants it dedicated: move it (playbook move.yml)" in misplaced(
+        project, Placement(cluster="one")
+    )
+    assert "that has not ended" in misplaced(project, Placement(cluster="one", move=GOING))
+
+
+def test_another_tier_leaves_a_project_where_it_is_and_its_room_there_taken():
+    recorded = {"a": placed_on("one"), "x": placed_on("one")}
+    assert places(["a"], {"one": {}}, recorded=recorded, tier="pro") == {"a": "shared/one"}
+    (problem,) = problems_of(["a", "b"], {"one": {"max_databases": 1}}, recorded={"a": placed_on("one")})
+    assert "one has 1 of 1 projects" in problem
+
+
+def test_what_moves_goes_where_there_is_room_and_takes_it_before_it_arrives():
+    project, platform = project_of("free", {"one": {"max_databases": 1}, "two": {}})
+    full = {Ref("a"): placed_on(None), Ref("x"): placed_on("one")}
+    assert place_anew(project, [project], full, platform) == Placement(cluster="two")
+    going = Placed(placement=Placement(move=replace(GOING, cluster="two")), sessions=0)
+    (problem,) = problems_of(["a", "b"], {"two": {"max_databases": 1}}, recorded={"a": going})
+    assert "two has 1 of 1 projects" in problem
+    with pytest.raises(InvalidSpec, match="one has 1 of 1 projects"):
+        place_anew(project, [project], full, replace(platform, shared_clusters=platform.shared_clusters[:1]))

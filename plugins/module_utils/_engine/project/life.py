@@ -17,8 +17,8 @@ class Life:
     """One life after the first, which initdb began.
 
     `number`: 2 for the first restore; it names the volume, so that the one before is kept. `archive`, `incarnation`,
-    `engine`, `backup`: what it is restored from. `target`: of which kind `value` is; a time is in ISO 8601 with its
-    offset, and `latest` has none. `last_segment`: the last one in the archive; if
+    `engine`, `backup`: what it is restored from; empty where it begins with nothing. `target`: of which kind `value`
+    is; a time is in ISO 8601 with its offset, and `latest` has none. `last_segment`: the last one in the archive; if
     after that no commit is later than the target, the end of the archive is what was meant.
     """
 
@@ -30,6 +30,18 @@ class Life:
     target: str
     value: str
     last_segment: str
+
+    @classmethod
+    def anew(cls, number: int) -> Life:
+        """One that initdb begins, on a volume of its own."""
+        return cls(
+            number=number, archive="", incarnation="", engine="", backup="", target=LATEST, value="", last_segment=""
+        )
+
+    @property
+    def is_restored(self) -> bool:
+        """False where it begins with nothing."""
+        return bool(self.backup)
 
     def __str__(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))

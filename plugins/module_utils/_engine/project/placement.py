@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from ..errors import InvalidSpec, Problem
 from .life import Life
@@ -21,17 +23,51 @@ CLUSTERS_VARIABLE = f"{PLATFORM_VARIABLE}.shared_clusters"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """Where a project's database is going: a shared cluster, or None for a PostgreSQL of its own.
+
+    `kept`: under which name it stays behind where it was, once it has gone.
+    """
+
+    cluster: str | None
+    kept: str
+
+    def __str__(self) -> str:
+        return f"{_place_text(self.cluster)}>{self.kept}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """Where a project's database was archived before, and until when. `storage`: bytes of the volume there."""
+
+    archive: str
+    until: datetime
+    storage: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
     """On which shared cluster a project's database is; None if it has a PostgreSQL of its own.
 
-    `life`: what that one was last restored from; None in its first life.
+    `life`: what the project's own PostgreSQL was last restored from; None in its first life. It is kept while the
+    database is on a shared cluster, as the volume of that life is.
+    `move`: where it is going; None as a rule. `past`: where it was, oldest first.
     """
 
     cluster: str | None = None
     life: Life | None = None
+    move: Move | None = None
+    past: tuple[Past, ...] = ()
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """The shared clusters that it has to do with now."""
+        named = (self.cluster, self.move.cluster if self.move else None)
+        return tuple(one for one in named if one is not None)
 
     def __str__(self) -> str:
-        return DEDICATED if self.cluster is None else f"{SHARED}/{self.cluster}"
+        """Where it is and is going, as people and records have it."""
+        return _place_text(self.cluster) + (f">{self.move}" if self.move else "")
 
     @classmethod
     def from_text(cls, text: str) -> Placement | None:
@@ -39,11 +75,50 @@ class Placement:
 
         >>> str(Placement.from_text("shared/free-1"))
         'shared/free-1'
+        >>> Placement.from_text("dedicated>shared/free-1>p_abcdefgh2345_20261126t000000z").move.cluster
+        'free-1'
         """
-        kind, _slash, cluster = text.partition("/")
-        if text == DEDICATED:
-            return cls()
-        return cls(cluster=cluster) if kind == SHARED and cluster else None
+        here, *going = text.split(">")
+        move = None
+        if going:
+            if len(going) != 2 or not _is_place(going[0]):
+                return None
+            move = Move(cluster=_cluster_in(going[0]), kept=going[1])
+        return cls(cluster=_cluster_in(here), move=move) if _is_place(here) else None
+
+
+def past_as_text(past: Iterable[Past]) -> str:
+    """As a record keeps it."""
+    told = [{"archive": one.archive, "until": one.until.isoformat(), "storage": one.storage} for one in past]
+    return json.dumps(told, sort_keys=True, separators=(",", ":"))
+
+
+def past_from_text(text: str) -> tuple[Past, ...] | None:
+    """As a record keeps it; None if this version cannot read it.
+
+    >>> past_from_text("[]")
+    ()
+    """
+    try:
+        return tuple(
+            Past(archive=str(one["archive"]), until=datetime.fromisoformat(one["until"]), storage=int(one["storage"]))
+            for one in json.loads(text or "[]")
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _place_text(cluster: str | None) -> str:
+    return DEDICATED if cluster is None else f"{SHARED}/{cluster}"
+
+
+def _is_place(text: str) -> bool:
+    kind, _slash, cluster = text.partition("/")
+    return text == DEDICATED or (kind == SHARED and bool(cluster))
+
+
+def _cluster_in(text: str) -> str | None:
+    return text.partition("/")[2] or None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,19 +147,15 @@ def sessions_at(placement: Placement, project: Project) -> int:
 def place(projects: Iterable[Project], recorded: Mapping[Ref, Placed], platform: Platform) -> dict[Ref, Placement]:
     """The placement of every project. Raises InvalidSpec with all that has no place.
 
-    1. What a record says stays, for projects that are not asked for now, too: they take room.
-    2. A tier of the other kind of placement is a problem: databases do not move yet.
-    3. A new shared project goes to the open cluster with the fewest projects, of two to the first by name, that has
+    1. What a record says stays, for projects that are not asked for now, too: they take room. So does one whose tier
+       is of the other kind of placement by now (`misplaced`): a database moves only when it is told to.
+    2. A new shared project goes to the open cluster with the fewest projects, of two to the first by name, that has
        room for its database and its sessions. Projects are placed in the order of their refs.
-    4. The sessions that all projects of a cluster may open together stay within what it takes.
+    3. The sessions that all projects of a cluster may open together stay within what it takes.
     """
     wanted = sorted(projects, key=lambda project: project.ref)
-    rooms = {cluster.name: _Room(cluster) for cluster in platform.shared_clusters}
-    asked = {project.ref for project in wanted}
-    for ref, placed in recorded.items():
-        if ref not in asked and placed.placement.cluster in rooms:
-            rooms[placed.placement.cluster].take(placed.sessions)
     problems: list[Problem] = []
+    rooms = _rooms_beside(wanted, recorded, platform)
     result = _kept(wanted, recorded, rooms, problems)
     for project in wanted:
         if project.ref not in recorded:
@@ -93,6 +164,46 @@ def place(projects: Iterable[Project], recorded: Mapping[Ref, Placed], platform:
     if problems:
         raise InvalidSpec(tuple(problems))
     return result
+
+
+def place_anew(
+    project: Project, projects: Iterable[Project], recorded: Mapping[Ref, Placed], platform: Platform
+) -> Placement:
+    """Where the database of a project is to go that is elsewhere. Raises InvalidSpec if there is no room for it."""
+    problems: list[Problem] = []
+    wanted = sorted(projects, key=lambda one: one.ref)
+    rooms = _rooms_beside(wanted, recorded, platform)
+    _kept(wanted, recorded, rooms, problems)
+    found = _new_place(project, rooms, problems)
+    if problems:
+        raise InvalidSpec(tuple(problems))
+    return found
+
+
+def misplaced(project: Project, placement: Placement) -> str:
+    """Why nothing can be done for a project before it has moved; empty if it is where its tier wants it."""
+    if placement.move is not None:
+        return f"its database is about to move ({placement}), and that has not ended: run the playbook move.yml"
+    if _fits(project, placement):
+        return ""
+    return (
+        f"its database is {placement}, and the tier {project.tier.name} wants it {project.tier.placement}: move it "
+        "(playbook move.yml), or give the project a tier of the placement that it has"
+    )
+
+
+def _fits(project: Project, placement: Placement) -> bool:
+    return (placement.cluster is not None) == (project.tier.placement == SHARED)
+
+
+def _rooms_beside(wanted: Iterable[Project], recorded: Mapping[Ref, Placed], platform: Platform) -> dict[str, _Room]:
+    """What is left beside projects that are not asked for."""
+    rooms = {cluster.name: _Room(cluster) for cluster in platform.shared_clusters}
+    asked = {project.ref for project in wanted}
+    for ref, placed in recorded.items():
+        if ref not in asked and placed.placement.cluster in rooms:
+            rooms[placed.placement.cluster].take(placed.sessions)
+    return rooms
 
 
 class _Room:
@@ -131,14 +242,15 @@ def _kept(
         placed = recorded.get(project.ref)
         if placed is None:
             continue
-        placement = placed.placement
-        is_shared = placement.cluster is not None
-        if is_shared != (project.tier.placement == SHARED):
-            problems.append(_moves(project, placement))
-        elif placement.cluster is not None and placement.cluster not in rooms:
-            problems.append(_undeclared(project, placement.cluster))
-        elif placement.cluster is not None:
-            rooms[placement.cluster].take(sessions_of(project))
+        placement, move = placed.placement, placed.placement.move
+        # As long as it is not where its tier wants it, its logins there have the rights of the tier before.
+        taken = {placement.cluster: sessions_of(project) if _fits(project, placement) else placed.sessions}
+        taken |= {move.cluster: sessions_of(project)} if move else {}
+        for cluster, sessions in taken.items():
+            if cluster is not None and cluster not in rooms:
+                problems.append(_undeclared(project, cluster))
+            elif cluster is not None:
+                rooms[cluster].take(sessions)
         kept[project.ref] = placement
     return kept
 
@@ -167,14 +279,6 @@ def _no_room(project: Project, sessions: int, rooms: Mapping[str, _Room]) -> Pro
         value=f"a project of the tier {project.tier.name}, which needs {sessions} sessions on a shared cluster",
         allowed=f"what fits: {fills or 'no shared cluster is declared'}; add a cluster to {CLUSTERS_VARIABLE}, "
         "or raise max_databases or max_connections of one",
-    )
-
-
-def _moves(project: Project, placement: Placement) -> Problem:
-    return Problem(
-        path=f"{PROJECTS_VARIABLE}.{project.ref}.tier",
-        value=project.tier.name,
-        allowed=f"a tier whose placement is that of the project, {placement}; databases do not move between them yet",
     )
 
 

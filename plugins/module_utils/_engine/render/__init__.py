@@ -10,6 +10,7 @@ from ..project.placement import Placement
 from ..project.vocabulary import DEDICATED
 from .archive import SECRET as ARCHIVE_SECRET
 from .archive import is_archived
+from .arrival import render_arrival
 from .context import Context, context_of
 from .database import render_database
 from .isolation import render_isolation
@@ -26,6 +27,8 @@ def render(
     `secret_uid` is the uid that the API server gave to the object of `credentials_of`, empty before there is one.
     """
     context = context_of(project, platform, placement, uid, secret_uid)
+    if placement.move is not None:
+        return render_arrival(context, placement.move)
     database = render_database if placement.cluster is None else render_shared_database
     parts = (render_namespace, render_isolation, database, render_pooler)
     return tuple(desired for part in parts for desired in part(context))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..objects import Desired, canonical_json
-from ..project.life import LATEST, Life
+from ..project.life import Life
 from ..project.model import Platform, Project
 from ..project.names import Ref, Uid
 from ..project.placement import Placement
@@ -21,7 +21,7 @@ from ..project.vocabulary import LIMITS
 
 SAMPLE = Ref("sample")
 SAMPLE_UID = Uid("a" * 12)
-SAMPLE_LIFE = Life(number=2, archive="", incarnation="", engine="", backup="", target=LATEST, value="", last_segment="")
+RESTORED, ANEW = replace(Life.anew(2), backup="sample"), Life.anew(2)
 
 Render = Callable[[Project, Platform, Placement, Uid, str], tuple[Desired, ...]]
 
@@ -32,7 +32,7 @@ class Inputs:
     def __init__(self, platform: Platform, render: Render) -> None:
         self._platform = platform
         self._render = render
-        self._samples: dict[tuple[str, str | None, bool, bool], str] = {}
+        self._samples: dict[tuple[str, str, Life | None, bool], str] = {}
 
     def digest(self, project: Project, placement: Placement, uid: Uid, secret_uid: str, objects: int) -> str:
         """The digest of one project; `objects` is how many were certified with it."""
@@ -41,11 +41,12 @@ class Inputs:
         return hashlib.blake2b("\n".join(map(str, told)).encode(), digest_size=16).hexdigest()
 
     def _sample(self, project: Project, placement: Placement) -> str:
-        key = (project.tier.name, placement.cluster, placement.life is None, project.is_stopped)
+        life = placement.life and (RESTORED if placement.life.is_restored else ANEW)
+        key = (project.tier.name, str(placement), life, project.is_stopped)
         if key not in self._samples:
             limits = {one.name: getattr(project.tier, one.name) for one in LIMITS}
             sample = replace(project, ref=SAMPLE, spec={}, is_canary=False, **limits)
-            there = replace(placement, life=SAMPLE_LIFE if placement.life else None)
+            there = replace(placement, life=life, past=())
             objects = self._render(sample, self._platform, there, SAMPLE_UID, "")
             told = [[one.body, [repr(login) for login in one.generates], dict(one.fixed)] for one in objects]
             self._samples[key] = hashlib.blake2b(canonical_json(told).encode(), digest_size=16).hexdigest()

@@ -11,6 +11,7 @@ from ..project.model import Platform, Project
 from ..project.names import (
     GROUP,
     LIFE_ANNOTATION,
+    PAST_ANNOTATION,
     PLACEMENT_ANNOTATION,
     PLATFORM_LABEL,
     PROJECT_LABEL,
@@ -22,7 +23,7 @@ from ..project.names import (
     VERSION,
     Uid,
 )
-from ..project.placement import Placement, sessions_at
+from ..project.placement import Placement, past_as_text, sessions_at
 from ..project.vocabulary import MANAGED_BY, MANAGERS, PROJECT
 
 _COUNT: Mapping[str, object] = {"type": "integer", "format": "int64"}
@@ -38,6 +39,7 @@ def render_record(project: Project, platform: Platform, placement: Placement, ui
             PLACEMENT_ANNOTATION: str(placement),
             SESSIONS_ANNOTATION: str(sessions_at(placement, project)),
             **({LIFE_ANNOTATION: str(placement.life)} if placement.life else {}),
+            **({PAST_ANNOTATION: past_as_text(placement.past)} if placement.past else {}),
         },
     }
     spec = {**project.spec, MANAGED_BY: MANAGERS[0]}

@@ -26,8 +26,8 @@ _SETTINGS = {
 
 
 def render_restore(make: Make, platform: Platform, life: Life | None) -> tuple[Desired, ...]:
-    """What the program is told; nothing in a first life, nor where there is no archive any more."""
-    if life is None or not is_archived(platform):
+    """What the program is told; nothing where a life began with nothing, nor where there is no archive any more."""
+    if life is None or not life.is_restored or not is_archived(platform):
         return ()
     parent = {
         "archive": life.archive,
@@ -64,7 +64,7 @@ def _recovery_conf(life: Life) -> str:
 
 def with_restore(pod: Body, life: Life | None) -> Body:
     """The pod of a PostgreSQL in a life that began with a restore; as it is where it is not archived."""
-    if life is None or "initContainers" not in pod:
+    if life is None or not life.is_restored or "initContainers" not in pod:
         return pod
     (archiver,) = (one for one in pod["initContainers"] if one["name"] == ARCHIVER)
     return {

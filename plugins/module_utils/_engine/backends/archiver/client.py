@@ -67,9 +67,10 @@ class Archiver:
         self._ask("POST", "/backup/full" if full else "/backup", deadline)
 
     def dump(self, database: str, key: str, *, deadline: Deadline) -> None:
-        """Have the archiver of a scratch copy dump a database into the object store, which begins within seconds.
+        """Have a database dumped into the object store, which begins within seconds.
 
-        Raises Conflict if something else runs or the copy is not ready, NotFound if it has no such database.
+        It is in a scratch copy, or closed. Raises Conflict if something else runs, the copy is not ready or the
+        database open, and NotFound if there is none of that name.
         """
         self._ask("POST", "/dump", deadline, {"database": database, "key": key})
 
@@ -103,6 +104,25 @@ class Archiver:
                 raise
             return False
         return True
+
+    def size(self, database: str, *, deadline: Deadline) -> int:
+        """Bytes of a database beside a live server. Raises NotFound if there is none of that name."""
+        return int(self._ask("POST", "/size", deadline, {"database": database}))
+
+    def close(self, database: str, *, seconds: int, deadline: Deadline) -> None:
+        """Let nobody into a database but who dumps it, until it is opened, retired, or the time is up."""
+        self._ask("POST", "/close", deadline, {"database": database, "seconds": seconds})
+
+    def open(self, database: str, *, deadline: Deadline) -> None:
+        """Let its user in again."""
+        self._ask("POST", "/open", deadline, {"database": database})
+
+    def retire(self, database: str, *, kept: str, deadline: Deadline) -> None:
+        """Keep a closed database under another name, where nobody comes to it any more.
+
+        Asked again it does nothing. Raises Conflict if it was opened since it was closed: a dump of it is not all.
+        """
+        self._ask("POST", "/retire", deadline, {"database": database, "kept": kept})
 
     def _ask(self, verb: str, path: str, deadline: Deadline, told: Body | None = None) -> bytes:
         """`told` may hold an address that is a secret: no error has it."""

@@ -16,6 +16,7 @@ from ...project.names import (
     FIELD_MANAGER,
     GROUP,
     LIFE_ANNOTATION,
+    PAST_ANNOTATION,
     PLACEMENT_ANNOTATION,
     RECORD_KIND,
     SESSIONS_ANNOTATION,
@@ -25,7 +26,7 @@ from ...project.names import (
     Ref,
     Uid,
 )
-from ...project.placement import Placed, Placement
+from ...project.placement import Placed, Placement, past_from_text
 from ...project.vocabulary import MANAGED_BY
 from .client import APPLY_PATCH, Client
 from .kinds import collection_path, object_path
@@ -119,21 +120,36 @@ class Record:
     @property
     def placed(self) -> Placed | None:
         """Where the project is; None if no place was chosen yet."""
-        meta = (self.live.body or {}).get("metadata") or {}
-        chosen = meta.get("annotations") or {}
-        text = self.status.placement if self.status else chosen.get(PLACEMENT_ANNOTATION, "")
-        sessions = self.status.sessions if self.status else chosen.get(SESSIONS_ANNOTATION, "0")
+        text = self.status.placement if self.status else self._annotation(PLACEMENT_ANNOTATION)
+        sessions = self.status.sessions if self.status else self._annotation(SESSIONS_ANNOTATION) or "0"
         placement = Placement.from_text(text)
         known = placement is not None and str(sessions).isdigit()
         if placement is None or not known:
             return None
-        return Placed(placement=replace(placement, life=Life.from_text(self.life_text)), sessions=int(sessions))
+        past = past_from_text(self.past_text) or ()
+        placement = replace(placement, life=Life.from_text(self.life_text), past=past)
+        return Placed(placement=placement, sessions=int(sessions))
 
     @property
     def life_text(self) -> str:
         """What was written of its life, readable or not; empty in its first one."""
+        return self._annotation(LIFE_ANNOTATION)
+
+    @property
+    def past_text(self) -> str:
+        """What was written of where it was, readable or not; empty if it never moved."""
+        return self._annotation(PAST_ANNOTATION)
+
+    @property
+    def unreadable(self) -> str:
+        """The annotation that only a newer version can read; empty if there is none."""
+        if self.life_text and Life.from_text(self.life_text) is None:
+            return LIFE_ANNOTATION
+        return PAST_ANNOTATION if past_from_text(self.past_text) is None else ""
+
+    def _annotation(self, name: str) -> str:
         meta = (self.live.body or {}).get("metadata") or {}
-        return str((meta.get("annotations") or {}).get(LIFE_ANNOTATION, ""))
+        return str((meta.get("annotations") or {}).get(name, ""))
 
 
 def read_records(client: Client, namespace: str, *, deadline: Deadline) -> dict[Ref, Record]:

@@ -11,7 +11,7 @@ from typing import Self
 
 from ...archive.catalog import Catalog, Stored
 from ...archive.retention import RetentionPlan
-from ...archives import ACCESS_KEY, ARCHIVE_KIND, SECRET_KEY
+from ...archives import ACCESS_KEY, ARCHIVE_KIND, SECRET_KEY, dumps_of
 from ...credentials import Secret
 from ...deadline import Deadline
 from ...errors import NotFound
@@ -85,6 +85,7 @@ class ArchiveStore:
             secret_key=Secret(texts[SECRET_KEY]),
             prefix=f"{step.id.name}/",
             access=Access.READ_WRITE,
+            writes=dumps_of(step.id.name),
         )
         changed = identities.ensure(self._client, identity, deadline=deadline)
         if changed:

@@ -115,8 +115,8 @@ class Moves:
         """Open what an archiver before this one has closed; False if that has to be tried again."""
         with self._lock:
             found = sql.ask(sql.CLOSED_ONES)
-            left = [one for one in sql.rows(found) if one not in self._closed]
-            return found.code == 0 and all([self._open(one) for one in left])
+            opened = [self._open(one) for one in sql.rows(found) if one not in self._closed]
+            return found.code == 0 and all(opened)
 
     def _dump(self, database: str, key: str) -> str:
         names = _names(database)
