@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 import typing as t
 
 from ._engine.archive.documents import parse_time
@@ -13,7 +14,9 @@ from ._engine.archive.segments import parse_lsn
 from ._engine.backup import WORKERS as BACKUP_WORKERS
 from ._engine.errors import InvalidSpec, Problem
 from ._engine.project.model import Platform
+from ._engine.project.names import UID_PATTERN, Uid
 from ._engine.project.quantities import parse_bytes
+from ._engine.restore import Origin
 from ._engine.retained import REMOVAL_LIMIT_PERCENT, Rules
 from ._engine.retained import Choice as ArchiveChoice
 from ._engine.rotate import What
@@ -21,6 +24,8 @@ from ._engine.settings import Drift, Settings
 from ._engine.verification import Choice
 
 TIME_EXAMPLE = "a time in ISO 8601 with an offset, such as 2026-11-25T14:03:59+00:00"
+
+ARCHIVE = re.compile(f"p-{UID_PATTERN}|s-[a-z]([-a-z0-9]{{0,61}}[a-z0-9])?")
 
 # What a dump in pg_dump's custom format begins with (pg_backup_archiver.h).
 DUMP_MARK = b"PGDMP"
@@ -100,12 +105,33 @@ def restore_spec() -> Spec:
         **object_store_spec(),
         "ref": {"type": "str", "required": True},
         "source_ref": {"type": "str"},
+        "source_uid": {"type": "str"},
+        "source_archive": {"type": "str"},
         "target_time": {"type": "str"},
         "target_lsn": {"type": "str"},
         "target_incarnation": {"type": "str"},
         "latest": {"type": "bool", "default": False},
         **inventory_spec(),
     }
+
+
+def origin_from(params: t.Mapping[str, t.Any]) -> Origin:
+    """Whose past is meant, out of the arguments of the module restore. Raises InvalidSpec."""
+    ref, uid, archive = (params[f"source_{name}"] for name in ("ref", "uid", "archive"))
+    problems = []
+    if ref and uid:
+        problems.append(Problem(path="source_uid", value=uid, allowed="one of source_ref, source_uid"))
+    if uid and not re.fullmatch(UID_PATTERN, uid):
+        problems.append(Problem(path="source_uid", value=uid, allowed="12 letters and digits, such as abcdefgh2345"))
+    if archive and not uid:
+        allowed = "none without source_uid: it says in which archive that one was"
+        problems.append(Problem(path="source_archive", value=archive, allowed=allowed))
+    if archive and not ARCHIVE.fullmatch(archive):
+        allowed = "the name of an archive, such as s-free-1 or p-abcdefgh2345"
+        problems.append(Problem(path="source_archive", value=archive, allowed=allowed))
+    if problems:
+        raise InvalidSpec(tuple(problems))
+    return Origin(ref=ref, uid=Uid(uid) if uid else None, archive=archive)
 
 
 def move_spec() -> Spec:

@@ -23,7 +23,8 @@ description:
     of before is kept on the server under the name in RV(kept). After a kill before the change of names everything is
     as it was; run the module again.
   - With O(source_ref) the database of another project at that moment replaces the one of O(ref), in the same way, from
-    any placement to any other. Grants in it are left out then, as logins of projects have names of their own.
+    any placement to any other; with O(source_uid) that of one that is not there any more. Grants in it are left out
+    then, as logins of projects have names of their own.
 author:
   - Supalove contributors (@supalove)
 extends_documentation_fragment:
@@ -44,6 +45,17 @@ options:
   source_ref:
     description:
       - Ref of the project whose past it is; by default that of O(ref). It is listed, too.
+    type: str
+  source_uid:
+    description:
+      - Uid of the project whose past it is, if that is not there any more, for example because it was purged or the
+        whole cluster was lost. Its archive and the keys of that have to be there still, in Vault or where a purge
+        keeps them.
+    type: str
+  source_archive:
+    description:
+      - The archive that the database of O(source_uid) was in, such as V(s-free-1) of a shared cluster. By default that
+        of a PostgreSQL of its own.
     type: str
   target_time:
     description:
@@ -93,6 +105,18 @@ EXAMPLES = r"""
     ref: staging
     source_ref: acme
     target_time: "2026-11-25T02:00:00+00:00"
+
+- name: Give acme, which was made anew, the data of the one that was purged
+  supalove.platform.restore:
+    kubeconfig: "{{ k3s_kubeconfig_path }}"
+    platform: "{{ supalove_platform }}"
+    tiers: "{{ supalove_tiers }}"
+    projects: "{{ supalove_projects }}"
+    object_store_credentials_file: "{{ object_store_credentials_path }}"
+    ref: acme
+    source_uid: abcdefgh2345
+    source_archive: s-free-1
+    latest: true
 """
 
 RETURN = r"""
@@ -164,12 +188,12 @@ from ..module_utils._engine.progress import Progress
 from ..module_utils._engine.restore import restore
 from ..module_utils._engine.settings import Settings
 from ..module_utils._results import restored_result_of
-from ..module_utils._specs import restore_spec, target_from
+from ..module_utils._specs import origin_from, restore_spec, target_from
 
 
 def _work(module: AnsibleModule) -> Work:
     params: dict[str, t.Any] = module.params
-    target = target_from(params)
+    target, origin = target_from(params), origin_from(params)
     inventory = inventory_from(params)
 
     def work(client: Client | None, settings: Settings, progress: Progress) -> dict[str, t.Any]:
@@ -180,7 +204,7 @@ def _work(module: AnsibleModule) -> Work:
                 access,
                 inventory,
                 ref=params["ref"],
-                source_ref=params["source_ref"],
+                origin=origin,
                 target=target,
                 settings=settings,
                 progress=progress,

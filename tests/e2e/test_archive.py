@@ -102,6 +102,35 @@ def test_one_database_of_a_shared_cluster_goes_back_while_its_neighbour_goes_on(
     assert not again.changes
 
 
+@pytest.mark.long
+def test_the_past_of_a_purged_project_comes_back_in_another(platform: Cluster, lab: Path) -> None:
+    """The shop is purged, and listed again: another project, with another uid."""
+    platform.start_client("p-shop")
+    platform.psql("p-shop", f"{CLEAN} CREATE TABLE kept (id int); INSERT INTO kept VALUES (1), (2);")
+    await_archived(platform, "s-free-1")
+    moment = platform.psql("p-shop", "SELECT clock_timestamp();").stdout.strip().replace(" ", "T")
+    await_archived(platform, "s-free-1")
+    (uid,) = (one["status"]["uid"] for one in platform.objects("slp", "-A") if one["metadata"]["name"] == "shop")
+    others = {"demo": {"tier": "pro"}, "notes": {"tier": "free"}}
+    stopped = {"supalove_projects": {**others, "shop": {"tier": "free", "state": "absent"}}}
+    assert playbook.run("projects", lab, "-e", json.dumps(stopped)).code == 0
+    purge = {**stopped, "supalove_purge": {"shop": uid}}
+    purged = playbook.run("projects", lab, "-e", json.dumps(purge))
+    assert purged.code == 0, purged.output[-3000:]
+    anew = playbook.run("projects", lab)
+    assert anew.code == 0, anew.output[-3000:]
+    choice = {
+        "supalove_restore_ref": "shop",
+        "supalove_restore_source_uid": uid,
+        "supalove_restore_source_archive": "s-free-1",
+        "supalove_restore_time": moment,
+    }
+    done = playbook.run("restore", lab, "-e", json.dumps(choice))
+    assert done.code == 0, done.output[-3000:]
+    platform.start_client("p-shop")
+    assert platform.psql("p-shop", "SELECT count(*) FROM kept;").stdout.strip() == "2"
+
+
 def test_a_drill_proves_what_can_be_restored_and_says_so(platform: Cluster, lab: Path) -> None:
     choice = {"supalove_drill_clusters": ["free-1"], "supalove_drill_refs": ["demo"]}
     done = playbook.run("drill", lab, "-e", json.dumps(choice))

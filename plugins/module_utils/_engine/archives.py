@@ -31,6 +31,11 @@ def archive_of_cluster(cluster: str) -> str:
     return f"s-{cluster}"
 
 
+def kept_keys_of(archive: str) -> str:
+    """The Secret in the platform's namespace that has the keys of an archive after its project was purged."""
+    return f"archive-{archive}"
+
+
 def cluster_of(archive: str) -> str:
     """The shared cluster whose archive it is.
 

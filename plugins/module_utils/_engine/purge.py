@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from .archives import ARCHIVE_KIND, archive_of
+from .archives import ARCHIVE_KIND, archive_of, kept_keys_of
 from .backends.archiver.client import Archiver
 from .backends.kubernetes.delete import await_gone, delete
 from .backends.kubernetes.kinds import KINDS
@@ -81,7 +81,7 @@ def _archive(run: Run, record: Record) -> tuple[Step, ...]:
 
 
 def _keep(namespace: str, archive: str, source: ObjectId) -> Step:
-    meta = {"name": f"archive-{archive}", "namespace": namespace, "labels": {PLATFORM_LABEL: namespace}}
+    meta = {"name": kept_keys_of(archive), "namespace": namespace, "labels": {PLATFORM_LABEL: namespace}}
     body = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "Opaque"}
     desired = Desired(body=body, values_from=source)
     reason = "its archive outlives it, and nobody can read that without this key"

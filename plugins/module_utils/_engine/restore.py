@@ -19,7 +19,8 @@ from .errors import InvalidSpec, Problem, SafetyStop
 from .progress import Progress
 from .project.life import LATEST, LSN, NAME, TIME, Life
 from .project.model import Inventory
-from .project.names import Ref
+from .project.names import Ref, Uid
+from .project.placement import Placement
 from .reconcile import reconcile
 from .restore_database import Party, restore_database
 from .scratch import Source
@@ -43,17 +44,29 @@ class Restored:
     kept: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Whose past it is: by default the project's own.
+
+    `ref`: another project that is there. `uid`: one that need not be there any more, whose database was in `archive`.
+    """
+
+    ref: str | None = None
+    uid: Uid | None = None
+    archive: str | None = None
+
+
 def restore(
     access: Access,
     inventory: Inventory,
     *,
     ref: str,
-    source_ref: str | None,
+    origin: Origin,
     target: Target,
     settings: Settings,
     progress: Progress,
 ) -> Restored:
-    """Bring a project to a moment of its past, or of that of another project (`source_ref`).
+    """Bring a project to a moment of its past, or of that of another project (`origin`).
 
     The archive is read and the way to the target planned. What cannot be reached is refused before anything changes.
 
@@ -71,8 +84,7 @@ def restore(
     deadline = Deadline(limit_seconds=settings.timeout_seconds)
     known = records.read_records(access.client, inventory.platform.namespace, deadline=deadline)
     into = party_of(known, inventory, "ref", ref)
-    source = into if source_ref is None else party_of(known, inventory, "source_ref", source_ref)
-    source = then(inventory, source, target)
+    source = then(inventory, _source(origin, known, inventory, into), target)
     catalogs = access.required_archives.catalogs(source.source.archive, deadline=deadline)
     plan = plan_recovery(catalogs, target, now=datetime.datetime.now(datetime.UTC))
     life = life_of(into.placement.life, catalogs, plan, target)
@@ -131,6 +143,23 @@ def party_of(
     placement, own = record.placed.placement, Source.of_project(listed, record.uid)
     party = Party(project=listed, uid=record.uid, placement=placement, source=own)
     return replace(party, source=source_at(inventory, party, placement.cluster))
+
+
+def _source(origin: Origin, known: Mapping[Ref, Record], inventory: Inventory, into: Party) -> Party:
+    if origin.ref is not None:
+        return party_of(known, inventory, "source_ref", origin.ref)
+    if origin.uid is None:
+        return into
+    storages = (one.storage for one in inventory.platform.shared_clusters)
+    gone = Source(
+        archive=origin.archive or archive_of(origin.uid),
+        namespace="",
+        archiving=into.project.tier.archiving,
+        # Nothing says how large its volume was.
+        storage=max(*(one.storage for one in inventory.projects), *storages, 0),
+        runtime_class=into.project.tier.runtime_class,
+    )
+    return replace(into, uid=origin.uid, placement=Placement(), source=gone)
 
 
 def source_at(inventory: Inventory, party: Party, cluster: str | None) -> Source:

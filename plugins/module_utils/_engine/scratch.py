@@ -14,7 +14,7 @@ from urllib.parse import quote
 from .access import Access, Archives
 from .archive.status import ArchiverStatus, Work
 from .archive.status import Copy as Told
-from .archives import IMPORTS, archive_of, archive_of_cluster, dumps_of
+from .archives import IMPORTS, archive_of, archive_of_cluster, dumps_of, kept_keys_of
 from .backends.archiver.client import Archiver
 from .backends.kubernetes.apply import apply, create
 from .backends.kubernetes.client import Client
@@ -34,6 +34,7 @@ from .project.names import EXPIRES_ANNOTATION, SCRATCH_LABEL, Uid, cluster_names
 from .render.archive import SECRET
 from .render.scratch import POD, Scratch, render_scratch
 from .steps import Action, Step
+from .vault import ARCHIVE_FOLDER, VAULT_KIND
 
 POLL_SECONDS = 1.0
 NAME_LETTERS = 8
@@ -49,13 +50,21 @@ IMPORT_AGE = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A PostgreSQL that is archived. `storage`: bytes of its volume. `namespace`: where it runs, and its keys are."""
+    """A PostgreSQL that is archived. `storage`: bytes of its volume. `namespace`: where it runs, and its keys are.
+
+    One that is gone has no namespace. Its keys are looked for where they outlive it.
+    """
 
     archive: str
     namespace: str
     archiving: Archiving
     storage: int
     runtime_class: str | None = None
+
+    @property
+    def keys(self) -> tuple[ObjectId, ...]:
+        """Where the keys of its archive are, while it is there: the Secret of its pod."""
+        return (ObjectId(kind="Secret", namespace=self.namespace, name=SECRET),) if self.namespace else ()
 
     @classmethod
     def of_project(cls, project: Project, uid: Uid) -> Source:
@@ -131,10 +140,7 @@ def begin(access: Access, platform: Platform, source: Source, life: Life, *, sec
         expires=round(time.time()) + seconds,
         seconds=seconds,
     )
-    secret = ObjectId(kind="Secret", namespace=source.namespace, name=SECRET)
-    texts = read_texts(access.client, secret, deadline=deadline)
-    if texts is None:
-        raise NotFound(subject=str(secret), verb="GET", reason="the keys of the archive are not there")
+    texts = _keys(access, platform, source, deadline)
     lent = archives.lend(name, archive=source.archive, writes=dumps_of(name), deadline=deadline)
     texts = {**texts, **({} if lent is None else access_texts(lent))}
     try:
@@ -149,6 +155,23 @@ def begin(access: Access, platform: Platform, source: Source, life: Life, *, sec
             _end(access.client, archives, name, deadline=Deadline(limit_seconds=END_SECONDS))
         raise
     return name
+
+
+def _keys(access: Access, platform: Platform, source: Source, deadline: Deadline) -> Mapping[str, str]:
+    """The keys of an archive: those in use, else those that Vault has kept, else those that a purge has kept."""
+    purged = ObjectId(kind="Secret", namespace=platform.namespace, name=kept_keys_of(source.archive))
+    in_vault = ObjectId(kind=VAULT_KIND, namespace=ARCHIVE_FOLDER, name=source.archive)
+    texts: Mapping[str, str] | None
+    for id in (*source.keys, in_vault, purged):
+        if id != in_vault:
+            texts = read_texts(access.client, id, deadline=deadline)
+        else:
+            kept = access.vault.read(id, deadline=deadline) if access.vault is not None else None
+            texts = None if kept is None else kept.texts
+        if texts is not None:
+            return texts
+    reason = "without the keys of an archive nobody reads it, and they are neither there nor in Vault"
+    raise NotFound(subject=f"keys of {source.archive}", verb="GET", reason=reason)
 
 
 def await_copy(client: Client, name: str, *, progress: Progress, deadline: Deadline) -> Copy:

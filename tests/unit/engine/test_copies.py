@@ -14,9 +14,13 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.access i
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.catalog import Stored
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.status import Work
 from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Backoff, Deadline
-from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import ServerFailed, Unreachable
+from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import (
+    NotFound,
+    ServerFailed,
+    Unreachable,
+)
 from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Silent
-from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Archiving, Platform
 
 NEVER = Work(done=0, last="", last_at=None, failures=0, failures_ever=0, error="", error_at=None)
 DONE = dataclasses.replace(NEVER, done=1)
@@ -118,3 +122,27 @@ def test_what_killed_runs_have_left_is_removed_and_what_is_in_use_is_not():
     assert scratch.sweep(access, Platform(), deadline=Deadline(limit_seconds=5)) == ("late",)
     assert set(client.expires) == archives.lent == {"young"}
     assert set(archives.stored) == {"imports/new.dump", "exports/abc/old.dump"}
+
+
+class Kubernetes:
+    """It has these Secrets, by namespace and name."""
+
+    def __init__(self, *there):
+        self.there = there
+
+
+def keys_of(monkeypatch, *there, vault=None):
+    read = lambda client, id, *, deadline: {"from": id.name} if (id.namespace, id.name) in client.there else None  # noqa: E731, ARG005
+    monkeypatch.setattr(scratch, "read_texts", read)
+    access = Access(client=Kubernetes(*there), databases=None, vault=vault)
+    source = scratch.Source(archive="p-abcdefgh2345", namespace="", archiving=Archiving(), storage=1)
+    return scratch._keys(access, Platform(), source, Deadline(limit_seconds=20))
+
+
+def test_the_keys_of_an_archive_whose_project_is_gone_are_found_where_they_are_kept(monkeypatch):
+    purged = ("supalove-system", "archive-p-abcdefgh2345")
+    vault = SimpleNamespace(read=lambda id, *, deadline: SimpleNamespace(texts={"from": f"{id.namespace}/{id.name}"}))  # noqa: ARG005
+    assert keys_of(monkeypatch, purged) == {"from": purged[1]}
+    assert keys_of(monkeypatch, purged, vault=vault) == {"from": "archive/p-abcdefgh2345"}
+    with pytest.raises(NotFound, match="without the keys of an archive nobody reads it"):
+        keys_of(monkeypatch)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules drill, export and import_dump are told and return."""
+"""What the modules restore, drill, export and import_dump are told and return."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.
 from ansible_collections.supalove.platform.plugins.module_utils._engine.drill import Drilled, DrillReport
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import InvalidSpec
 from ansible_collections.supalove.platform.plugins.module_utils._engine.export import Exported, ExportReport
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Uid
+from ansible_collections.supalove.platform.plugins.module_utils._engine.restore import Origin
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Failure
 
+UID = Uid("abcdefgh2345")
 NOW = datetime(2026, 11, 26, 2, tzinfo=UTC)
 
 
@@ -75,3 +78,28 @@ def test_what_a_drill_has_proven_is_no_longer_unproven():
     report = DrillReport(drilled=(drilled(),), proofs={"p-abc": drilled().proof}, archives=("p-abc",))
     result = _results.drill_result_of(report, check=False)
     assert (result["unproven"], "failed" in result) == ([], False)
+
+
+def origin(**given):
+    return {"source_ref": None, "source_uid": None, "source_archive": None, **given}
+
+
+def test_the_past_is_the_projects_own_another_ones_or_that_of_one_that_is_gone():
+    assert _specs.origin_from(origin()) == Origin()
+    assert _specs.origin_from(origin(source_ref="beta")) == Origin(ref="beta")
+    gone = _specs.origin_from(origin(source_uid=UID, source_archive="s-free-1"))
+    assert gone == Origin(uid=UID, archive="s-free-1")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"source_ref": "beta", "source_uid": UID}, "one of source_ref, source_uid"),
+        ({"source_uid": "beta"}, "12 letters and digits"),
+        ({"source_archive": "s-free-1"}, "none without source_uid"),
+        ({"source_uid": UID, "source_archive": "../x"}, "the name of an archive"),
+    ],
+)
+def test_a_past_that_is_nobodys_is_refused(given, told):
+    with pytest.raises(InvalidSpec, match=told):
+        _specs.origin_from(origin(**given))
