@@ -141,10 +141,13 @@ def begin(access: Access, platform: Platform, source: Source, life: Life, *, sec
         seconds=seconds,
     )
     texts = _keys(access, platform, source, deadline)
-    lent = archives.lend(name, archive=source.archive, writes=dumps_of(name), deadline=deadline)
-    texts = {**texts, **({} if lent is None else access_texts(lent))}
+    namespace, *rest = render_scratch(platform, scratch)
+    # First, as what a killed run has lent is taken back where there is a namespace of its name.
+    create(access.client, namespace, deadline=deadline)
     try:
-        for desired in render_scratch(platform, scratch):
+        lent = archives.lend(name, archive=source.archive, writes=dumps_of(name), deadline=deadline)
+        texts = {**texts, **({} if lent is None else access_texts(lent))}
+        for desired in rest:
             if desired.generates:
                 step = Step(action=Action.CREATE, id=desired.id, reason="", desired=desired, before=None)
                 apply(access.client, step, before=None, deadline=deadline, texts=texts)

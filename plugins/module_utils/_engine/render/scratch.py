@@ -119,9 +119,18 @@ def _files(scratch: Scratch) -> dict[str, str]:
 
 def _pod(platform: Platform, scratch: Scratch) -> Body:
     server = server_container(image=platform.images["postgresql"], cpu=CPU, memory=MEMORY, database="postgres")
-    server = {**server, "volumeMounts": [one for one in server["volumeMounts"] if one["name"] != Context.CREDENTIALS]}
+    size = format_bytes(scratch.storage + SPARE)
+    server = {
+        **server,
+        "volumeMounts": [one for one in server["volumeMounts"] if one["name"] != Context.CREDENTIALS],
+        # So that it goes where there is room for it, and its neighbours are not evicted for it.
+        "resources": {
+            **server["resources"],
+            "requests": {**server["resources"]["requests"], "ephemeral-storage": size},
+        },
+    }
     spec = pod_spec(containers=[server], verifiers=(), memory=MEMORY)
-    data = empty_dir("data", format_bytes(scratch.storage + SPARE))
+    data = empty_dir("data", size)
     others = [one for one in spec["volumes"] if one["name"] not in ("data", Context.CREDENTIALS)]
     spec = {
         **spec,
