@@ -49,7 +49,7 @@ def test_a_database_moves_to_a_postgresql_of_its_own_and_back_and_has_every_row(
     assert "notes: plan SupaloveProject/supalove-system/notes: its database is shared/free-1" in refused.output
     too_large = move(lab, "pro", "-e", "supalove_move_max_size=1Mi")
     assert too_large.code != 0
-    assert "at most 1Mi are allowed" in too_large.output
+    assert "at most 1 MiB are allowed" in too_large.output
     assert places(platform)["notes"] == "shared/free-1"
 
     moved_with_writer(platform, lab, "pro")

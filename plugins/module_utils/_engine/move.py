@@ -21,19 +21,19 @@ from .backends.kubernetes.lease import Lease
 from .databases import DATABASE_KIND
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, NotFound, SafetyStop
-from .objects import Desired, ObjectId
+from .objects import ObjectId
 from .pause import clients_held
 from .progress import Progress
 from .project.life import Life
 from .project.model import Inventory
 from .project.names import namespace_of
 from .project.placement import Move, Past, Placement, misplaced, place_anew
-from .project.quantities import format_bytes
+from .project.quantities import MIB
 from .reconcile import reconcile
 from .render import render
 from .render.arrival import render_arrival_policy
 from .render.context import Context, context_of
-from .render.database import render_database
+from .render.database import claim_id_of, workload_of
 from .restore import party_of, source_at
 from .restore_database import Party, load, require_well
 from .scratch import await_work
@@ -41,8 +41,6 @@ from .settings import Settings
 from .sight import placed_of
 from .steps import Action, Report, Step
 
-# What an archive needs to be read; its keys, too, are those of all that lies in it.
-STAYING_KINDS = ("PersistentVolumeClaim", "Secret")
 REOPEN_SECONDS = 60.0
 POD = "postgresql-0"
 
@@ -127,8 +125,8 @@ class _Job:
         size = self._size()
         if size is not None and size > most_bytes:
             raise SafetyStop(
-                f"the database of {self.party.project.ref} has {format_bytes(size)}, and at most "
-                f"{format_bytes(most_bytes)} are allowed; its users could do nothing for all the time that this takes"
+                f"the database of {self.party.project.ref} has {-(-size // MIB)} MiB, and at most {most_bytes // MIB} "
+                "MiB are allowed; its users could do nothing for all the time that this takes"
             )
         before = replace(self.party.placement, move=None)
         if self.settings.check:
@@ -160,8 +158,7 @@ class _Job:
             )
         if not self.settings.check:
             if move.cluster is None:
-                context = self._context(replace(going, cluster=None, move=None))
-                self._stop(render_database(context), but=("Secret",))
+                self._stop(claim_id_of(self.party.project.ref, going.life))
             else:
                 self._drop_arrived(move.cluster)
             self._sweep()
@@ -217,12 +214,11 @@ class _Job:
     def _leave(self, before: Placement) -> None:
         """Stop the PostgreSQL that has lost its database, so that its quota can be taken back."""
         if before.cluster is None:
-            self._stop(render_database(self._context(before)), but=STAYING_KINDS)
+            self._stop()
 
-    def _stop(self, objects: tuple[Desired, ...], *, but: tuple[str, ...]) -> None:
-        for one in reversed(objects):
-            if one.id.kind not in but and one.body["apiVersion"] in ("v1", "apps/v1"):
-                delete(self.access.client, one.id, uid_label=self.party.uid, deadline=self.deadline)
+    def _stop(self, *volumes: ObjectId) -> None:
+        for id in (*workload_of(self.party.project.ref), *volumes):
+            delete(self.access.client, id, uid_label=self.party.uid, deadline=self.deadline)
         pod = ObjectId(kind="Pod", namespace=namespace_of(self.party.project.ref), name=POD)
         told = lambda reason: self.progress.note(f"waiting for {pod} to end: {reason}")  # noqa: E731
         await_gone(self.access.client, pod, deadline=self.deadline, progress=told)

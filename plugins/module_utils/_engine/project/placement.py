@@ -141,7 +141,7 @@ def sessions_of(project: Project) -> int:
 
 def sessions_at(placement: Placement, project: Project) -> int:
     """Sessions that a project takes from a shared cluster; 0 where it has its own PostgreSQL."""
-    return 0 if placement.cluster is None else sessions_of(project)
+    return sessions_of(project) if placement.clusters else 0
 
 
 def place(projects: Iterable[Project], recorded: Mapping[Ref, Placed], platform: Platform) -> dict[Ref, Placement]:
@@ -201,8 +201,9 @@ def _rooms_beside(wanted: Iterable[Project], recorded: Mapping[Ref, Placed], pla
     rooms = {cluster.name: _Room(cluster) for cluster in platform.shared_clusters}
     asked = {project.ref for project in wanted}
     for ref, placed in recorded.items():
-        if ref not in asked and placed.placement.cluster in rooms:
-            rooms[placed.placement.cluster].take(placed.sessions)
+        if ref not in asked:
+            for cluster in rooms.keys() & placed.placement.clusters:
+                rooms[cluster].take(placed.sessions)
     return rooms
 
 

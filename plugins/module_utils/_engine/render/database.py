@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from ..archives import archive_of
 from ..databases import LOADED_SUFFIX, loader_of
-from ..objects import Desired
+from ..objects import Desired, ObjectId
 from ..project.life import Life
 from ..project.model import Platform, Project
+from ..project.names import Ref, namespace_of
 from ..project.placement import PROBE_SESSIONS, login_sessions, sessions_of
+from .archive import NAME as ARCHIVER
 from .archive import archive_settings, render_archive, with_archiver
 from .bootstrap import bootstrap_sql
 from .context import Context
@@ -32,7 +34,10 @@ from .postgresql import (
     stateful_set_spec,
 )
 from .quota import quota_container, volume_limit
+from .restore import CONFIG as RESTORE
 from .restore import render_restore, with_restore
+
+WORKLOAD = "StatefulSet"
 
 
 def render_database(context: Context) -> tuple[Desired, ...]:
@@ -52,6 +57,23 @@ def render_database(context: Context) -> tuple[Desired, ...]:
         _claim(context),
         _stateful_set(context, files),
     )
+
+
+def workload_of(ref: Ref) -> tuple[ObjectId, ...]:
+    """What runs, and what it is told; not its volume, nor the keys of its archive. In the order of its removal."""
+    named = (
+        (WORKLOAD, Context.POSTGRESQL),
+        ("Service", Context.POSTGRESQL),
+        ("ConfigMap", Context.POSTGRESQL),
+        ("ConfigMap", ARCHIVER),
+        ("ConfigMap", RESTORE),
+    )
+    return tuple(ObjectId(kind=kind, namespace=namespace_of(ref), name=name) for kind, name in named)
+
+
+def claim_id_of(ref: Ref, life: Life | None) -> ObjectId:
+    """Where its data are."""
+    return ObjectId(kind="PersistentVolumeClaim", namespace=namespace_of(ref), name=claim_of(life))
 
 
 def config_files(context: Context) -> dict[str, str]:
@@ -129,4 +151,4 @@ def _stateful_set(context: Context, files: dict[str, str]) -> Desired:
             context.POSTGRESQL, config=files, user=USER, spec=with_restore(with_archiver(pod, context.platform), life)
         ),
     )
-    return context.object("apps/v1", "StatefulSet", context.POSTGRESQL, component=context.POSTGRESQL, spec=spec)
+    return context.object("apps/v1", WORKLOAD, context.POSTGRESQL, component=context.POSTGRESQL, spec=spec)
