@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
-from lab import playbook
+from lab import interrupt, playbook
 from lab.archiver import await_archived, await_backup, status
 from lab.cluster import Cluster
 from lab.writer import Writer
@@ -15,15 +16,20 @@ from lab.writer import Writer
 pytestmark = pytest.mark.usefixtures("platform")
 
 NOTES = "p-notes"
+# Within a minute the archiver opens what a killed run has closed.
+OPEN_SECONDS = 90
 ROWS = "SELECT count(*), min(id), max(id) FROM moved;"
 BEGIN = "DROP TABLE IF EXISTS moved; CREATE TABLE moved (id int PRIMARY KEY);"
 
 
-def move(lab: Path, tier: str, *options: str) -> playbook.Run:
+def choice(tier: str) -> tuple[str, str]:
     """Of the project notes, which is to have this tier."""
     projects = {"demo": {"tier": "pro"}, "notes": {"tier": tier}, "shop": {"tier": "free"}}
-    choice = {"supalove_projects": projects, "supalove_move_ref": "notes"}
-    return playbook.run("move", lab, *options, "-e", json.dumps(choice))
+    return "-e", json.dumps({"supalove_projects": projects, "supalove_move_ref": "notes"})
+
+
+def move(lab: Path, tier: str, *options: str) -> playbook.Run:
+    return playbook.run("move", lab, *options, *choice(tier))
 
 
 def places(found: Cluster) -> dict[str, str]:
@@ -79,9 +85,41 @@ def test_a_moment_before_a_move_is_restored_out_of_the_archive_of_then(platform:
     platform.start_client(NOTES)
     assert platform.psql(NOTES, "DROP TABLE moved;").returncode == 0
     projects = {"demo": {"tier": "pro"}, "notes": {"tier": "pro"}, "shop": {"tier": "free"}}
-    choice = {"supalove_projects": projects, "supalove_restore_ref": "notes", "supalove_restore_time": moment}
-    done = playbook.run("restore", lab, "-e", json.dumps(choice))
+    then = {"supalove_projects": projects, "supalove_restore_ref": "notes", "supalove_restore_time": moment}
+    done = playbook.run("restore", lab, "-e", json.dumps(then))
     assert done.code == 0, done.output[-3000:]
     assert "s-free-1" in done.output
     assert platform.psql(NOTES, ROWS).stdout.strip() == "2|1|2"
     assert move(lab, "free").code == 0
+
+
+@pytest.mark.long
+def test_a_move_that_is_killed_while_clients_are_held_leaves_the_project_at_work_and_the_next_one_ends_it(
+    platform: Cluster, lab: Path
+) -> None:
+    platform.start_client(NOTES)
+    platform.psql(NOTES, f"{BEGIN} INSERT INTO moved VALUES (1);")
+    interrupt.at(lambda: bool(platform.objects("jobs", "-n", NOTES)), ("move", lab, *choice("pro")), 120)
+    until = time.monotonic() + OPEN_SECONDS
+    while platform.psql(NOTES, "INSERT INTO moved VALUES (2);").returncode:
+        assert time.monotonic() < until, "it does not go on"
+    assert places(platform)["notes"].startswith("shared/free-1>dedicated>")
+    refused = playbook.run("projects", lab)
+    assert "that has not ended: run the playbook move.yml" in refused.output
+    done = move(lab, "pro")
+    assert done.code == 0, done.output[-3000:]
+    assert places(platform)["notes"] == "dedicated"
+    assert platform.psql(NOTES, ROWS).stdout.strip() == "2|1|2"
+
+
+@pytest.mark.long
+def test_a_move_that_was_killed_is_given_up_with_the_tier_of_before(platform: Cluster, lab: Path) -> None:
+    platform.start_client(NOTES)
+    platform.psql(NOTES, f"{BEGIN} INSERT INTO moved VALUES (1);")
+    interrupt.at(lambda: ">" in places(platform)["notes"], ("move", lab, *choice("free")), 120)
+    done = move(lab, "pro")
+    assert done.code == 0, done.output[-3000:]
+    assert places(platform)["notes"] == "dedicated"
+    assert platform.psql(NOTES, ROWS).stdout.strip() == "1|1|1"
+    assert move(lab, "free").code == 0
+    assert playbook.run("projects", lab).code == 0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -94,6 +95,17 @@ def test_what_is_closed_and_forgotten_is_opened_when_its_time_is_up(live: Archiv
     assert not may_enter(live)
     live.await_(lambda: may_enter(live), "it is not opened")
     assert live.ask("/retire", database=live.database, kept=f"{live.database}{KEPT}")[0] == 409
+
+
+def test_only_what_is_closed_is_held_closed(live: Archived) -> None:
+    """One that was opened and closed once more in between may have rows that its dump has not."""
+    assert live.ask("/hold", database=live.database, seconds=60)[0] == 409
+    close(live, seconds=2)
+    assert live.ask("/hold", database=live.database, seconds=60) == (200, "done")
+    time.sleep(3)
+    assert not may_enter(live)
+    assert live.ask("/hold", database=live.database, seconds=1) == (200, "done")
+    live.await_(lambda: may_enter(live), "it is not opened")
 
 
 def test_what_an_archiver_that_was_killed_had_closed_is_opened_by_the_next_one(live: Archived) -> None:

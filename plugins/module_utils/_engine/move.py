@@ -6,8 +6,10 @@ Its users can do nothing while it is dumped and loaded. Whatever they committed 
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -42,6 +44,9 @@ from .sight import placed_of
 from .steps import Action, Report, Step
 
 REOPEN_SECONDS = 60.0
+# After a kill the archiver opens what was closed; as long as a run is at work it says so in time.
+CLOSED_SECONDS = 60
+HOLD_SECONDS = 15.0
 POD = "postgresql-0"
 
 
@@ -197,18 +202,19 @@ class _Job:
 
     @contextmanager
     def _closed(self, source: Archiver, deadline: Deadline) -> Iterator[None]:
-        """Opened again if something goes wrong; if that does not succeed either, when the time is up."""
-        database, seconds = self.party.database, max(1, round(deadline.remaining()))
-        source.close(database, seconds=seconds, deadline=deadline)
+        """Opened again if something goes wrong; if that does not succeed, and after a kill, when the time is up."""
+        database = self.party.database
+        source.close(database, seconds=CLOSED_SECONDS, deadline=deadline)
         self.progress.note(f"{self.party.project.ref}: its database is closed")
         try:
-            yield
+            with _repeated(lambda: source.hold(database, seconds=CLOSED_SECONDS, deadline=deadline), HOLD_SECONDS):
+                yield
         except BaseException:
             try:
                 source.open(database, deadline=Deadline(limit_seconds=REOPEN_SECONDS))
                 self.progress.note(f"{self.party.project.ref}: its database is open again where it was")
             except (BackendError, DeadlineExceeded):
-                self.progress.note(f"{self.party.project.ref}: its database is opened within {seconds} s")
+                self.progress.note(f"{self.party.project.ref}: its database is opened within {CLOSED_SECONDS} s")
             raise
 
     def _leave(self, before: Placement) -> None:
@@ -243,6 +249,25 @@ class _Job:
 
     def _context(self, placement: Placement) -> Context:
         return context_of(self.party.project, self.inventory.platform, placement, self.party.uid)
+
+
+@contextmanager
+def _repeated(work: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Again and again while this lasts. What goes wrong is tried again; whether it mattered is seen at the end."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(seconds):
+            with contextlib.suppress(BackendError, DeadlineExceeded):
+                work()
+
+    thread = threading.Thread(target=repeat, name="hold", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _next_life(party: Party) -> Life | None:

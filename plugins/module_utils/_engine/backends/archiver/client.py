@@ -113,6 +113,10 @@ class Archiver:
         """Let nobody into a database but who dumps it, until it is opened, retired, or the time is up."""
         self._ask("POST", "/close", deadline, {"database": database, "seconds": seconds})
 
+    def hold(self, database: str, *, seconds: int, deadline: Deadline) -> None:
+        """Leave a closed database closed for so long. Raises Conflict if it is open."""
+        self._ask("POST", "/hold", deadline, {"database": database, "seconds": seconds})
+
     def open(self, database: str, *, deadline: Deadline) -> None:
         """Let its user in again."""
         self._ask("POST", "/open", deadline, {"database": database})

@@ -17,11 +17,11 @@ from .programs import run
 from .state import State
 from .work import Desk, Refused, demand, number_of, text_of
 
-LONGEST_SECONDS = 24 * 3600
+LONGEST_SECONDS = 3600
 
 
 class Moves:
-    """Answers to POST /size, /close, /open, /retire and, beside a live PostgreSQL, /dump.
+    """Answers to POST /size, /close, /hold, /open, /retire and, beside a live PostgreSQL, /dump.
 
     What is closed is opened again when its time is up, and by the next archiver if this one ends.
     """
@@ -55,12 +55,17 @@ class Moves:
                 if done.code != 0:
                     self._open(database)
                     raise Refused(503, done.said or "the server did not say why")
-            self._forget(database)
-            timer = threading.Timer(seconds, self._open, [database])
-            timer.daemon = True
-            self._closed[database] = timer
-            timer.start()
-        self._say(f"{database} is closed for {seconds} s at the most")
+            self._open_after(database, seconds)
+        self._say(f"{database} is closed")
+        return 200, "done\n"
+
+    def hold(self, told: Mapping[str, Any]) -> tuple[int, str]:
+        """Leave closed what is closed, for `seconds` more at the most. Raises Refused."""
+        database, seconds = text_of(told, "database", sql.DATABASE), number_of(told, "seconds", LONGEST_SECONDS)
+        with self._lock:
+            if database not in self._closed:
+                raise Refused(409, f"{database} is open")
+            self._open_after(database, seconds)
         return 200, "done\n"
 
     def open(self, told: Mapping[str, Any]) -> tuple[int, str]:
@@ -137,6 +142,13 @@ class Moves:
             if done.code == 0:
                 self._say(f"{database} is open again")
         return done.code == 0
+
+    def _open_after(self, database: str, seconds: float) -> None:
+        self._forget(database)
+        timer = threading.Timer(seconds, self._open, [database])
+        timer.daemon = True
+        self._closed[database] = timer
+        timer.start()
 
     def _forget(self, database: str) -> None:
         timer = self._closed.pop(database, None)

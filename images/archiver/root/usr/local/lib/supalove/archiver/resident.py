@@ -103,6 +103,7 @@ class Resident:
             "/drop": self._loads.drop,
             "/size": self._moves.size,
             "/close": self._moves.close,
+            "/hold": self._moves.hold,
             "/dump": self._moves.dump,
             "/retire": self._moves.retire,
             "/open": self._moves.open,
