@@ -74,7 +74,10 @@ test-e2e: venv ## Faults, bad input and tenants' traffic on the lab's hosts
 test-long: venv ## What takes longer than CI should
 	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) -m long $(call in,tests/integration tests/e2e)
 
-.PHONY: bench
+.PHONY: bench bench-recovery
+bench-recovery: venv ## A PostgreSQL's way through archived WAL, by archive engine; half an hour. ARGS='--help' lists the choices
+	@PYTHONPATH='$(SUPALOVE_COLLECTIONS):tests/integration' python -m benchmarks.recovery $(ARGS)
+
 bench: venv ## The engine at scale against a floor and others; 24 minutes. ARGS='--help' lists the choices
 	@.ci/venv '$(BENCH_VENV)' requirements/bench.txt
 	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" SUPALOVE_BENCH_VENV='$(BENCH_VENV)' \

@@ -20,6 +20,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.
     Latest,
     plan_recovery,
 )
+from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.segments import SEGMENT_BYTES
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Unrecoverable
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import LATEST, TIME, Life
 from fix_archive import SECONDS, START_SECONDS, Archived, archived, laid_out, life_of, restoring, start
@@ -280,6 +281,43 @@ def test_a_restore_that_is_killed_while_fetching_and_again_while_recovering_ends
         podman("start", made.server)
         made.await_(made.is_up, "PostgreSQL did not get ready", START_SECONDS)
         assert made.sql(IDS) == "1,2,3"
+
+
+# Ends what fetches WAL, and says whether there was anything.
+KILL_FETCHERS = """
+for place in /proc/[0-9]*; do
+  case "$(tr '\\0' ' ' < "$place/cmdline")" in
+    *wal-restore* | *wal-fetch*) kill -9 "${place#/proc/}" && echo killed ;;
+  esac
+done 2>/dev/null
+true
+"""
+
+
+@pytest.mark.parametrize("engine", FIRST_IN_CI)
+@pytest.mark.parametrize("victim", ["the archiver", "what it has started"])
+def test_a_kill_in_the_midst_of_what_is_fetched_ahead_leaves_nothing_that_is_used(
+    past: Past, object_store: ObjectStore, way: Flaky, victim: str
+) -> None:
+    with laid_out(object_store, past.engine, address=way.address, life=past.life(LATEST), before=past.pair) as made:
+        restored(made)
+        way.delay_seconds = lambda path: 3.0 if is_wal(path) else 0.0
+        start(made)
+        ahead = made.directory / "data/pgdata.ahead"
+        made.await_(lambda: any(ahead.glob("*")) or made.told().get("fetched", {}).get("done"), "nothing is fetched")
+        if victim == "the archiver":
+            podman("kill", made.archiver)
+            assert is_running(made.server)
+            podman("start", made.archiver)
+        else:
+            made.await_(lambda: podman("exec", made.archiver, "/bin/sh", "-c", KILL_FETCHERS), "nothing fetches")
+            assert not any(
+                one.name for one in ahead.glob("*") if one.stat().st_size != SEGMENT_BYTES and not one.suffix
+            )
+        way.mend()
+        made.await_(made.is_up, "PostgreSQL did not get ready", START_SECONDS)
+        assert made.sql(IDS) == "1,2,3,4"
+        made.await_(lambda: not ahead.exists(), "the folder stays")
 
 
 # --- Damage -----------------------------------------------------------------------------------------------------------

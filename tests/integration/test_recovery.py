@@ -17,6 +17,8 @@ from fix_object_store import ObjectStore
 ENGINES = ("wal-g", "barman-cloud")
 WRITE_SECONDS = 5
 TARGETS = 3
+# More than are fetched ahead at once.
+SEGMENTS = 24
 # In the order of WAL, which is that of the numbers, as there is one writer.
 COMMITTED = "SELECT id, pg_xact_commit_timestamp(xmin) FROM rows ORDER BY id"
 
@@ -65,6 +67,23 @@ def test_a_target_that_the_archive_does_not_reach_ends_in_an_error_and_no_server
     said = "recovery ended before configured recovery target was reached"
     with pytest.raises(pytest.fail.Exception, match=said), archived(object_store, engine, life=life, before=before):
         pass
+
+
+def test_segments_are_fetched_ahead_and_of_those_that_nobody_wanted_nothing_is_left(
+    before: Archived, object_store: ObjectStore, engine: str
+) -> None:
+    for number in range(SEGMENTS):
+        before.sql(f"INSERT INTO rows VALUES ({number}, now())")
+        if number == SEGMENTS // 2:
+            target = before.sql("SELECT clock_timestamp()")
+        segment = before.segment()
+    before.await_archived(segment)
+    before.stop()
+    life = life_of(before, engine, target=TIME, value=target, last=before.last_segment())
+    with archived(object_store, engine, life=life, before=before) as after:
+        assert after.sql("SELECT max(id) FROM rows") == str(SEGMENTS // 2)
+        assert after.told()["ahead"]["done"] > 0
+        after.await_(lambda: not (after.directory / "data/pgdata.ahead").exists(), "the folder stays")
 
 
 def test_latest_is_everything_that_is_archived(before: Archived, object_store: ObjectStore, engine: str) -> None:

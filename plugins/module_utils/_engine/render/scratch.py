@@ -30,7 +30,7 @@ DUMPER = "supalove_dump"
 CPU = 500
 MEMORY = 512 * MIB
 SESSIONS = 8
-# Each segment is fetched by a program of its own, and a copy has to come to its moment soon.
+# WAL-G is started for each segment, and a copy has to come to its moment soon.
 FETCHING: Body = {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}
 # It has WAL beside what the volume held, and what a check writes.
 SPARE = 1024 * MIB

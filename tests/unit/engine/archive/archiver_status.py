@@ -28,6 +28,7 @@ WELL: dict[str, Any] = {
     "backup_hours": 24,
     "wal": _WORK,
     "fetched": _WORK,
+    "ahead": _WORK,
     "backup": _WORK,
     "heartbeat": _WORK,
     "backup_running": False,

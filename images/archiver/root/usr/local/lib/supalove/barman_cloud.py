@@ -8,12 +8,14 @@
 3. Barman reads base backups with tarfile, which does not look at gzip's checksum: damage would become somebody's data.
 4. A WAL file that is not there ends with MISSING. Barman's own exit code is 1, and that is also how Python ends of
    anything unforeseen, which must not pass for the end of the archive.
+5. Barman is started for each WAL file. Here `wal-restore-series` fetches one after the other.
 """
 
 import gzip
 import importlib
 import sys
 import tarfile
+from contextlib import closing
 from typing import IO, Any
 
 from barman.clients.cloud_cli import OperationErrorExit
@@ -25,7 +27,9 @@ PROGRAMS = {
     "restore": "cloud_restore",
     "wal-archive": "cloud_walarchive",
     "wal-restore": "cloud_walrestore",
+    "wal-restore-series": "cloud_walrestore",
 }
+RESTORES = ("wal-restore", "wal-restore-series")
 MISSING = 74
 DIFFERS = 73
 CHUNK = 1024 * 1024
@@ -53,6 +57,24 @@ def upload_once(self: Any, fileobj: IO[bytes], key: str, override_tags: object =
             sys.exit(DIFFERS)
 
 
+def restore_series(program: Any) -> None:
+    """Each line of the input is a WAL file's name, a space and where to; when it is there, its name is printed.
+
+    The first that fails is the last.
+    """
+    config = program.parse_arguments([*sys.argv[1:], "-", "-"])
+    try:
+        with closing(program.get_cloud_interface(config)) as there:
+            downloader = program.CloudWalDownloader(cloud_interface=there, server_name=config.server_name)
+            for line in sys.stdin:
+                name, destination = line.rstrip("\n").split(" ", 1)
+                downloader.download_wal(name, destination, config.no_partial)
+                sys.stdout.write(f"{name}\n")
+                sys.stdout.flush()
+    except Exception as error:  # noqa: BLE001 (as Barman's own program has it)
+        sys.exit(f"ERROR: {type(error).__name__}: {error}")
+
+
 def main(name: str) -> None:
     """Run one of Barman's programs."""
     S3CloudInterface._check_bucket_existence = lambda _self: True  # noqa: SLF001 (there is no other way)
@@ -60,10 +82,14 @@ def main(name: str) -> None:
     if name == "wal-archive":
         S3CloudInterface.upload_fileobj = upload_once
     sys.argv[0] = f"barman-cloud-{name}"
+    program = importlib.import_module(f"barman.clients.{PROGRAMS[name]}")
     try:
-        importlib.import_module(f"barman.clients.{PROGRAMS[name]}").main()
+        if name == "wal-restore-series":
+            restore_series(program)
+        else:
+            program.main()
     except OperationErrorExit:
-        if name == "wal-restore":
+        if name in RESTORES:
             sys.exit(MISSING)
         raise
 

@@ -38,6 +38,12 @@ class Engine(Protocol):
     def fetch(self, name: str, destination: Path) -> list[str]:
         """Get a WAL file."""
 
+    def fetch_series(self) -> list[str]:
+        """Get one WAL file after another, as lines of the input ask for them: a name, a space and the destination.
+
+        A line of the output says of each that it is there. Empty if the engine has no such program.
+        """
+
     def backup(self, data: Path, *, full: bool) -> list[str]:
         """Make a base backup."""
 
@@ -110,7 +116,8 @@ class WalG:
             # The archiver itself sends several segments at once.
             "TOTAL_BG_UPLOADED_LIMIT": "0",
             "WALG_UPLOAD_CONCURRENCY": "2",
-            # With more it leaves a process behind that fetches ahead, which nobody waits for (forkPrefetch).
+            # With more it leaves a process behind that fetches ahead, which nobody waits for (forkPrefetch), and which
+            # takes what a broken download has left for a whole file (prefetchFile). The archiver itself fetches ahead.
             "WALG_DOWNLOAD_CONCURRENCY": "1",
             **({"WALG_NETWORK_RATE_LIMIT": str(config.rate_limit)} if config.rate_limit else {}),
             "PGHOST": str(SOCKETS),
@@ -126,6 +133,10 @@ class WalG:
     def fetch(self, name: str, destination: Path) -> list[str]:
         """`wal-fetch`."""
         return ["wal-g", "wal-fetch", name, str(destination)]
+
+    def fetch_series(self) -> list[str]:
+        """It has none, and starts in no time."""
+        return []
 
     def backup(self, data: Path, *, full: bool) -> list[str]:
         """`backup-push`; a delta upon the last backup unless `full`."""
@@ -164,6 +175,10 @@ class BarmanCloud:
     def fetch(self, name: str, destination: Path) -> list[str]:
         """`barman-cloud-wal-restore`."""
         return ["supalove-barman", "wal-restore", "--no-partial", *self._there(), name, str(destination)]
+
+    def fetch_series(self) -> list[str]:
+        """Ours: most of what Barman does for a segment is to start Python and its client."""
+        return ["supalove-barman", "wal-restore-series", "--no-partial", *self._there()]
 
     def backup(self, data: Path, *, full: bool) -> list[str]:  # noqa: ARG002 (every one is full, of the server's own directory)
         """`barman-cloud-backup`."""

@@ -45,6 +45,7 @@ class Figures:
     backup_hours: int = 0
     wal: Work = field(default_factory=Work)
     fetched: Work = field(default_factory=Work)
+    ahead: Work = field(default_factory=Work)
     backup: Work = field(default_factory=Work)
     heartbeat: Work = field(default_factory=Work)
     backup_running: bool = False

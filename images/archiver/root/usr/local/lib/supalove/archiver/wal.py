@@ -5,7 +5,7 @@ Out: of every `archive_status/<name>.ready` the file is sent, several at once; t
 spool, for which the server's archive_command (supalove-archived) waits.
 In: for every `wanted/<name>` the file is fetched to `fetched/<name>`; then `answers/<name>` says `found` or `missing`.
 On any other error there is no answer, and it is tried again: the server's restore_command (supalove-wanted) must not
-take it for the end of the archive.
+take it for the end of the archive. In the wish is the last segment that there may be: the next ones are fetched ahead.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from .ahead import Ahead
 from .config import ConfigError
 from .engines import DIFFERS, Engine
 from .programs import run
@@ -96,6 +97,7 @@ class Wal:
         self._is_ours = False
         self._out = _Lane(self._push, workers=SENDERS, name="push")
         self._in = _Lane(self._fetch, workers=FETCHERS, name="fetch")
+        self._ahead = Ahead(data=data, source_of=source_of, state=state)
         for folder in FOLDERS:
             (spool / folder).mkdir(mode=0o700, exist_ok=True)
 
@@ -112,12 +114,26 @@ class Wal:
 
     def tick_in(self) -> None:
         """Fetch what the server asks for."""
-        wanted = sorted(one.name for one in (self._spool / "wanted").iterdir())
+        wanted = self._wishes()
+        self._ahead.tick(wanted)
         for folder in ("answers", "fetched"):
             for one in (self._spool / folder).iterdir():
                 if one.name not in wanted and self._in.is_idle():
                     one.unlink(missing_ok=True)
-        self._in.tick(name for name in wanted if not (self._spool / "answers" / name).exists())
+        self._in.tick([name for name in wanted if not self._is_there(name)])
+
+    def _wishes(self) -> dict[str, str]:
+        """What the server waits for, each with what it says of the last segment that it may need."""
+        found: dict[str, str] = {}
+        for one in sorted((self._spool / "wanted").iterdir()):
+            with contextlib.suppress(FileNotFoundError):
+                found[one.name] = one.read_text(encoding="utf-8")
+        return found
+
+    def _is_there(self, name: str) -> bool:
+        """True if nothing has to be done for a wish. What the server has taken by now it does not wish for any more."""
+        has_answer = self._ahead.has(name) or (self._spool / "answers" / name).exists()
+        return has_answer or not (self._spool / "wanted" / name).exists()
 
     def is_drained(self) -> bool:
         """True if all that the server has to archive is archived. It may have ended before it saw that."""
