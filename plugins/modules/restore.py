@@ -55,7 +55,8 @@ options:
   source_archive:
     description:
       - The archive that the database of O(source_uid) was in, such as V(s-free-1) of a shared cluster. By default that
-        of a PostgreSQL of its own.
+        of a PostgreSQL of its own. At the end of a shared cluster's archive there is no database any more that was
+        purged, so name a moment before that.
     type: str
   target_time:
     description:
@@ -116,7 +117,7 @@ EXAMPLES = r"""
     ref: acme
     source_uid: abcdefgh2345
     source_archive: s-free-1
-    latest: true
+    target_time: "2026-11-25T14:03:59+00:00"
 """
 
 RETURN = r"""

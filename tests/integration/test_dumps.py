@@ -137,7 +137,7 @@ def test_a_copy_tells_what_is_in_it_and_archives_nothing(copy: Archived, live: A
     found = copy.told()["copy"]
     assert found["databases"] == [live.database]
     assert found["heartbeat"] <= live.sql("SELECT now() AT TIME ZONE 'UTC'").replace(" ", "T")
-    for path in ("/backup", "/backup/full", "/load", "/swap", "/drop", "/size", "/close", "/hold", "/open", "/retire"):
+    for path in ("/backup", "/backup/full", "/load", "/swap", "/drop", "/look", "/close", "/hold", "/open", "/retire"):
         status, text = copy.ask(path)
         assert (status, "scratch copy" in text) == (409, True)
     assert copy.sql("SHOW archive_mode") == "off"

@@ -21,11 +21,13 @@ TEMPLATE: Final = "supalove_template"
 # Databases of projects. What the archiver loads beside one of them, and what it keeps of it after a swap, is none.
 DATABASES: Final = f"^p_{UID_PATTERN}$"
 LOADED_SUFFIX: Final = "_new"
-# The login as which a dump is loaded, or read out of a database that moves, while that is done. Its name is no
-# tenant's, so that the reaper lets it work.
+LOADED_DATABASES: Final = f"^p_{UID_PATTERN}{LOADED_SUFFIX}$"
+# The login as which a dump is loaded, and the one as which a database that moves is read out, while that is done. Their
+# names are no tenant's, so that the reaper lets them work.
 LOADER_PREFIX: Final = "supalove_load_"
-LOADER_DATABASES: Final = f"^p_{UID_PATTERN}({LOADED_SUFFIX})?$"
 LOADERS: Final = f"^{LOADER_PREFIX}{UID_PATTERN}$"
+READER_PREFIX: Final = "supalove_read_"
+READERS: Final = f"^{READER_PREFIX}{UID_PATTERN}$"
 
 # Kinds of the objects inside of a cluster. Their namespace is the cluster's name.
 ROLE_KIND: Final = "DatabaseRole"
@@ -34,9 +36,18 @@ DATABASE_KINDS: Final = (ROLE_KIND, DATABASE_KIND)
 
 
 def loader_of(uid: Uid) -> str:
-    """The login as which a dump is loaded for a project, or made of its database.
+    """The login as which a dump is loaded for a project.
 
     >>> loader_of(Uid("abcdefgh2345"))
     'supalove_load_abcdefgh2345'
     """
     return f"{LOADER_PREFIX}{uid}"
+
+
+def reader_of(uid: Uid) -> str:
+    """The login as which a project's database is read out when it moves.
+
+    >>> reader_of(Uid("abcdefgh2345"))
+    'supalove_read_abcdefgh2345'
+    """
+    return f"{READER_PREFIX}{uid}"

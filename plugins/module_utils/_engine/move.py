@@ -10,9 +10,11 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
 
 from .access import Access
 from .archives import archive_of, dumps_of
@@ -22,7 +24,7 @@ from .backends.kubernetes.delete import await_gone, delete, remove
 from .backends.kubernetes.lease import Lease
 from .databases import DATABASE_KIND
 from .deadline import Deadline
-from .errors import BackendError, DeadlineExceeded, NotFound, SafetyStop
+from .errors import BackendError, DeadlineExceeded, EngineError, SafetyStop, Unreachable
 from .objects import ObjectId
 from .pause import clients_held
 from .progress import Progress
@@ -31,10 +33,12 @@ from .project.model import Inventory
 from .project.names import namespace_of
 from .project.placement import Move, Past, Placement, misplaced, place_anew
 from .project.quantities import MIB
+from .project.vocabulary import PER_ARCHIVE
 from .reconcile import reconcile
 from .render import render
-from .render.arrival import render_arrival_policy
-from .render.context import Context, context_of
+from .render.archive import identity_of
+from .render.arrival import arrival_policy_of
+from .render.context import context_of
 from .render.database import claim_id_of, workload_of
 from .restore import party_of, source_at
 from .restore_database import Party, load, require_well
@@ -43,11 +47,14 @@ from .settings import Settings
 from .sight import placed_of
 from .steps import Action, Report, Step
 
-REOPEN_SECONDS = 60.0
 # After a kill the archiver opens what was closed; as long as a run is at work it says so in time.
 CLOSED_SECONDS = 60
 HOLD_SECONDS = 15.0
+# For what is put in order whatever has become of the run.
+END_SECONDS = 60.0
 POD = "postgresql-0"
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,15 +103,16 @@ def move(
     )
     here = party.placement
     if not misplaced(party.project, here):
-        return Moved(report=job.bring(here), before=here, after=here)
+        return job.stay()
     if here.move is not None and not misplaced(party.project, replace(here, move=None)):
         return job.give_up(here.move)
     going, towards = here, here.move
     if towards is None:
-        there = place_anew(party.project, inventory.projects, placed_of(known), inventory.platform)
+        placed = placed_of(known)
+        there = place_anew(party.project, inventory.projects, placed, inventory.platform)
         kept = f"{party.database}_{datetime.now(UTC):%Y%m%dt%H%M%Sz}"
+        towards = Move(cluster=there.cluster, kept=kept, sessions=placed[party.project.ref].sessions)
         life = here.life if there.cluster is not None else _next_life(party)
-        towards = Move(cluster=there.cluster, kept=kept)
         going = replace(here, life=life, move=towards)
     return job.go(going, towards, most_bytes)
 
@@ -120,116 +128,158 @@ class _Job:
     progress: Progress
     deadline: Deadline
 
-    def bring(self, placement: Placement) -> Report:
-        """Bring the project to a placement."""
-        settings = replace(self.settings, places={self.party.project.ref: placement})
-        return reconcile(self.access, self.inventory, settings=settings, progress=self.progress)
+    def stay(self) -> Moved:
+        """Nothing is to be moved; an earlier move may have left something."""
+        here = self.party.placement
+        if not self.settings.check:
+            self._sweep(self.deadline)
+        return Moved(report=self._bring(here), before=here, after=here)
 
     def go(self, going: Placement, move: Move, most_bytes: int) -> Moved:
         """All of it, from wherever an earlier run has come to."""
-        size = self._size()
+        before, size = replace(self.party.placement, move=None), self._size(move)
         if size is not None and size > most_bytes:
             raise SafetyStop(
                 f"the database of {self.party.project.ref} has {-(-size // MIB)} MiB, and at most {most_bytes // MIB} "
                 "MiB are allowed; its users could do nothing for all the time that this takes"
             )
-        before = replace(self.party.placement, move=None)
         if self.settings.check:
-            return Moved(
-                report=self.bring(going), before=before, after=_arrived(going, move, self.party), bytes=size or 0
-            )
-        require_well(self.bring(going))
-        closed = time.monotonic()
-        with clients_held(self.access.client, self._context(before), progress=self.progress, deadline=self.deadline):
-            if size is not None:
-                closed = time.monotonic()
-                self._carry(move)
-            after = _arrived(going, move, self.party)
-            self._leave(before)
-            report = self.bring(after)
-        closed_seconds = time.monotonic() - closed
-        self._sweep()
-        return Moved(
-            report=report, before=before, after=after, bytes=size or 0, closed_seconds=closed_seconds, kept=move.kept
-        )
+            after = _arrived(going, move, self.party, "")
+            return Moved(report=self._bring(going), before=before, after=after, bytes=size or 0)
+        require_well(self._bring(going))
+        with self._lease() as lease:
+            began = time.monotonic()
+            with self._clients_held(before, lease):
+                until = "" if size is None else self._carry(move, lease)
+                after = _arrived(going, move, self.party, until)
+                if before.cluster is None:
+                    # Of a server that is stopped nobody can ask any more whether its database has gone.
+                    require_well(self._bring(replace(going, move=replace(move, has_gone=True)), lease))
+                    self._stop(lease.bound(self.deadline))
+                report = self._bring(after, lease)
+            closed = time.monotonic() - began
+            self._sweep(lease.bound(self.deadline))
+        return Moved(report=report, before=before, after=after, bytes=size or 0, closed_seconds=closed, kept=move.kept)
 
     def give_up(self, move: Move) -> Moved:
-        """Stay where it is. Raises SafetyStop if it is there already."""
-        going, here = self.party.placement, replace(self.party.placement, move=None)
-        if self._size() is None:
+        """Stay where it is. Raises SafetyStop if it has gone."""
+        here = replace(self.party.placement, move=None)
+        if self._size(move) is None:
             raise SafetyStop(
-                f"the database of {self.party.project.ref} has arrived: give the project the tier that it moved for, "
-                "and let the move end"
+                f"the database of {self.party.project.ref} has gone from where it was: give the project the tier that "
+                "it moved for, and let the move end"
             )
-        if not self.settings.check:
-            if move.cluster is None:
-                self._stop(claim_id_of(self.party.project.ref, going.life))
-            else:
-                self._drop_arrived(move.cluster)
-            self._sweep()
-        return Moved(report=self.bring(here), before=here, after=here)
-
-    def _size(self) -> int | None:
-        """Of the database where it is; None if it has gone from there."""
-        try:
-            return self._server(self.party.source.namespace).size(self.party.database, deadline=self.deadline)
-        except NotFound as error:
-            if error.verb != "POST":
-                raise
-            return None
-
-    def _carry(self, move: Move) -> None:
-        """Dump, load and give up, under the lease: a run on all projects would open the database again."""
-        source, database = self._server(self.party.source.namespace), self.party.database
-        into = replace(self.party, source=source_at(self.inventory, self.party, move.cluster))
-        client, namespace = self.access.client, self.inventory.platform.namespace
-        seconds = self.settings.lease_seconds
-        with Lease(client, namespace, seconds=seconds, progress=self.progress, deadline=self.deadline) as lease:
+        if self.settings.check:
+            return Moved(report=self._bring(here), before=here, after=here)
+        with self._lease() as lease:
             deadline = lease.bound(self.deadline)
-            with self._closed(source, deadline):
-                key = f"{dumps_of(self.party.source.archive)}{database}.dump"
+            # From then on no run that is still at work on the move can end it.
+            if not self._source.open(self.party.database, deadline=deadline):
+                raise SafetyStop("its database has just gone from where it was; run again")
+            if move.cluster is None:
+                self._stop(deadline, claim_id_of(self.party.project.ref, self.party.placement.life))
+            else:
+                self._drop_arrived(move.cluster, deadline)
+            self._sweep(deadline)
+            return Moved(report=self._bring(here, lease), before=here, after=here)
+
+    def _bring(self, placement: Placement, lease: Lease | None = None) -> Report:
+        """Bring the project to a placement."""
+        settings = replace(self.settings, places={self.party.project.ref: placement})
+        return reconcile(self.access, self.inventory, settings=settings, progress=self.progress, lease=lease)
+
+    def _size(self, move: Move) -> int | None:
+        """Bytes of the database where it is; None if an earlier run has brought it away from there.
+
+        Raises SafetyStop if it cannot go, BackendError if it is nowhere.
+        """
+        if move.has_gone:
+            return None
+        database, ref = self.party.database, self.party.project.ref
+        seen = self._source.look(database, deadline=self.deadline)
+        if seen is None and self.party.placement.move is None:
+            raise SafetyStop(f"{ref} has no database on {self.party.source.archive}: it is lost, and nothing to move")
+        if seen is None:
+            # Says so if it is done already, and else that it is not there.
+            self._source.retire(database, token="", kept=move.kept, deadline=self.deadline)
+            return None
+        size, strangers = seen
+        if strangers and move.cluster is None:
+            raise SafetyStop(
+                f"the database of {ref} has grants to {', '.join(strangers)}, which a PostgreSQL of its own has not; "
+                "revoke them first"
+            )
+        return size
+
+    def _carry(self, move: Move, lease: Lease) -> str:
+        """Dump, load and give up; when that was. Under the lease: a run on all projects would open it again."""
+        database, prefix = self.party.database, self.inventory.platform.object_store_prefix
+        source, deadline = self._source, lease.bound(self.deadline)
+        into = replace(self.party, source=source_at(self.inventory, self.party, move.cluster))
+        target = self._server(into.source.namespace)
+        self._let_dump(deadline)
+        with self._closed(deadline) as token:
+            key = f"{dumps_of(self.party.source.archive)}{database}-{token}.dump"
+            with self._discarded(key):
                 before = source.status(deadline=deadline)
-                source.dump(database, f"{self.inventory.platform.object_store_prefix}/{key}", deadline=deadline)
-                await_work(source, "dump", before, progress=self.progress, deadline=deadline)
+                source.dump(database, f"{prefix}/{key}", token=token, deadline=deadline)
+                ended = await_work(source, "dump", before, progress=self.progress, deadline=deadline)
+                if ended.dump.last != f"{database} {prefix}/{key}":
+                    raise SafetyStop(f"another dump of {database} has ended, one that an earlier run began; run again")
                 load(self.access, into, key, with_grants=True, progress=self.progress, deadline=deadline)
-                target = self._server(into.source.namespace)
                 # What an earlier run has brought there, and the empty one that the server was made with.
                 target.drop(move.kept, deadline=deadline)
-                target.swap(database, kept=move.kept, deadline=deadline)
+                _asked(lambda: target.swap(database, kept=move.kept, deadline=deadline))
                 target.drop(move.kept, deadline=deadline)
-                source.retire(database, kept=move.kept, deadline=deadline)
-            self.access.required_archives.discard([key], deadline=deadline)
+                return _asked(lambda: source.retire(database, token=token, kept=move.kept, deadline=deadline))
+
+    def _let_dump(self, deadline: Deadline) -> None:
+        """An identity that was made by an older release may not write dumps."""
+        platform, source = self.inventory.platform, self.party.source
+        if platform.object_store_identities == PER_ARCHIVE:
+            (secret,) = source.keys
+            wanted = identity_of(platform, source.archive, secret)
+            reason = "it is to write a dump"
+            step = Step(action=Action.UPDATE, id=wanted.id, reason=reason, desired=wanted, before=None)
+            self.access.apply(step, before=None, deadline=deadline)
 
     @contextmanager
-    def _closed(self, source: Archiver, deadline: Deadline) -> Iterator[None]:
+    def _closed(self, deadline: Deadline) -> Iterator[str]:
         """Opened again if something goes wrong; if that does not succeed, and after a kill, when the time is up."""
-        database = self.party.database
-        source.close(database, seconds=CLOSED_SECONDS, deadline=deadline)
-        self.progress.note(f"{self.party.project.ref}: its database is closed")
+        source, database, ref = self._source, self.party.database, self.party.project.ref
+        token = source.close(database, seconds=CLOSED_SECONDS, deadline=deadline)
+        self.progress.note(f"{ref}: its database is closed")
+        hold = partial(source.hold, database, token=token, seconds=CLOSED_SECONDS, deadline=deadline)
         try:
-            with _repeated(lambda: source.hold(database, seconds=CLOSED_SECONDS, deadline=deadline), HOLD_SECONDS):
-                yield
+            with _repeated(hold, HOLD_SECONDS):
+                yield token
         except BaseException:
             try:
-                source.open(database, deadline=Deadline(limit_seconds=REOPEN_SECONDS))
-                self.progress.note(f"{self.party.project.ref}: its database is open again where it was")
+                is_there = source.open(database, deadline=Deadline(limit_seconds=END_SECONDS))
             except (BackendError, DeadlineExceeded):
-                self.progress.note(f"{self.party.project.ref}: its database is opened within {CLOSED_SECONDS} s")
+                self.progress.note(f"{ref}: its database is opened within {CLOSED_SECONDS} s, where it was")
+            else:
+                said = "is open again where it was" if is_there else "has gone from where it was; run again"
+                self.progress.note(f"{ref}: its database {said}")
             raise
 
-    def _leave(self, before: Placement) -> None:
-        """Stop the PostgreSQL that has lost its database, so that its quota can be taken back."""
-        if before.cluster is None:
-            self._stop()
+    @contextmanager
+    def _discarded(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            with contextlib.suppress(EngineError):
+                self.access.required_archives.discard([key], deadline=Deadline(limit_seconds=END_SECONDS))
 
-    def _stop(self, *volumes: ObjectId) -> None:
+    def _stop(self, deadline: Deadline, *volumes: ObjectId) -> None:
+        """Stop a PostgreSQL of the project's own, so that its quota can be taken back."""
         for id in (*workload_of(self.party.project.ref), *volumes):
-            delete(self.access.client, id, uid_label=self.party.uid, deadline=self.deadline)
+            delete(self.access.client, id, uid_label=self.party.uid, deadline=deadline)
         pod = ObjectId(kind="Pod", namespace=namespace_of(self.party.project.ref), name=POD)
         told = lambda reason: self.progress.note(f"waiting for {pod} to end: {reason}")  # noqa: E731
-        await_gone(self.access.client, pod, deadline=self.deadline, progress=told)
+        await_gone(self.access.client, pod, deadline=deadline, progress=told)
 
-    def _drop_arrived(self, cluster: str) -> None:
+    def _drop_arrived(self, cluster: str, deadline: Deadline) -> None:
         """What was made on a shared cluster and never took over. Its logins stay: what is kept there may be theirs."""
         placement = Placement(cluster=cluster)
         for one in render(self.party.project, self.inventory.platform, placement, self.party.uid):
@@ -237,18 +287,35 @@ class _Job:
                 step = Step(
                     action=Action.DELETE, id=one.id, reason="it stays where it is", desired=one, before=one.body
                 )
-                self.access.apply(step, before=None, deadline=self.deadline)
+                self.access.apply(step, before=None, deadline=deadline)
 
-    def _sweep(self) -> None:
+    def _sweep(self, deadline: Deadline) -> None:
         """What only an arrival needs."""
-        policy = render_arrival_policy(self._context(self.party.placement))
-        remove(self.access.client, policy.id, deadline=self.deadline)
+        remove(self.access.client, arrival_policy_of(self.party.project.ref), deadline=deadline)
+
+    def _clients_held(self, placement: Placement, lease: Lease) -> AbstractContextManager[None]:
+        context = context_of(self.party.project, self.inventory.platform, placement, self.party.uid)
+        deadline = lease.bound(self.deadline)
+        return clients_held(self.access.client, context, progress=self.progress, deadline=deadline)
+
+    def _lease(self) -> Lease:
+        client, namespace, seconds = self.access.client, self.inventory.platform.namespace, self.settings.lease_seconds
+        return Lease(client, namespace, seconds=seconds, progress=self.progress, deadline=self.deadline)
+
+    @property
+    def _source(self) -> Archiver:
+        return self._server(self.party.source.namespace)
 
     def _server(self, namespace: str) -> Archiver:
         return Archiver(client=self.access.client, namespace=namespace)
 
-    def _context(self, placement: Placement) -> Context:
-        return context_of(self.party.project, self.inventory.platform, placement, self.party.uid)
+
+def _asked(question: Callable[[], Answer]) -> Answer:
+    """Once more after a lost answer: it may be done, and asked again it then says so."""
+    try:
+        return question()
+    except Unreachable:
+        return question()
 
 
 @contextmanager
@@ -258,7 +325,7 @@ def _repeated(work: Callable[[], None], seconds: float) -> Iterator[None]:
 
     def repeat() -> None:
         while not over.wait(seconds):
-            with contextlib.suppress(BackendError, DeadlineExceeded):
+            with contextlib.suppress(EngineError):
                 work()
 
     thread = threading.Thread(target=repeat, name="hold", daemon=True)
@@ -276,10 +343,11 @@ def _next_life(party: Party) -> Life | None:
     return Life.anew((before.number if before else 1) + 1) if had_one else before
 
 
-def _arrived(going: Placement, move: Move, party: Party) -> Placement:
-    """Where it is when it has arrived, from now on."""
+def _arrived(going: Placement, move: Move, party: Party, until: str) -> Placement:
+    """Where it is when it has arrived; `until` then it was where it is now, empty if nobody knows better than now."""
     source, past = party.source, going.past
+    left = datetime.fromisoformat(until) if until else datetime.now(UTC)
     # A run that was killed after it had written this down did not come to its end.
     if not past or past[-1].archive != source.archive:
-        past = (*past, Past(archive=source.archive, until=datetime.now(UTC), storage=source.storage))
+        past = (*past, Past(archive=source.archive, until=left, storage=source.storage))
     return Placement(cluster=move.cluster, life=going.life, past=past)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from dataclasses import replace
 
@@ -32,6 +33,7 @@ def reconcile(
     *,
     settings: Settings,
     progress: Progress,
+    lease: Lease | None = None,
 ) -> Report:
     """Bring every project to what it should be and report on each. `access` is None where there is no cluster yet.
 
@@ -40,6 +42,8 @@ def reconcile(
     3. Every project has a lane of its own; a failure ends its lane and no other. Many restarts go in waves.
     4. Records are written last. A kill before that leaves a phase other than the wanted one, which the next run
        takes up.
+
+    `lease`: one that is held already.
 
     Raises InvalidSpec if the input contradicts the records or has no room, SafetyStop if a guard refuses, another run
     is at work or the lease is lost, BackendError if the cluster cannot be read.
@@ -59,10 +63,10 @@ def reconcile(
         now=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         rendering=Rendering.for_show(inventory.platform) if settings.check else Rendering(inventory.platform),
     )
-    return _costs(_reconcile(run), run)
+    return _costs(_reconcile(run, lease), run)
 
 
-def _reconcile(run: Run) -> Report:
+def _reconcile(run: Run, held: Lease | None) -> Report:
     known, observed = read_all(run)
     scope = scope_of(run, known)
     sights, left_alone = look(run, scope.projects, known, observed)
@@ -74,7 +78,8 @@ def _reconcile(run: Run) -> Report:
     ):
         return _merged(_report_of_plan(sights, left_alone), (*scope.failed, *planned(purges)))
     platform, seconds = run.platform, run.settings.lease_seconds
-    with Lease(run.client, platform.namespace, seconds=seconds, progress=run.progress, deadline=run.deadline) as lease:
+    new = Lease(run.client, platform.namespace, seconds=seconds, progress=run.progress, deadline=run.deadline)
+    with new if held is None else contextlib.nullcontext(held) as lease:
         known, observed = read_all(run)
         scope = scope_of(run, known)
         sights, left_alone = look(run, scope.projects, known, observed)

@@ -136,6 +136,8 @@ def party_of(
     if listed is None or record is None or record.uid is None:
         problem = Problem(path=path, value=ref, allowed="the ref of a project that is listed and that the platform has")
         raise InvalidSpec((problem,))
+    if record.unreadable:
+        raise SafetyStop(f"this version cannot read {record.unreadable} of {ref}; use a newer one")
     if record.placed is None:
         raise SafetyStop(f"{ref} has no PostgreSQL yet; run the module projects first")
     if listed.is_stopped and not may_be_stopped:
@@ -181,8 +183,11 @@ def then(inventory: Inventory, party: Party, target: Target) -> Party:
     if not isinstance(target, AtTime):
         return party
     for past in party.placement.past:
+        is_own = past.archive == archive_of(party.uid)
+        if target.time <= past.until and is_own and party.placement.cluster is None:
+            return party
         if target.time <= past.until:
-            cluster = None if past.archive == archive_of(party.uid) else cluster_of(past.archive)
+            cluster = None if is_own else cluster_of(past.archive)
             return replace(party, source=replace(source_at(inventory, party, cluster), storage=past.storage))
     return party
 

@@ -68,7 +68,7 @@ def restore_database(
     """
     with copy_of(access, inventory.platform, source.source, life, progress=progress, deadline=deadline) as copy:
         if source.database not in copy.told.databases:
-            raise SafetyStop(f"at that moment {source.project.ref} had no database on {source.source.archive}")
+            raise SafetyStop(f"at that moment {source.database} was not in {source.source.archive}")
         key = copy.dump(inventory.platform, source.database, progress=progress, deadline=deadline)
         # Not before there is what replaces it: where the database is gone, this makes an empty one.
         require_well(reconcile(access, inventory, settings=settings, progress=progress))

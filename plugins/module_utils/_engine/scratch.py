@@ -14,7 +14,7 @@ from urllib.parse import quote
 from .access import Access, Archives
 from .archive.status import ArchiverStatus, Work
 from .archive.status import Copy as Told
-from .archives import IMPORTS, archive_of, archive_of_cluster, dumps_of, kept_keys_of
+from .archives import DUMPS, IMPORTS, archive_of, archive_of_cluster, dumps_of, kept_keys_of
 from .backends.archiver.client import Archiver
 from .backends.kubernetes.apply import apply, create
 from .backends.kubernetes.client import Client
@@ -44,8 +44,8 @@ END_SECONDS = 60.0
 SPARE_SECONDS = 300
 # An archiver that says nothing for so long is lost.
 SILENT_SECONDS = 60.0
-# A dump that was put there for an import is needed for no longer.
-IMPORT_AGE = timedelta(days=1)
+# A dump that lies there for an import or a move, or out of a copy, is needed for no longer.
+DUMP_AGE = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,15 +230,15 @@ def await_work(
 
 
 def sweep(access: Access, platform: Platform, *, deadline: Deadline) -> tuple[str, ...]:
-    """Remove copies whose time is up, and dumps that killed imports have left; the names of the copies."""
+    """Remove copies whose time is up, and dumps that killed runs have left; the names of the copies."""
     archives = access.required_archives
     gone = []
     for name, expires in _copies(access.client, platform, deadline).items():
         if expires < time.time():
             _end(access.client, archives, name, deadline=deadline)
             gone.append(name)
-    left = archives.dumps(f"{IMPORTS}/", deadline=deadline)
-    old = [one.key for one in left if one.modified < datetime.now(UTC) - IMPORT_AGE]
+    left = [one for folder in (IMPORTS, DUMPS) for one in archives.dumps(f"{folder}/", deadline=deadline)]
+    old = [one.key for one in left if one.modified < datetime.now(UTC) - DUMP_AGE]
     archives.discard(old, deadline=deadline)
     return tuple(gone)
 

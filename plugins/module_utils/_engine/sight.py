@@ -354,7 +354,7 @@ def _unreadable(view: View, placement: Placement) -> EngineError | None:
 
 def _refused_place(project: Project, record: Record | None, placement: Placement, view: View) -> Failure | None:
     """A database that is not where its tier wants it is left alone by a run that does not move it."""
-    reason = "" if record is None or project.ref in view.moving else misplaced(project, placement)
+    reason = "" if project.ref in view.moving else misplaced(project, placement)
     return Failure(step="plan", object=str(record.live.id), reason=reason) if record is not None and reason else None
 
 

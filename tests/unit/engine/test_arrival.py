@@ -9,9 +9,8 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.project.
 from builders import objects_of, one
 
 ARCHIVED = Platform(object_store_endpoint="https://192.0.2.1:8333")
-KEPT = "p_abcdefgh2345_20261126t000000z"
-TO_OWN = Placement(cluster="free-1", move=Move(cluster=None, kept=KEPT))
-TO_SHARED = Placement(move=Move(cluster="free-1", kept=KEPT))
+TO_OWN = Placement(cluster="free-1", move=Move(cluster=None))
+TO_SHARED = Placement(move=Move(cluster="free-1"))
 
 
 def test_a_postgresql_of_its_own_comes_beside_what_serves():

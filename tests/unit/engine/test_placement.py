@@ -21,6 +21,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.project.
     past_from_text,
     place,
     place_anew,
+    sessions_at,
     sessions_of,
 )
 from builders import CLUSTER, FREE, SHARED
@@ -118,25 +119,25 @@ def test_sessions_count_two_full_pools_and_the_probes():
     assert sessions_of(project) == 2 * 3 + 2
 
 
-GOING = Move(cluster=None, kept="p_abcdefgh2345_20261126t000000z")
+GOING = Move(cluster=None, kept="p_abcdefgh2345_20261126t000000z", sessions=8)
 
 
 @pytest.mark.parametrize(
     ("placement", "text"),
     [
         (Placement(), "dedicated"),
-        (Placement(cluster="one", move=GOING), "shared/one>dedicated>p_abcdefgh2345_20261126t000000z"),
-        (Placement(move=replace(GOING, cluster="one")), "dedicated>shared/one>p_abcdefgh2345_20261126t000000z"),
+        (Placement(cluster="one", move=GOING), "shared/one>dedicated"),
+        (Placement(move=replace(GOING, cluster="one")), "dedicated>shared/one"),
     ],
 )
 def test_a_placement_is_read_as_it_was_written(placement, text):
     assert str(placement) == text
-    assert Placement.from_text(text) == placement
+    found = Placement.from_text(text)
+    assert replace(found, move=found.move and found.move.with_details(str(placement.move))) == placement
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["", "shared", "shared/", "elsewhere", "dedicated>", "dedicated>shared/one", "dedicated>x>p", "x>dedicated>p"],
+    "text", ["", "shared", "shared/", "elsewhere", "dedicated>", "dedicated>x", "x>dedicated", "dedicated>dedicated>x"]
 )
 def test_what_is_no_placement_is_none(text):
     assert Placement.from_text(text) is None
@@ -184,3 +185,19 @@ def test_what_moves_goes_where_there_is_room_and_takes_it_before_it_arrives():
     assert "two has 1 of 1 projects" in problem
     with pytest.raises(InvalidSpec, match="one has 1 of 1 projects"):
         place_anew(project, [project], full, replace(platform, shared_clusters=platform.shared_clusters[:1]))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"kept": "p", "has_gone": true, "sessions": "many"}'])
+def test_details_of_a_move_that_cannot_be_read_are_none(text):
+    assert GOING.with_details(text) is None
+
+
+def test_what_leaves_a_full_cluster_takes_no_more_sessions_there_than_before():
+    """Those of its new tier did not fit, and after its database had gone no run could go on."""
+    project, _platform = project_of("pro", {"one": {}})
+    going = Placement(cluster="one", move=GOING)
+    assert sessions_at(going, project) == GOING.sessions < sessions_of(project)
+    recorded = {"a": Placed(placement=going, sessions=sessions_at(going, project))}
+    assert places(["a"], {"one": {"max_connections": 10}}, recorded=recorded, tier="pro") == {
+        "a": "shared/one>dedicated"
+    }

@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.kinds import PROJECT_KINDS
 from ansible_collections.supalove.platform.plugins.module_utils._engine.databases import (
-    LOADER_DATABASES,
+    DATABASES,
+    LOADED_DATABASES,
     LOADERS,
+    READERS,
     loader_of,
+    reader_of,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Inventory, Platform
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Uid
@@ -112,8 +115,9 @@ def test_the_places_of_admin_and_superuser_come_on_top_of_the_tenants():
 
 def test_the_first_rule_for_tenants_names_databases_and_logins_of_projects_only():
     lines = cluster_files(a_cluster(), Platform())["pg_hba.conf"].splitlines()[1:]
-    loads = f'local "/{LOADER_DATABASES}" "/{LOADERS}" peer map=load'
-    assert lines[:3] == ['local all "postgres" peer', loads, "local all all reject"]
+    loads = f'local "/{LOADED_DATABASES}" "/{LOADERS}" peer map=load'
+    reads = f'local "/{DATABASES}" "/{READERS}" peer map=load'
+    assert lines[:4] == ['local all "postgres" peer', loads, reads, "local all all reject"]
     rules = [re.findall(r'"(.*?)"', line) for line in lines if "scram" in line]
     assert rules[:2] == [["postgres", "supalove"]] * 2
     for database, login in rules[2:]:
@@ -125,17 +129,20 @@ def test_the_first_rule_for_tenants_names_databases_and_logins_of_projects_only(
     assert lines[-2:] == ["host all all 0.0.0.0/0 reject", "host all all ::/0 reject"]
 
 
-def test_who_loads_a_dump_is_the_archiver_alone_and_no_login_of_a_tenant():
+def test_who_loads_a_dump_or_makes_one_is_the_archiver_alone_and_no_login_of_a_tenant():
     dedicated = one("ConfigMap", "postgresql", objects_of(a_project()))["data"]
     for files in (cluster_files(a_cluster(), Platform()), dedicated):
-        assert files["pg_ident.conf"].splitlines()[1:] == [f'load "postgres" "/{LOADERS}"']
+        logins = [f'load "postgres" "/{one}"' for one in (LOADERS, READERS)]
+        assert files["pg_ident.conf"].splitlines()[1:] == logins
         assert "ident_file = '/etc/supalove/postgresql/pg_ident.conf'" in files["postgresql.conf"]
-        (rule,) = [line for line in files["pg_hba.conf"].splitlines() if "map=load" in line]
-        database, login = (name.strip("^$") for name in re.findall(r'"/?(.*?)"', rule))
-        assert all(re.fullmatch(database, name) for name in (f"p_{UID}_new", f"p_{UID}"))
-        assert re.fullmatch(login, loader_of(Uid(UID)))
-        assert not any(re.fullmatch(database, name) for name in ("postgres", f"p_{UID}_20261126t034450z"))
-        assert not re.search(LOGINS, loader_of(Uid(UID)))
+        rules = [line for line in files["pg_hba.conf"].splitlines() if "map=load" in line]
+        expected = [(f"p_{UID}_new", loader_of(Uid(UID))), (f"p_{UID}", reader_of(Uid(UID)))]
+        for rule, (database, login) in zip(rules, expected, strict=True):
+            may_enter, may_come = (name.strip("^$") for name in re.findall(r'"/?(.*?)"', rule))
+            assert re.fullmatch(may_come, login)
+            assert not re.search(LOGINS, login)
+            others = {"postgres", f"p_{UID}_20261126t034450z", *(name for name, _login in expected)} - {database}
+            assert [name for name in (database, *others) if re.fullmatch(may_enter, name)] == [database]
 
 
 def test_the_reaper_is_in_the_image_and_reads_a_file_that_is_mounted():

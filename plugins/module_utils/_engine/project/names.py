@@ -36,6 +36,8 @@ PLACEMENT_ANNOTATION = f"{GROUP}/placement"
 SESSIONS_ANNOTATION = f"{GROUP}/sessions"
 # What its PostgreSQL was last restored from; from the moment on in which that is decided.
 LIFE_ANNOTATION = f"{GROUP}/life"
+# What of a move has to be known besides from where to where, as project/placement.py writes it.
+MOVE_ANNOTATION = f"{GROUP}/move"
 # Where its database was archived before, as project/placement.py writes it.
 PAST_ANNOTATION = f"{GROUP}/past"
 # On a pod: when its kubelet was last asked to look at it.

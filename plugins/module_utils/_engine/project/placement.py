@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..errors import InvalidSpec, Problem
@@ -26,14 +26,28 @@ CLUSTERS_VARIABLE = f"{PLATFORM_VARIABLE}.shared_clusters"
 class Move:
     """Where a project's database is going: a shared cluster, or None for a PostgreSQL of its own.
 
-    `kept`: under which name it stays behind where it was, once it has gone.
+    `kept`: under which name it stays behind where it was, once it has gone. `has_gone`: it has; there is no way back.
+    `sessions`: what the project takes from the cluster that it leaves, as its tier of before has it.
     """
 
     cluster: str | None
-    kept: str
+    kept: str = ""
+    has_gone: bool = False
+    sessions: int = 0
 
     def __str__(self) -> str:
-        return f"{_place_text(self.cluster)}>{self.kept}"
+        """What a record keeps beside the placement."""
+        told = {"kept": self.kept, "has_gone": self.has_gone, "sessions": self.sessions}
+        return json.dumps(told, sort_keys=True, separators=(",", ":"))
+
+    def with_details(self, text: str) -> Move | None:
+        """With what a record keeps beside the placement; None if this version cannot read it."""
+        try:
+            told = json.loads(text)
+            kept, gone, sessions = str(told["kept"]), bool(told["has_gone"]), int(told["sessions"])
+        except (ValueError, KeyError, TypeError):
+            return None
+        return replace(self, kept=kept, has_gone=gone, sessions=sessions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +81,7 @@ class Placement:
 
     def __str__(self) -> str:
         """Where it is and is going, as people and records have it."""
-        return _place_text(self.cluster) + (f">{self.move}" if self.move else "")
+        return _place_text(self.cluster) + (f">{_place_text(self.move.cluster)}" if self.move else "")
 
     @classmethod
     def from_text(cls, text: str) -> Placement | None:
@@ -75,16 +89,13 @@ class Placement:
 
         >>> str(Placement.from_text("shared/free-1"))
         'shared/free-1'
-        >>> Placement.from_text("dedicated>shared/free-1>p_abcdefgh2345_20261126t000000z").move.cluster
+        >>> Placement.from_text("dedicated>shared/free-1").move.cluster
         'free-1'
         """
-        here, *going = text.split(">")
-        move = None
-        if going:
-            if len(going) != 2 or not _is_place(going[0]):
-                return None
-            move = Move(cluster=_cluster_in(going[0]), kept=going[1])
-        return cls(cluster=_cluster_in(here), move=move) if _is_place(here) else None
+        here, sign, there = text.partition(">")
+        if not _is_place(here) or (sign and not _is_place(there)):
+            return None
+        return cls(cluster=_cluster_in(here), move=Move(cluster=_cluster_in(there)) if sign else None)
 
 
 def past_as_text(past: Iterable[Past]) -> str:
@@ -141,6 +152,8 @@ def sessions_of(project: Project) -> int:
 
 def sessions_at(placement: Placement, project: Project) -> int:
     """Sessions that a project takes from a shared cluster; 0 where it has its own PostgreSQL."""
+    if placement.move is not None and placement.cluster is not None:
+        return placement.move.sessions
     return sessions_of(project) if placement.clusters else 0
 
 
@@ -183,8 +196,12 @@ def place_anew(
 def misplaced(project: Project, placement: Placement) -> str:
     """Why nothing can be done for a project before it has moved; empty if it is where its tier wants it."""
     if placement.move is not None:
-        return f"its database is about to move ({placement}), and that has not ended: run the playbook move.yml"
-    if _fits(project, placement):
+        return (
+            f"its database is about to move ({placement}), and that has not ended: run the playbook move.yml, with the "
+            "tier of before to give it up"
+        )
+    # What is on a shared cluster is stopped there whatever its tier; to stop a server, its size has to be known.
+    if _fits(project, placement) or (project.is_stopped and placement.cluster is not None):
         return ""
     return (
         f"its database is {placement}, and the tier {project.tier.name} wants it {project.tier.placement}: move it "

@@ -11,7 +11,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from ..archives import ARCHIVE_API, ARCHIVE_KIND, AWS_FILE
-from ..objects import Body, Desired, Generated, GeneratedAccess, GeneratedText, canonical_json
+from ..objects import Body, Desired, Generated, GeneratedAccess, GeneratedText, ObjectId, canonical_json
 from ..project.model import Archiving, Platform
 from ..project.parse import address_of
 from ..project.quantities import MIB, format_bytes, format_cpu
@@ -58,7 +58,7 @@ def render_archive(make: Make, platform: Platform, archiving: Archiving, *, arch
         return ()
     secret = replace(make("v1", "Secret", SECRET, type="Opaque"), generates=archive_keys(platform))
     kept = render_secret(secret, platform, folder=ARCHIVE_FOLDER, name=archive)
-    identity = (_identity(platform, archive, secret),) if platform.object_store_identities == PER_ARCHIVE else ()
+    identity = (identity_of(platform, archive, secret.id),) if platform.object_store_identities == PER_ARCHIVE else ()
     config = make(
         "v1", "ConfigMap", NAME, component=NAME, data={"archive.json": archive_json(platform, archiving, archive)}
     )
@@ -71,7 +71,7 @@ def archive_keys(platform: Platform) -> tuple[Generated, ...]:
     return (access, GeneratedText(key=ENCRYPTION_KEY, random_bytes=32))
 
 
-def _identity(platform: Platform, archive: str, secret: Desired) -> Desired:
+def identity_of(platform: Platform, archive: str, secret: ObjectId) -> Desired:
     """Who may read and write below the archive's prefix, and nowhere else, with the keys of the Secret."""
     return Desired(
         body={
@@ -80,7 +80,7 @@ def _identity(platform: Platform, archive: str, secret: Desired) -> Desired:
             "metadata": {"namespace": platform.object_store_prefix, "name": archive},
             "spec": {"endpoint": platform.object_store_endpoint, "bucket": platform.object_store_bucket},
         },
-        values_from=secret.id,
+        values_from=secret,
     )
 
 

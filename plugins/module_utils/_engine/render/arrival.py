@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..objects import Desired
-from ..project.names import COMPONENT_LABEL
+from ..objects import Desired, ObjectId
+from ..project.names import COMPONENT_LABEL, Ref, namespace_of
 from ..project.placement import Move
 from .archive import archive_egress
 from .context import Context
@@ -25,10 +25,15 @@ def render_arrival(context: Context, move: Move) -> tuple[Desired, ...]:
     there = replace(context, placement=replace(context.placement, cluster=move.cluster, move=None))
     if move.cluster is not None:
         return render_shared_database(there)
-    return (*render_namespace(there), render_arrival_policy(there), *render_database(there))
+    return (*render_namespace(there), _policy(there), *render_database(there))
 
 
-def render_arrival_policy(context: Context) -> Desired:
+def arrival_policy_of(ref: Ref) -> ObjectId:
+    """What nobody needs once the database has arrived."""
+    return ObjectId(kind="NetworkPolicy", namespace=namespace_of(ref), name=POLICY)
+
+
+def _policy(context: Context) -> Desired:
     """Nobody comes to it yet. The policy of the pooler and the database is still that of the place before."""
     spec = {
         "podSelector": {"matchLabels": {COMPONENT_LABEL: context.POSTGRESQL}},

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..archives import archive_of_cluster
-from ..databases import ADMIN, ADMIN_KEY, DATABASES, LOADER_DATABASES, LOADERS
+from ..databases import ADMIN, ADMIN_KEY, DATABASES, LOADED_DATABASES, LOADERS, READERS
 from ..objects import Body, Desired, GeneratedLogin, ObjectId
 from ..project.model import Platform, SharedCluster
 from ..project.names import (
@@ -218,7 +218,7 @@ def _hba_rules() -> tuple[tuple[str, ...], ...]:
     local = tuple(("host", "postgres", ADMIN, address, "scram-sha-256") for address in ("127.0.0.1/32", "::1/128"))
     tenants = tuple(("host", f"/{DATABASES}", f"/{LOGINS}", address, "scram-sha-256") for address in ADDRESSES)
     others = tuple(("host", "all", "all", address, "reject") for address in ADDRESSES)
-    own = local_rules(databases=f"/{LOADER_DATABASES}", loader=f"/{LOADERS}")
+    own = local_rules({f"/{LOADED_DATABASES}": f"/{LOADERS}", f"/{DATABASES}": f"/{READERS}"})
     return (*own, *local, *tenants, *others)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..archives import archive_of
-from ..databases import LOADED_SUFFIX, loader_of
+from ..databases import LOADED_SUFFIX, loader_of, reader_of
 from ..objects import Desired, ObjectId
 from ..project.life import Life
 from ..project.model import Platform, Project
@@ -112,7 +112,8 @@ def _hba_rules(context: Context) -> tuple[tuple[str, ...], ...]:
         for role in (names.owner, names.probe)
         for address in ADDRESSES
     )
-    own = local_rules(databases=f"/^{names.database}({LOADED_SUFFIX})?$", loader=loader_of(context.uid))
+    loaded = f"{names.database}{LOADED_SUFFIX}"
+    own = local_rules({loaded: loader_of(context.uid), names.database: reader_of(context.uid)})
     return (*own, *tenants)
 
 

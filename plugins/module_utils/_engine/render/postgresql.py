@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ..databases import LOADERS
+from ..databases import LOADERS, READERS
 from ..objects import Body
 from ..project.quantities import MIB, format_bytes, format_cpu
 from ..project.vocabulary import PLATFORM_VARIABLE
@@ -80,21 +80,21 @@ def temporary_files(storage: int, *, share: int) -> str:
     return f"{min(MOST_TEMPORARY_MIB, max(64, storage // MIB // share))}MB"
 
 
-def local_rules(*, databases: str, loader: str) -> tuple[tuple[str, ...], ...]:
+def local_rules(logins: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
     """Rules of pg_hba.conf for the pod's own socket: the superuser, and who loads a dump or makes one.
 
-    `databases`, `loader`: names of the databases that it does that with and of that login, or regular expressions.
+    `logins`: by the name of a database that of the login which may enter it, or regular expressions for them.
     """
     return (
         ("local", "all", "postgres", "peer"),
-        ("local", databases, loader, "peer", f"map={LOAD_MAP}"),
+        *(("local", database, login, "peer", f"map={LOAD_MAP}") for database, login in logins.items()),
         ("local", "all", "all", "reject"),
     )
 
 
 def ident_file() -> str:
     """pg_ident.conf: as which logins besides the superuser the system user of our containers may come."""
-    return write_pg_ident([(LOAD_MAP, "postgres", f"/{LOADERS}")])
+    return write_pg_ident([(LOAD_MAP, "postgres", f"/{logins}") for logins in (LOADERS, READERS)])
 
 
 def service_spec(selector: Mapping[str, str]) -> Body:

@@ -11,6 +11,7 @@ from ..project.model import Platform, Project
 from ..project.names import (
     GROUP,
     LIFE_ANNOTATION,
+    MOVE_ANNOTATION,
     PAST_ANNOTATION,
     PLACEMENT_ANNOTATION,
     PLATFORM_LABEL,
@@ -39,6 +40,7 @@ def render_record(project: Project, platform: Platform, placement: Placement, ui
             PLACEMENT_ANNOTATION: str(placement),
             SESSIONS_ANNOTATION: str(sessions_at(placement, project)),
             **({LIFE_ANNOTATION: str(placement.life)} if placement.life else {}),
+            **({MOVE_ANNOTATION: str(placement.move)} if placement.move else {}),
             **({PAST_ANNOTATION: past_as_text(placement.past)} if placement.past else {}),
         },
     }

@@ -9,11 +9,10 @@ import re
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine import databases
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.archiver.client import NO_DATABASE
-from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import UID_PATTERN, Uid
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import Uid
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.quota import settings_sql
 
 OWNER = "p_abcdefgh2345_owner"
-LOADED = f"^p_{UID_PATTERN}{databases.LOADED_SUFFIX}$"
 
 
 @pytest.mark.parametrize(
@@ -73,10 +72,10 @@ CONTEXT:  COPY one, line 1: "hidden"
 def test_archiver_and_engine_mean_the_same_databases_and_logins(archiver_package):
     sql = archiver_package.sql
     assert sql.PATTERNS["databases"] == databases.DATABASES
-    assert sql.PATTERNS["new_databases"] == LOADED
+    assert sql.PATTERNS["new_databases"] == databases.LOADED_DATABASES
     assert sql.PATTERNS["loaders"] == databases.LOADERS
     assert (sql.NEW_SUFFIX, sql.LOADER_PREFIX) == (databases.LOADED_SUFFIX, databases.LOADER_PREFIX)
-    names = archiver_package.loads.Names("p_abcdefgh2345", OWNER)
+    names = archiver_package.loads._Names("p_abcdefgh2345", OWNER)
     assert names.loader == databases.loader_of(Uid("abcdefgh2345"))
     assert f"'{databases.TEMPLATE}'" in sql.MAKE_NEW
     assert databases.TENANT in sql.STRANGERS
@@ -86,7 +85,7 @@ def test_archiver_and_engine_mean_the_same_databases_and_logins(archiver_package
 def test_what_a_swap_keeps_is_no_projects_database(archiver_package):
     kept = "p_abcdefgh2345_20261126t034450z"
     assert archiver_package.sql.KEPT.fullmatch(kept)
-    for pattern in (databases.DATABASES, databases.LOADER_DATABASES):
+    for pattern in (databases.DATABASES, databases.LOADED_DATABASES):
         assert not re.search(pattern, kept)
 
 

@@ -66,13 +66,13 @@ class Archiver:
         """Have it make a base backup, which begins within seconds. Raises Conflict if one is running or asked for."""
         self._ask("POST", "/backup/full" if full else "/backup", deadline)
 
-    def dump(self, database: str, key: str, *, deadline: Deadline) -> None:
+    def dump(self, database: str, key: str, *, token: str = "", deadline: Deadline) -> None:
         """Have a database dumped into the object store, which begins within seconds.
 
-        It is in a scratch copy, or closed. Raises Conflict if something else runs, the copy is not ready or the
-        database open, and NotFound if there is none of that name.
+        It is in a scratch copy, or closed, which `token` is of. Raises Conflict if something else runs, the copy is not
+        ready or the database has been open since, and NotFound if there is none of that name.
         """
-        self._ask("POST", "/dump", deadline, {"database": database, "key": key})
+        self._ask("POST", "/dump", deadline, {"database": database, "key": key, **({"token": token} if token else {})})
 
     def check(self, databases: Sequence[str], *, deadline: Deadline) -> None:
         """Have the archiver of a scratch copy look for corruption in databases, in all if none is named."""
@@ -99,34 +99,55 @@ class Archiver:
         try:
             self._ask("POST", "/drop", deadline, {"database": kept})
         except NotFound as error:
-            # Of a pod that is not there, or an archiver that does not know the question, another reason is told.
-            if error.subject != self.subject or not error.reason.startswith(NO_DATABASE):
+            if not self._is_no_database(error):
                 raise
             return False
         return True
 
-    def size(self, database: str, *, deadline: Deadline) -> int:
-        """Bytes of a database beside a live server. Raises NotFound if there is none of that name."""
-        return int(self._ask("POST", "/size", deadline, {"database": database}))
+    def look(self, database: str, *, deadline: Deadline) -> tuple[int, tuple[str, ...]] | None:
+        """Bytes of a live database, and other roles that it would miss elsewhere; None if there is no such one."""
+        try:
+            size, *strangers = self._ask("POST", "/look", deadline, {"database": database}).decode().split("\n")
+        except NotFound as error:
+            if not self._is_no_database(error):
+                raise
+            return None
+        return int(size), tuple(one for one in strangers if one)
 
-    def close(self, database: str, *, seconds: int, deadline: Deadline) -> None:
-        """Let nobody into a database but who dumps it, until it is opened, retired, or the time is up."""
-        self._ask("POST", "/close", deadline, {"database": database, "seconds": seconds})
+    def close(self, database: str, *, seconds: int, deadline: Deadline) -> str:
+        """Let nobody into a database but who dumps it, until it is opened, retired, or the time is up; a token of that.
 
-    def hold(self, database: str, *, seconds: int, deadline: Deadline) -> None:
-        """Leave a closed database closed for so long. Raises Conflict if it is open."""
-        self._ask("POST", "/hold", deadline, {"database": database, "seconds": seconds})
-
-    def open(self, database: str, *, deadline: Deadline) -> None:
-        """Let its user in again."""
-        self._ask("POST", "/open", deadline, {"database": database})
-
-    def retire(self, database: str, *, kept: str, deadline: Deadline) -> None:
-        """Keep a closed database under another name, where nobody comes to it any more.
-
-        Asked again it does nothing. Raises Conflict if it was opened since it was closed: a dump of it is not all.
+        Raises ServerFailed if somebody stays in it; then it is open.
         """
-        self._ask("POST", "/retire", deadline, {"database": database, "kept": kept})
+        return self._ask("POST", "/close", deadline, {"database": database, "seconds": seconds}).decode().strip()
+
+    def hold(self, database: str, *, token: str, seconds: int, deadline: Deadline) -> None:
+        """Leave a closed database closed for so long. Raises Conflict if it has been open since."""
+        self._ask("POST", "/hold", deadline, {"database": database, "token": token, "seconds": seconds})
+
+    def open(self, database: str, *, deadline: Deadline) -> bool:
+        """Let its user in again, whoever closed it; False if there is no such database."""
+        try:
+            self._ask("POST", "/open", deadline, {"database": database})
+        except NotFound as error:
+            if not self._is_no_database(error):
+                raise
+            return False
+        return True
+
+    def retire(self, database: str, *, token: str, kept: str, deadline: Deadline) -> str:
+        """Keep a closed database under another name, where nobody comes to it any more; when that was, in ISO 8601.
+
+        Asked again it does nothing, whatever the token, and does not know when. Raises Conflict if it has been open
+        since it was closed: a dump of it is not all. Raises NotFound if it is neither there nor kept.
+        """
+        told = {"database": database, "token": token, "kept": kept}
+        said = self._ask("POST", "/retire", deadline, told).decode().strip()
+        return said if said.startswith("2") else ""
+
+    def _is_no_database(self, error: NotFound) -> bool:
+        """Of a pod that is not there, or an archiver that does not know the question, another reason is told."""
+        return error.subject == self.subject and error.reason.startswith(NO_DATABASE)
 
     def _ask(self, verb: str, path: str, deadline: Deadline, told: Body | None = None) -> bytes:
         """`told` may hold an address that is a secret: no error has it."""

@@ -16,6 +16,7 @@ from ...project.names import (
     FIELD_MANAGER,
     GROUP,
     LIFE_ANNOTATION,
+    MOVE_ANNOTATION,
     PAST_ANNOTATION,
     PLACEMENT_ANNOTATION,
     RECORD_KIND,
@@ -126,8 +127,9 @@ class Record:
         known = placement is not None and str(sessions).isdigit()
         if placement is None or not known:
             return None
+        move = placement.move and placement.move.with_details(self._annotation(MOVE_ANNOTATION))
         past = past_from_text(self.past_text) or ()
-        placement = replace(placement, life=Life.from_text(self.life_text), past=past)
+        placement = replace(placement, life=Life.from_text(self.life_text), move=move, past=past)
         return Placed(placement=placement, sessions=int(sessions))
 
     @property
@@ -145,6 +147,9 @@ class Record:
         """The annotation that only a newer version can read; empty if there is none."""
         if self.life_text and Life.from_text(self.life_text) is None:
             return LIFE_ANNOTATION
+        placement = Placement.from_text(self.status.placement) if self.status else None
+        if placement and placement.move and placement.move.with_details(self._annotation(MOVE_ANNOTATION)) is None:
+            return MOVE_ANNOTATION
         return PAST_ANNOTATION if past_from_text(self.past_text) is None else ""
 
     def _annotation(self, name: str) -> str:

@@ -58,7 +58,7 @@ class Loads:
 
         def work() -> str:
             with self._beside:
-                return self._load(Names(database, owner), url, same=same)
+                return self._load(_Names(database, owner), url, same=same)
 
         self._desk.begin("load", database, work)
         return 202, "begun\n"
@@ -134,7 +134,7 @@ class Loads:
 
     def _remove_unfinished(self, name: str) -> Done:
         self._say(f"{name} was not loaded to its end and is removed")
-        return self._remove(Names(name.removesuffix(sql.NEW_SUFFIX), ""))
+        return self._remove(_Names(name.removesuffix(sql.NEW_SUFFIX), ""))
 
     def _before_swap(self, names: Mapping[str, str]) -> list[str]:
         done = sql.ask(sql.BEFORE_SWAP, variables=names, seconds=SWAP_SECONDS / 3)
@@ -142,7 +142,7 @@ class Loads:
             raise Refused(503, done.said or "the server does not answer")
         return done.output.split()
 
-    def _load(self, names: Names, url: str, *, same: bool) -> str:
+    def _load(self, names: _Names, url: str, *, same: bool) -> str:
         try:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir(mode=0o700)
@@ -159,14 +159,14 @@ class Loads:
             shutil.rmtree(self._folder, ignore_errors=True)
         return f"{names.live} {size}"
 
-    def _make(self, names: Names) -> None:
+    def _make(self, names: _Names) -> None:
         if sql.rows(demand(sql.ask(sql.EXISTS, variables={"database": names.live}), "looking")) != ["1"]:
             raise WorkError(f"there is no database {names.live} to load beside")
         demand(sql.ask(sql.MAKE_NEW, variables=names.told, seconds=DROP_SECONDS), f"making {names.new}")
         if sql.rows(demand(sql.ask(sql.IS_FROM_TEMPLATE), "looking for the template")) != ["1"]:
             demand(sql.ask(sql.SHAPE_NEW, variables=names.told, database=names.new), f"making {names.new}")
 
-    def _restore(self, names: Names, dump: Path, *, same: bool) -> None:
+    def _restore(self, names: _Names, dump: Path, *, same: bool) -> None:
         """As the loader, who becomes the project's user: what tenants have written runs as nobody else."""
         every, chosen = self._folder / "list", self._folder / "chosen"
         argv = ["pg_restore", "--list", f"--file={every}", str(dump)]
@@ -188,14 +188,14 @@ class Loads:
         )  # fmt: skip
         demand(analyzed, "ANALYZE")
 
-    def _finish(self, names: Names, *, same: bool) -> None:
+    def _finish(self, names: _Names, *, same: bool) -> None:
         if not same:
             strangers = demand(sql.ask(sql.STRANGERS, variables=names.told), "looking for other roles")
             for stranger in sql.rows(strangers):
                 raise WorkError(f"what was loaded names the role {stranger}, which is another project's")
         demand(sql.ask(sql.FINISH_NEW, variables=names.told), f"finishing {names.new}")
 
-    def _remove(self, names: Names) -> Done:
+    def _remove(self, names: _Names) -> Done:
         done = sql.ask(sql.CLEAN_UP, variables=names.told, seconds=DROP_SECONDS)
         if done.code != 0:
             self._say(f"{names.new} cannot be removed: {done.said}")
@@ -228,8 +228,8 @@ def rename(statements: str, names: Mapping[str, str]) -> Done:
         over.set()
 
 
-class Names:
-    """What a load has to do with, or a dump of a database that moves."""
+class _Names:
+    """What a load has to do with."""
 
     def __init__(self, live: str, owner: str) -> None:
         self.live = live

@@ -101,7 +101,7 @@ class Resident:
             "/load": self._loads.load,
             "/swap": self._loads.swap,
             "/drop": self._loads.drop,
-            "/size": self._moves.size,
+            "/look": self._moves.look,
             "/close": self._moves.close,
             "/hold": self._moves.hold,
             "/dump": self._moves.dump,

@@ -49,7 +49,7 @@ class Scratch:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())
         threading.excepthook = end
-        live = ("/backup", "/backup/full", "/load", "/swap", "/drop", "/size", "/close", "/hold", "/open", "/retire")
+        live = ("/backup", "/backup/full", "/load", "/swap", "/drop", "/look", "/close", "/hold", "/open", "/retire")
         refused = web.refusals(live, NOT_HERE)
         server = web.serve(self._state, {"/dump": self._dumps.dump, "/check": self._dumps.check, **refused})
         threading.Thread(target=self._keep_figures, name="figures", daemon=True).start()

@@ -22,12 +22,14 @@ OWNER = re.compile(f"p_{UID}_owner")
 NEW_SUFFIX = "_new"
 DROPPED = re.compile(f"{KEPT.pattern}|{DATABASE.pattern}{NEW_SUFFIX}")
 LOADER_PREFIX = "supalove_load_"
+READER_PREFIX = "supalove_read_"
 # Variables that every statement has.
 PATTERNS = {
     "databases": f"^{DATABASE.pattern}$",
     "kept_databases": f"^{KEPT.pattern}$",
     "new_databases": f"^{DATABASE.pattern}{NEW_SUFFIX}$",
     "loaders": f"^{LOADER_PREFIX}{UID}$",
+    "readers": f"^{READER_PREFIX}{UID}$",
 }
 # Extensions that only a superuser makes: what they show is the platform's to look at.
 SUPERUSERS_EXTENSIONS = ("amcheck", "pg_buffercache", "pg_stat_statements", "pgstattuple")
@@ -164,8 +166,6 @@ COMMENT ON DATABASE :"new" IS 'loaded';
 CLEAN_UP = """
 DROP DATABASE IF EXISTS :"new" WITH (FORCE);
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = :'loader';
-SELECT format('REVOKE ALL ON DATABASE %I FROM %I', datname, rolname) FROM pg_database, pg_roles
-WHERE datname = :'live' AND rolname = :'loader' \\gexec
 DROP ROLE IF EXISTS :"loader";
 """
 
@@ -205,20 +205,29 @@ SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datid = :oid;
 \\watch interval=0.1 count=80
 """
 
+# Of a live database: its bytes, and whose roles but the project's own and the platform's something in it hangs on.
+LOOK = """
+SELECT pg_database_size(oid) FROM pg_database WHERE datname = :'live';
+SELECT DISTINCT pg_get_userbyid(refobjid) FROM pg_shdepend JOIN pg_database ON pg_database.oid = dbid
+WHERE datname = :'live' AND refclassid = 'pg_authid'::regclass
+  AND pg_get_userbyid(refobjid) NOT IN (:'owner', :'probe', pg_get_userbyid(datdba), 'supalove_tenant');
+"""
+
 # A database that is about to go elsewhere: its user is out and comes in no more. The mark tells a new archiver of it.
 CLOSE = """
-SELECT pg_database_size(:'live');
 BEGIN;
 COMMENT ON DATABASE :"live" IS 'closed';
 REVOKE CONNECT ON DATABASE :"live" FROM :"owner";
 ALTER DATABASE :"live" WITH ALLOW_CONNECTIONS true;
 COMMIT;
 """
-# Who had been let in just before is seen a moment later.
+# Who is in, and who was let in before and is not yet seen to be: until a session has begun, it holds a lock of its
+# database (InitPostgres in postinit.c).
 EMPTY = """
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :'live' AND usename = :'owner';
-SELECT pg_sleep(0.2);
-SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :'live' AND usename = :'owner';
+SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = :'live' AND usename = :'owner')
+  + (SELECT count(*) FROM pg_locks JOIN pg_database ON objid = pg_database.oid
+    WHERE locktype = 'object' AND classid = 'pg_database'::regclass AND datname = :'live' AND pid <> pg_backend_pid());
 """
 OPEN = """
 BEGIN;
@@ -230,30 +239,38 @@ CLOSED_ONES = """
 SELECT datname FROM pg_database
 WHERE datname ~ :'databases' AND shobj_description(oid, 'pg_database') = 'closed' ORDER BY datname;
 """
-SIZE = "SELECT pg_database_size(oid) FROM pg_database WHERE datname = :'database';"
 
-# Who reads out a live database: the one that else loads one. It reads all that is in it and writes nothing.
-MAKE_READER = """
-SELECT format('CREATE ROLE %I', :'loader')
-WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'loader') \\gexec
-ALTER ROLE :"loader" WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS INHERIT
-  CONNECTION LIMIT 2 PASSWORD NULL;
-ALTER ROLE :"loader" RESET ALL;
-ALTER ROLE :"loader" SET lo_compat_privileges = on;
-ALTER ROLE :"loader" SET default_transaction_read_only = on;
-ALTER ROLE :"loader" SET statement_timeout = 0;
-ALTER ROLE :"loader" SET transaction_timeout = 0;
-ALTER ROLE :"loader" SET idle_in_transaction_session_timeout = 0;
-ALTER ROLE :"loader" SET temp_file_limit = -1;
-GRANT pg_read_all_data, pg_use_reserved_connections TO :"loader" WITH ADMIN FALSE, INHERIT TRUE, SET FALSE;
-GRANT CONNECT ON DATABASE :"live" TO :"loader";
+# Who reads out a live database: all that is in it, and writes nothing. Made anew each time, so that it is nothing else.
+DROP_READER = """
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = :'reader';
+SELECT format('REVOKE ALL ON DATABASE %I FROM %I', datname, rolname)
+FROM pg_roles JOIN pg_database ON EXISTS (SELECT FROM aclexplode(datacl) WHERE grantee = pg_roles.oid)
+WHERE rolname = :'reader' \\gexec
+DROP ROLE IF EXISTS :"reader";
 """
+MAKE_READER = (
+    DROP_READER
+    + """
+CREATE ROLE :"reader" WITH LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS INHERIT CONNECTION LIMIT 2;
+ALTER ROLE :"reader" SET lo_compat_privileges = on;
+ALTER ROLE :"reader" SET default_transaction_read_only = on;
+ALTER ROLE :"reader" SET statement_timeout = 0;
+ALTER ROLE :"reader" SET transaction_timeout = 0;
+ALTER ROLE :"reader" SET idle_in_transaction_session_timeout = 0;
+ALTER ROLE :"reader" SET temp_file_limit = -1;
+GRANT pg_read_all_data, pg_use_reserved_connections TO :"reader" WITH ADMIN FALSE, INHERIT TRUE, SET FALSE;
+GRANT CONNECT ON DATABASE :"live" TO :"reader";
+"""
+)
+READERS = "SELECT rolname FROM pg_roles WHERE rolname ~ :'readers' ORDER BY rolname;"
 
 # In one transaction, and only of a database that has been closed all the time: whoever opened it since, a server that
-# was started anew or a run of the engine, let somebody write what the dump does not have.
+# was started anew or a run of the engine, let somebody write what the dump does not have. The time is that of a moment
+# at which it was still there.
 RETIRE = """
 SET lock_timeout = '5s';
 SET transaction_timeout = '7s';
+SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"');
 BEGIN;
 ALTER DATABASE :"live" RENAME TO :"kept";
 ALTER DATABASE :"kept" WITH ALLOW_CONNECTIONS false;
