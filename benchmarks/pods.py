@@ -132,7 +132,8 @@ def _purge(lab: Cluster, wanted: dict[str, Any], ref: str, tier: str) -> None:
     for record in lab.objects("supaloveprojects", "-A"):
         if record["metadata"]["name"] == ref:
             stopped = {ref: {"tier": tier, "state": "absent"}}
-            _engine(wanted, stopped, purge={ref: record.get("status", {}).get("uid", "")})
+            uid = record.get("status", {}).get("uid", "")
+            _engine(wanted, stopped, purge={ref: uid}, purge_without_final_backup=[ref])
 
 
 @contextlib.contextmanager

@@ -57,6 +57,8 @@ options:
         its own, made through the store''s IAM API as SeaweedFS has it, that opens nothing else; with shared all use
         the given keys.'
       - 'C(recovery_window_days) - How far back every second can be restored.'
+      - 'C(kept_database_days) - How long a database stays on its server that a restore, an import or a move has
+        replaced.'
     type: dict
     default: {}
 """

@@ -108,6 +108,7 @@ def settings_from(module: AnsibleModule) -> Settings:
         prune=params.get("prune", base.prune),
         prune_limit=params.get("prune_limit", base.prune_limit),
         purge={ref: str(uid) for ref, uid in params.get("purge", {}).items()},
+        purge_without_final_backup=frozenset(params.get("purge_without_final_backup") or ()),
         data_lost=frozenset(params.get("data_lost") or ()),
         check_capacity=params.get("check_capacity", base.check_capacity),
         wave_size=params.get("wave_size", base.wave_size),

@@ -13,6 +13,7 @@ from ._engine.export import Exported, ExportReport
 from ._engine.import_dump import Imported
 from ._engine.move import Moved
 from ._engine.restore import Restored
+from ._engine.restore_points import Pointed, PointReport
 from ._engine.steps import Outcome, Plan, Report, Result, Step
 
 # A result goes to callbacks, logs and AWX's database whole.
@@ -51,10 +52,38 @@ def restored_result_of(done: Restored, *, show_diff: bool) -> dict[str, t.Any]:
         "archived_until": plan.archived_until.isoformat(),
         "is_beyond_archive": plan.is_beyond_archive,
         "last_segment": plan.last_segment.name,
+        "point_made": "" if plan.point is None else plan.point.made.isoformat(timespec="seconds"),
     }
     result = {**result_of(done.report, show_diff=show_diff), "source": source, "kept": done.kept}
     # The change of names is none that a plan of objects shows.
     return result if done.is_whole else {**result, "changed": True}
+
+
+def points_result_of(report: PointReport) -> dict[str, t.Any]:
+    """The result of naming a moment, bounded: counts always, what went wrong first, at most SHOWN_PROJECTS shown."""
+    shown = sorted(report.outcomes, key=lambda one: one.failure is None)
+    wrong = [f"{one.ref}: {one.failure.object}: {one.failure.reason}" for one in shown if one.failure]
+    result: dict[str, t.Any] = {
+        "changed": report.changed,
+        "counts": {"named": len(shown) - len(wrong), "failed": len(wrong)},
+        "points": [_point(one, report.name) for one in shown[:SHOWN_PROJECTS]],
+        "points_left_out": max(0, len(shown) - SHOWN_PROJECTS),
+    }
+    if wrong:
+        result.update(failed=True, msg=_text_of(wrong, len(shown), f"have no restore point {report.name} of now"))
+    return result
+
+
+def _point(one: Pointed, name: str) -> dict[str, t.Any]:
+    made = one.point
+    return {
+        "ref": one.ref,
+        "name": name,
+        "made": "" if made is None else made.made.isoformat(timespec="seconds"),
+        "lsn": "" if made is None else made.lsn,
+        "incarnation": "" if made is None else made.incarnation,
+        "error": one.failure.reason if one.failure else "",
+    }
 
 
 def drill_result_of(report: DrillReport, *, check: bool) -> dict[str, t.Any]:
@@ -199,6 +228,8 @@ def _outcome(outcome: Outcome) -> dict[str, t.Any]:
         "uid": outcome.uid,
         "steps": [_step(step) for step in outcome.steps[:SHOWN_STEPS]],
     }
+    if outcome.final_backup:
+        shown["final_backup"] = outcome.final_backup
     if outcome.endpoints:
         shown["endpoints"] = dict(outcome.endpoints)
     if outcome.waiting_for:

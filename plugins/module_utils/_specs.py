@@ -9,7 +9,8 @@ import re
 import typing as t
 
 from ._engine.archive.documents import parse_time
-from ._engine.archive.recovery import AtLsn, AtTime, Latest, Target
+from ._engine.archive.notes import NAME, NAME_RULE
+from ._engine.archive.recovery import AtLsn, AtPoint, AtTime, Latest, Target
 from ._engine.archive.segments import parse_lsn
 from ._engine.backup import WORKERS as BACKUP_WORKERS
 from ._engine.errors import InvalidSpec, Problem
@@ -76,6 +77,7 @@ def projects_spec() -> Spec:
         "prune_limit": {"type": "int", "default": Settings().prune_limit},
         "data_lost": {"type": "list", "elements": "str", "default": []},
         "purge": {"type": "dict", "default": {}},
+        "purge_without_final_backup": {"type": "list", "elements": "str", "default": []},
         "check_capacity": {"type": "bool", "default": Settings().check_capacity},
         "wave_size": {"type": "int", "default": Settings().wave_size},
         "wave_failures": {"type": "int", "default": Settings().wave_failures},
@@ -107,6 +109,7 @@ def restore_spec() -> Spec:
         "source_ref": {"type": "str"},
         "source_uid": {"type": "str"},
         "source_archive": {"type": "str"},
+        "point": {"type": "str"},
         "target_time": {"type": "str"},
         "target_lsn": {"type": "str"},
         "target_incarnation": {"type": "str"},
@@ -153,6 +156,24 @@ def size_from(params: t.Mapping[str, t.Any], name: str) -> int:
     except ValueError as error:
         allowed = "bytes with a unit, such as 500Mi"
         raise InvalidSpec((Problem(path=name, value=params[name], allowed=allowed),)) from error
+
+
+def restore_point_spec() -> Spec:
+    """The options of the module restore_point."""
+    return {
+        **connection_spec(),
+        "name": {"type": "str", "required": True},
+        "refs": {"type": "list", "elements": "str", "required": True},
+        "platform": {"type": "dict", "default": {}},
+        "workers": {"type": "int", "default": Settings().workers},
+    }
+
+
+def point_name_from(path: str, name: str) -> str:
+    """The name of a restore point. Raises InvalidSpec for what cannot be one."""
+    if not NAME.fullmatch(name):
+        raise InvalidSpec((Problem(path=path, value=name, allowed=f"{NAME_RULE}, such as before-v2"),))
+    return name
 
 
 def rotate_spec() -> Spec:
@@ -306,10 +327,12 @@ def choice_from(params: t.Mapping[str, t.Any]) -> Choice:
 
 def target_from(params: t.Mapping[str, t.Any]) -> Target:
     """What to restore to, out of the module's arguments. Raises InvalidSpec unless just one is said, and rightly."""
-    said = [name for name in ("target_time", "target_lsn", "latest") if params[name]]
+    said = [name for name in ("point", "target_time", "target_lsn", "latest") if params[name]]
     if len(said) != 1:
-        allowed = "one of target_time, target_lsn, latest"
+        allowed = "one of point, target_time, target_lsn, latest"
         raise InvalidSpec((Problem(path="target", value=", ".join(said) or None, allowed=allowed),))
+    if params["point"]:
+        return AtPoint(name=point_name_from("point", params["point"]), incarnation=params["target_incarnation"])
     if params["target_time"]:
         return AtTime(
             time=_read("target_time", params["target_time"], lambda text: parse_time(text, "it"), TIME_EXAMPLE)

@@ -267,6 +267,31 @@ projects:
           description: What is free of it.
           type: int
           returned: if the archiver answers
+        points:
+          description:
+            - Moments of this project that were named (M(supalove.platform.restore_point)), newest first, each with
+              C(made), its C(lsn), and the C(incarnation) in whose archive it is. The archiver looks once in an hour
+              which there are; it knows the 200 newest of an archive.
+          type: list
+          elements: dict
+          returned: if the archiver answers
+          sample:
+            - name: before-v2
+              made: "2026-11-25T14:03:59+00:00"
+              lsn: 0/70000B8
+              incarnation: 20261125t000000z-k3v7q2ab
+        kept_databases:
+          description:
+            - Databases of this project that restores and imports have replaced, each with its size, C(until) when it
+              was live, and C(goes_at), after which M(supalove.platform.retention) removes it.
+          type: list
+          elements: dict
+          returned: if the archiver answers
+          sample:
+            - name: p_abcdefgh2345_20261115t141500z
+              bytes: 7340032
+              until: "2026-11-15T14:15:00+00:00"
+              goes_at: "2026-11-22T14:15:00+00:00"
         last_drill_at:
           description: When a drill last tried to restore a moment of its archive; empty if none has.
           type: str

@@ -61,11 +61,22 @@ options:
     description:
       - Destroys what stopped projects have kept, and forgets them. Maps a project's ref to its uid, so that a successor
         of the same ref is not met; M(supalove.platform.project_info) tells the uid.
-      - The database on a shared cluster is dropped. The volume of a PostgreSQL of its own stays, as its StorageClass
-        retains it.
-      - There is no way back.
+      - Before the database on a shared cluster is dropped, it is dumped into the object store, below
+        C(exports/<uid>/final/) of the platform's prefix, where nothing removes it.
+      - The volume of a PostgreSQL of its own stays, as its StorageClass retains it. So does its archive, which has to
+        reach the moment at which it stopped; otherwise the project is left as it is.
+      - In both cases C(final_backup) of its outcome says where what is left of it is. A large database takes long; give
+        O(timeout) then.
+      - There is no other way back.
     type: dict
     default: {}
+  purge_without_final_backup:
+    description:
+      - Refs among O(purge) of which no final backup is kept or asked for, as when the object store is gone, or the
+        platform has none.
+    type: list
+    elements: str
+    default: []
   check_capacity:
     description:
       - Whether to refuse projects that ask for more CPU, memory or pods than the nodes of the data plane have.
@@ -143,6 +154,8 @@ outcomes:
   description:
     - What happened to each project that is not unchanged, failures first, at most 100.
     - V(waiting) means that all is written but was not ready in time.
+    - C(final_backup) of a project that is purged is the key of its last dump, or the folder of the incarnation in which
+      its archive ends, below the platform's prefix in the bucket.
     - V(held) means that the project was left as it is, because the same change failed on others.
   returned: always
   type: list

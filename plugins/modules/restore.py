@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: restore
 short_description: Bring a project back to a moment of its past
 description:
-  - Restores one project from the archive of its PostgreSQL, in place, to a time, a position in WAL, or the end of the
-    archive. Clients find their database where it was, with the logins that they have.
+  - Restores one project from the archive of its PostgreSQL, in place, to a moment that was named, a time, a position in
+    WAL, or the end of the archive. Clients find their database where it was, with the logins that they have.
   - The way to the target is planned before anything changes. What the archive does not lead to is refused, with the
     reason.
   - A project with a PostgreSQL of its own goes back as a whole. The volume of before is kept, and so is its archive.
@@ -58,6 +58,12 @@ options:
         of a PostgreSQL of its own. At the end of a shared cluster's archive there is no database any more that was
         purged, so name a moment before that.
     type: str
+  point:
+    description:
+      - The name of the moment, as M(supalove.platform.restore_point) was told it. With O(source_ref) it is one of that
+        project.
+      - Of a name that several incarnations have, the newest one counts, unless O(target_incarnation) says another.
+    type: str
   target_time:
     description:
       - The moment, in ISO 8601 with an offset, such as V(2026-11-25T14:03:59+00:00). What was committed until then is
@@ -70,7 +76,7 @@ options:
     type: str
   target_incarnation:
     description:
-      - The incarnation in whose WAL O(target_lsn) is. By default the newest.
+      - The incarnation in whose WAL O(target_lsn) or O(point) is. By default the newest, or the newest that has it.
     type: str
   latest:
     description:
@@ -83,6 +89,7 @@ options:
     type: path
 seealso:
   - module: supalove.platform.projects
+  - module: supalove.platform.restore_point
 """
 
 EXAMPLES = r"""
@@ -95,6 +102,16 @@ EXAMPLES = r"""
     object_store_credentials_file: "{{ object_store_credentials_path }}"
     ref: acme
     target_time: "2026-11-25T14:03:59+00:00"
+
+- name: Bring acme back to where it was before its migration
+  supalove.platform.restore:
+    kubeconfig: "{{ k3s_kubeconfig_path }}"
+    platform: "{{ supalove_platform }}"
+    tiers: "{{ supalove_tiers }}"
+    projects: "{{ supalove_projects }}"
+    object_store_credentials_file: "{{ object_store_credentials_path }}"
+    ref: acme
+    point: before-v2
 
 - name: Give staging the data that acme had last night
   supalove.platform.restore:
@@ -127,7 +144,8 @@ kept:
   type: str
   sample: p_abcdefgh2345_20261125t141500z
 source:
-  description: What the project was, or would be, restored from.
+  description:
+    - What the project was, or would be, restored from. C(point_made) is when a named moment was; empty for any other.
   returned: when there is a way to the target
   type: dict
   sample:
@@ -137,6 +155,7 @@ source:
     incarnation: 20261125t000000z-k3v7q2ab
     is_beyond_archive: false
     last_segment: "00000001000000000000000A"
+    point_made: ""
 counts:
   description: How many projects ended how; there is one.
   returned: always

@@ -1,19 +1,22 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Remove from the archives of PostgreSQL what no moment of the recovery window needs."""
+"""Remove from archives what no moment of the recovery window needs, and from servers what restores have replaced."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: retention
-short_description: Remove from archives of PostgreSQL what no moment of the recovery window needs
+short_description: Remove what no moment of the recovery window needs, and what restores have replaced
 description:
   - Reads the archives below the prefix of O(platform) in its object store, gives each base backup a verdict with a
     reason, and removes those that are not needed, with their WAL. Every second of C(recovery_window_days) stays
     restorable.
   - The newest backup of an archive and backups that are permanent are never removed, nor is anything of an incarnation
     in which something cannot be read. Archives of projects that are gone follow the same rules.
+  - Restore points (M(supalove.platform.restore_point)) go when the window has passed them.
+  - Drops the databases that restores and imports have replaced, when that is more than C(kept_database_days) ago, out
+    of the servers on which they are. Where no pod runs nothing is dropped.
   - An archive from which a project is being restored is left as it is.
   - Uploads in parts that were begun more than two days ago and never finished are aborted.
   - Check mode removes nothing and has the same result; with diff it shows every backup with its verdict and reason.
@@ -30,13 +33,14 @@ extends_documentation_fragment:
 options:
   refs:
     description:
-      - Refs of the projects whose archives are thinned out. A project on a shared cluster is in the archive of that.
+      - Refs of the projects whose archives are thinned out, and whose replaced databases go. A project on a shared
+        cluster is in the archive of that.
       - Without it and without O(clusters) all archives are, those of projects that are gone among them.
     type: list
     elements: str
   clusters:
     description:
-      - Names of the shared clusters whose archives are thinned out.
+      - Names of the shared clusters whose archives are thinned out, and whose replaced databases go.
     type: list
     elements: str
   removal_limit_percent:
@@ -96,6 +100,7 @@ archives:
       objects_removed: 14
       bytes_freed: 235929600
       uploads_aborted: 0
+      points_removed: [abcdefgh2345.before-v2]
       problems: []
 archives_left_out:
   description: How many more archives there would be to show.
@@ -107,6 +112,28 @@ counts:
   returned: unless the input is wrong
   type: dict
   sample: {failed: 0, held: 0, changed: 1, unchanged: 41}
+databases:
+  description:
+    - Databases that restores and imports have replaced, those that were to go first, at most 100.
+    - It was live until C(until). C(server) is the namespace of its PostgreSQL. C(fate) is V(kept), V(removed), or
+      V(left) if it was to go and could not be dropped.
+  returned: unless the input is wrong
+  type: list
+  elements: dict
+  sample:
+    - database: p_abcdefgh2345_20261115t141500z
+      ref: blog
+      server: s-free-1
+      bytes: 7340032
+      until: "2026-11-15T14:15:00+00:00"
+      goes_at: "2026-11-22T14:15:00+00:00"
+      fate: removed
+      error: ""
+databases_left_out:
+  description: How many more there would be to show.
+  returned: unless the input is wrong
+  type: int
+  sample: 0
 left_alone:
   description: Folders beside the archives that are none.
   returned: unless the input is wrong
@@ -128,7 +155,7 @@ requests:
   type: dict
   sample: {reads: 11, writes: 4}
 totals:
-  description: Sums over all archives; the bytes are those of backups and WAL.
+  description: Sums over all archives and servers; C(bytes_freed) are those of backups and WAL.
   returned: unless the input is wrong
   type: dict
   sample:
@@ -138,6 +165,9 @@ totals:
     objects_removed: 14
     bytes_freed: 235929600
     uploads_aborted: 0
+    points_removed: 1
+    databases_removed: 1
+    database_bytes_freed: 7340032
 window_start:
   description: The first moment that stays restorable.
   returned: unless the input is wrong
@@ -145,12 +175,14 @@ window_start:
   sample: "2026-11-18T02:00:00+00:00"
 """
 
+import dataclasses
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._ansible import Work, archive_store_of, run_module
 from ..module_utils._engine.backends.kubernetes.client import Client
+from ..module_utils._engine.kept_databases import let_go
 from ..module_utils._engine.progress import Progress
 from ..module_utils._engine.project.parse import parse
 from ..module_utils._engine.retain import retain
@@ -172,6 +204,8 @@ def _work(module: AnsibleModule) -> Work:
                 report = retain(
                     client, store, platform, choice=choice, rules=rules, settings=settings, progress=progress
                 )
+                kept = let_go(client, platform, choice=choice, settings=settings, progress=progress)
+                report = dataclasses.replace(report, kept=kept)
         return result_of(report, show_diff=module._diff)
 
     return work

@@ -94,7 +94,8 @@ def hunt(platform: Cluster, lab: Path, tmp_path_factory: pytest.TempPathFactory)
         results=results.read_text(),
     )
     uids = {ref: uid_of(platform, ref) for ref in HUNTED}
-    done = playbook.run("projects", lab, "-e", json.dumps({"supalove_purge": uids}))
+    gone = {"supalove_purge": uids, "supalove_purge_without_final_backup": [*uids]}
+    done = playbook.run("projects", lab, "-e", json.dumps(gone))
     assert done.code == 0, done.output[-3000:]
 
 

@@ -69,7 +69,8 @@ def strangers(platform: Cluster, lab: Path) -> Iterator[Cluster]:
     playbook.run("projects", lab, "-e", json.dumps({"supalove_projects": stopped}))
     record = ("supaloveproject", "other", "-n", "supalove-system")
     uid = platform.kubectl("get", *record, "-o", "jsonpath={.status.uid}")
-    done = playbook.run("projects", lab, "-e", json.dumps({"supalove_purge": {"other": uid}}))
+    gone = {"supalove_purge": {"other": uid}, "supalove_purge_without_final_backup": ["other"]}
+    done = playbook.run("projects", lab, "-e", json.dumps(gone))
     assert done.code == 0, done.output[-3000:]
 
 

@@ -5,9 +5,10 @@ import os
 import sys
 
 sys.path.insert(0, os.environ["SUPALOVE_COLLECTIONS"])
-sys.path.insert(0, os.path.dirname(__file__))
-# Archives as the archive engines leave them are the same for both kinds of tests.
+# Archives as the archive engines leave them are the same for both kinds of tests. Some files are called alike: those
+# here come first.
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../unit/engine/archive"))
+sys.path.insert(0, os.path.dirname(__file__))
 
 from fix_apiserver import api_server  # noqa: F401
 from fix_engine import engine, own_engine, prepared, ref  # noqa: F401

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.access import Access, Vault
+from ansible_collections.supalove.platform.plugins.module_utils._engine.access import Access, Archives, Vault
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import (
     Client,
     connect,
@@ -81,6 +81,7 @@ class Engine:
     lines: list[str] = dataclasses.field(default_factory=list)
     namespace: str = NAMESPACE
     databases: MemoryDatabases = dataclasses.field(default_factory=MemoryDatabases)
+    archives: Archives | None = None
 
     @contextlib.contextmanager
     def client(self, kind: Callable[..., Client] = Client) -> Iterator[Client]:
@@ -121,7 +122,7 @@ class Engine:
         with self.client(client if dies_after is None else DyingClient) as made:
             if isinstance(made, DyingClient):
                 made.may_write = dies_after or 0
-            access = Access(client=made, databases=self.databases, vault=vault)
+            access = Access(client=made, databases=self.databases, vault=vault, archives=self.archives)
             return reconcile(access, inventory, settings=wanted, progress=Lines(self.lines.append))
 
     def settle(self, projects: dict[str, Any], **rest: Any) -> Report:

@@ -148,12 +148,12 @@ class Server:
         yield
         podman("start", self.beside[program])
 
-    def run(self, text: str, database: str) -> None:
-        """Statements as the image's programs run them, meta-commands of psql among them."""
+    def run(self, text: str, database: str) -> str:
+        """Statements as the image's programs run them, meta-commands of psql among them; what is printed."""
         options = "-c search_path=pg_catalog -c client_min_messages=warning"
         psql = ["psql", "-h", SOCKET_DIRECTORY, "-U", "postgres", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database]
         command = ["podman", "exec", "-i", "--env", f"PGOPTIONS={options}", self.id, *psql]
-        subprocess.run(command, input=text, text=True, check=True, capture_output=True)
+        return subprocess.run(command, input=text, text=True, check=True, capture_output=True).stdout
 
     def kill_a_process(self) -> None:
         """As when the kernel runs out of memory: PostgreSQL ends all sessions and recovers."""

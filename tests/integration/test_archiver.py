@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import socket
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.ends import plan_to_end
+from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.segments import Segment, format_lsn
+from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Unrecoverable
 from fix_archive import Archived, archived
 from fix_container import podman
 from fix_object_store import ObjectStore
@@ -67,6 +71,54 @@ def test_a_prefix_that_is_another_clusters_is_left_alone(pair: Archived) -> None
     segment = pair.segment()
     pair.await_(lambda: pair.status()["ready_files"] > 0 or pair.status()["heartbeat"]["done"] > 1, "it does not try")
     assert not any(name.startswith(segment) for name in pair.names())
+
+
+def test_a_moment_is_named_when_it_is_archived_and_a_name_is_given_once(pair: Archived) -> None:
+    told = {"project": str(pair.uid), "name": "before-v2"}
+    pair.await_(lambda: pair.told().get("newest_backup_at"), "no base backup was made")
+    assert pair.work("/point", **told)["error"] == ""
+    (point,) = pair.told()["points"]
+    assert (point["name"], point["project"], point["incarnation"]) == ("before-v2", pair.uid, pair.incarnation)
+    (catalog,) = pair.catalogs()
+    (noted,) = catalog.points
+    assert (catalog.problems, catalog.others) == ((), ())
+    assert (noted.name, format_lsn(noted.lsn), noted.project) == ("before-v2", point["lsn"], pair.uid)
+    assert Segment.before(1, noted.lsn) in {one.segment for one in catalog.segments}
+    status, text = pair.ask("/point", **told)
+    assert (status, text.partition(",")[0]) == (409, "there is a restore point before-v2 already")
+    for wrong in ({"name": "Before"}, {"name": "../x"}, {"project": "postgres"}):
+        assert pair.ask("/point", **{**told, **wrong})[0] == 400
+
+
+def test_a_name_that_another_archiver_gave_meanwhile_is_refused_by_the_store(pair: Archived) -> None:
+    pair.await_(lambda: pair.told().get("newest_backup_at"), "no base backup was made")
+    pair.store.put(f"{pair.prefix}/points/{pair.uid}.taken.json", b"{}")
+    work = pair.work("/point", project=str(pair.uid), name="taken")
+    assert "there is a restore point taken already" in work["error"]
+    assert pair.store.get(f"{pair.prefix}/points/{pair.uid}.taken.json") == b"{}"
+
+
+def test_a_stop_is_noted_in_the_archive_and_the_next_start_takes_it_back(pair: Archived) -> None:
+    pair.await_(lambda: pair.told().get("newest_backup_at"), "no base backup was made")
+    pair.sql("CREATE TABLE last AS SELECT 1")
+    with pytest.raises(Unrecoverable, match="has not noted"):
+        plan_to_end(pair.catalogs(), now=datetime.datetime.now(datetime.UTC))
+    pair.stop()
+    found = plan_to_end(pair.catalogs(), now=datetime.datetime.now(datetime.UTC))
+    assert found.last_segment.name == pair.last_segment()
+    podman("start", pair.archiver)
+    podman("start", pair.server)
+    pair.await_(pair.is_up, "PostgreSQL did not get ready")
+    end = f"{pair.prefix}/end.json"
+    pair.await_(lambda: end not in pair.store.keys(f"{pair.prefix}/"), "the note is still there")
+
+
+def test_a_server_that_crashed_has_no_end(pair: Archived) -> None:
+    pair.await_(lambda: pair.told().get("newest_backup_at"), "no base backup was made")
+    pair.sql("CREATE TABLE last AS SELECT 1")
+    podman("kill", pair.server)
+    podman("stop", "--time", "60", pair.archiver)
+    assert f"{pair.prefix}/end.json" not in pair.store.keys(f"{pair.prefix}/")
 
 
 def test_a_stop_of_the_pod_leaves_no_wal_behind(pair: Archived) -> None:

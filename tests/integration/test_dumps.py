@@ -270,6 +270,20 @@ def coming_back(live: Archived) -> Iterator[SimpleNamespace]:
         comer.join()
 
 
+def test_a_live_database_at_its_limit_is_dumped_without_the_block_of_the_quota(live: Archived) -> None:
+    folder, key = "/usr/local/share/supalove/quota", f"platform/dumps/{live.told()['archive']}/limit.dump"
+    psql = ["psql", "-h", "/run/postgresql", "-U", "postgres", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", live.database]
+    podman("exec", "--env", "PGOPTIONS=-c search_path=pg_catalog", live.server, *psql, "-f", f"{folder}/block.sql")
+    status, token = live.ask("/close", database=live.database, seconds=300)
+    assert status == 200
+    work = live.work("/dump", database=live.database, key=key, token=token)
+    assert live.ask("/open", database=live.database) == (200, "done")
+    assert work["error"] == ""
+    # The list of what is in it is not compressed.
+    dumped = live.store.get(key)
+    assert (b"supalove_quota" in dumped, b"seen" in dumped) == (False, True)
+
+
 def test_nothing_that_was_loaded_is_no_swap(live: Archived) -> None:
     status, text = live.ask("/swap", database=live.database, kept=f"{live.database}{NEVER_KEPT}")
     assert (status, "was loaded" in text) == (404, True)

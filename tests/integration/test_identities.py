@@ -16,7 +16,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Denied, NotFound
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.context import RESTRICTED as LABELS
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift
-from test_life import namespaces_that_go
+from test_life import namespaces_that_go, purge_of
 
 OWN = "supalove-system"
 RESTRICTED = dict(LABELS)
@@ -206,7 +206,7 @@ def test_a_project_lives_and_ends_by_the_worker_alone(engine, tmp_path, ref):
     uid = worker.record(ref)["status"]["uid"]
     assert worker.settle({ref: {"tier": "free", "state": "absent"}}).succeeded
     with namespaces_that_go(engine):
-        assert worker.reconcile({}, purge={ref: uid}).succeeded
+        assert worker.reconcile({}, **purge_of(ref, uid)).succeeded
 
 
 def try_to_create(client, plural, namespace, body):

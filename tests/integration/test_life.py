@@ -71,6 +71,11 @@ def namespaces_that_go(engine):
         thread.join()
 
 
+def purge_of(ref, uid):
+    """On a platform that archives nothing, so that there is no final backup (test_final_backup.py has those)."""
+    return {"purge": {ref: uid}, "purge_without_final_backup": frozenset({ref})}
+
+
 def shared(engine, ref, letters="a", **more):
     """Projects named after a test on clusters of its own, and more projects as they are given."""
     projects = {f"{ref}{letter}": {"tier": "shared"} for letter in letters} | more
@@ -192,7 +197,7 @@ def test_a_purge_destroys_the_stopped_project_and_its_record_last(engine, ref):
     shared(engine, ref, "b", **{gone: {"tier": "shared", "state": "absent"}})
     uid = engine.record(gone)["status"]["uid"]
     kept = {id for id in engine.databases.bodies if uid not in id.name}
-    options = {"tiers": WITH_SHARED, "platform": clusters(ref), "purge": {gone: uid}}
+    options = {"tiers": WITH_SHARED, "platform": clusters(ref), **purge_of(gone, uid)}
     with namespaces_that_go(engine):
         report = engine.reconcile({}, **options)
     assert results(report) == {gone: "changed"}
@@ -223,7 +228,7 @@ def test_a_purge_killed_between_two_of_its_steps_is_finished_by_the_next(engine,
     shared(engine, ref)
     shared(engine, ref, "", **{f"{ref}a": {"tier": "shared", "state": "absent"}})
     uid = engine.record(f"{ref}a")["status"]["uid"]
-    options = {"tiers": WITH_SHARED, "platform": clusters(ref), "purge": {f"{ref}a": uid}}
+    options = {"tiers": WITH_SHARED, "platform": clusters(ref), **purge_of(f"{ref}a", uid)}
     if in_postgresql:
         engine.databases.may_write = dies_after - 1
     with namespaces_that_go(engine):
@@ -243,7 +248,7 @@ def test_a_ref_used_again_after_a_purge_is_another_project(engine, ref):
     uid, secret = engine.record(ref)["status"]["uid"], engine.secret(ref)
     engine.settle({ref: {"tier": "free", "state": "absent"}})
     with namespaces_that_go(engine):
-        assert engine.reconcile({}, purge={ref: uid}).succeeded
+        assert engine.reconcile({}, **purge_of(ref, uid)).succeeded
     assert engine.settle({ref: {"tier": "free"}}).succeeded
     assert engine.record(ref)["status"]["uid"] != uid
     assert engine.secret(ref) != secret
@@ -266,20 +271,20 @@ def test_a_namespace_stuck_in_its_deletion_is_told_and_the_next_run_goes_on(engi
     engine.settle({ref: {"tier": "free"}})
     uid = engine.record(ref)["status"]["uid"]
     engine.settle({ref: {"tier": "free", "state": "absent"}})
-    stuck = engine.reconcile({}, purge={ref: uid}, timeout_seconds=3.0)
+    stuck = engine.reconcile({}, **purge_of(ref, uid), timeout_seconds=3.0)
     assert "is being deleted and still there" in stuck.outcomes[0].failure.reason
     assert engine.record(ref)["status"]["uid"] == uid
     refused = engine.reconcile({ref: {"tier": "free"}})
     assert "it is being deleted" in refused.outcomes[0].failure.reason
     with namespaces_that_go(engine):
-        assert engine.reconcile({}, purge={ref: uid}).succeeded
+        assert engine.reconcile({}, **purge_of(ref, uid)).succeeded
 
 
 def test_a_check_of_a_purge_destroys_nothing_and_names_all_of_it(engine, ref):
     engine.settle({ref: {"tier": "free"}})
     uid = engine.record(ref)["status"]["uid"]
     engine.settle({ref: {"tier": "free", "state": "absent"}})
-    report = engine.reconcile({}, purge={ref: uid}, check=True)
+    report = engine.reconcile({}, **purge_of(ref, uid), check=True)
     assert str(report.outcomes[0].steps[0].id) == f"Namespace/p-{ref}"
     assert report.writes == 0
 

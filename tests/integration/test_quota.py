@@ -338,6 +338,20 @@ def test_what_a_killed_program_has_begun_the_next_round_finishes(shared, postgre
     assert rights(tenant) == before
 
 
+def test_a_block_that_is_taken_away_for_a_dump_stays_away_until_the_database_is_open(shared, postgresql):
+    tenant, ask = made(shared), (STATEMENTS / "ask.sql").read_text()
+    shared.bring(limited(tenant, 4 * MIB))
+    await_state(tenant, "blocked")
+    with postgresql.without(quota.PROGRAM):
+        shared.server.sql(f"COMMENT ON DATABASE {tenant.database} IS 'closed'")
+        postgresql.run((STATEMENTS / "lift.sql").read_text(), tenant.database)
+        assert tenant.database not in postgresql.run(ask, "postgres")
+        shared.server.sql(f"COMMENT ON DATABASE {tenant.database} IS NULL")
+        assert tenant.database in postgresql.run(ask, "postgres")
+        assert unguarded(tenant) != ""
+    await_that(lambda: unguarded(tenant) == "", lambda: "it is not blocked again")
+
+
 def test_nothing_of_a_tenants_is_run_by_the_program(shared):
     tenant = shared.tenant()
     shared.bring(tenant.desired())

@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import LATEST, TIME
+from ansible_collections.supalove.platform.plugins.module_utils._engine import lives
+from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.recovery import AtPoint, plan_recovery
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import LATEST, TIME, Life
 from fix_archive import Archived, archived, life_of
 from fix_object_store import ObjectStore
 
@@ -84,6 +86,40 @@ def test_segments_are_fetched_ahead_and_of_those_that_nobody_wanted_nothing_is_l
         assert after.sql("SELECT max(id) FROM rows") == str(SEGMENTS // 2)
         assert after.told()["ahead"]["done"] > 0
         after.await_(lambda: not (after.directory / "data/pgdata.ahead").exists(), "the folder stays")
+
+
+def test_a_moment_that_was_named_is_reached_in_this_life_and_in_the_next(
+    before: Archived, object_store: ObjectStore, engine: str
+) -> None:
+    """A try of the same name that came to nothing left its record in WAL: PostgreSQL must not stop there."""
+    before.sql(f"SELECT pg_create_restore_point('p_{before.uid}.v2.aaaaaa')")
+    before.sql("INSERT INTO rows VALUES (1, now())")
+    assert before.work("/point", project=str(before.uid), name="v2")["error"] == ""
+    before.sql("INSERT INTO rows VALUES (2, now())")
+    before.stop()
+    with archived(object_store, engine, life=to_point(before, "v2"), before=before) as after:
+        assert after.sql("SELECT string_agg(id::text, ',') FROM rows") == "1"
+        after.await_(lambda: after.status()["backup"]["done"] == 1, "no base backup of the new life was made")
+        assert {one["incarnation"] for one in after.told()["points"]} == {before.incarnation}
+        after.sql("INSERT INTO rows VALUES (3, now())")
+        # In another life the name is free, and the one of before is found by its incarnation.
+        assert after.work("/point", project=str(after.uid), name="v2")["error"] == ""
+        assert (to_point(after, "v2").incarnation, to_point(after, "v2", before.incarnation).incarnation) == (
+            after.incarnation,
+            before.incarnation,
+        )
+        after.stop()
+        with archived(object_store, engine, life=to_point(after, "v2"), before=after) as last:
+            assert last.sql("SELECT string_agg(id::text, ',' ORDER BY id) FROM rows") == "1,3"
+
+
+def to_point(pair: Archived, name: str, incarnation: str | None = None) -> Life:
+    """The life that a restore to a name begins with, as the engine plans it."""
+    target = AtPoint(name=name, project=str(pair.uid), incarnation=incarnation)
+    catalogs = pair.catalogs()
+    return lives.life_of(
+        None, catalogs, plan_recovery(catalogs, target, now=datetime.datetime.now(datetime.UTC)), target
+    )
 
 
 def test_latest_is_everything_that_is_archived(before: Archived, object_store: ObjectStore, engine: str) -> None:

@@ -24,7 +24,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.settings
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Action, Result, Step
 from fix_engine import Killed
 from fix_proxy import Proxy
-from test_life import namespaces_that_go
+from test_life import namespaces_that_go, purge_of
 
 FREE = {"tier": "free"}
 
@@ -134,7 +134,7 @@ def test_purge_destroys_what_the_next_project_of_that_name_could_read(engine, va
         engine.settle({ref: {**FREE, "state": "absent"}}, platform=vault.platform(), vault=store)
         with namespaces_that_go(engine):
             uid = engine.record(ref)["status"]["uid"]
-            assert engine.reconcile({}, platform=vault.platform(), vault=store, purge={ref: uid}).succeeded
+            assert engine.reconcile({}, platform=vault.platform(), vault=store, **purge_of(ref, uid)).succeeded
     assert vault.names("tenants") == [f"p-{ref}x/"]
 
 
@@ -145,7 +145,7 @@ def test_purge_destroys_every_version(engine, vault, ref):
         uid = engine.record(ref)["status"]["uid"]
         assert vault.names() == [uid]
         with namespaces_that_go(engine):
-            report = engine.reconcile({}, platform=vault.platform(), vault=store, purge={ref: uid})
+            report = engine.reconcile({}, platform=vault.platform(), vault=store, **purge_of(ref, uid))
     assert report.succeeded, report
     assert vault.names() == []
 

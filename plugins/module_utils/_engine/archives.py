@@ -55,6 +55,11 @@ def exports_of(uid: Uid) -> str:
     return f"{EXPORTS}/{uid}/"
 
 
+def finals_of(uid: Uid) -> str:
+    """Below the platform's prefix, where the last dump of a project lies that was purged. Nothing removes it."""
+    return f"{exports_of(uid)}final/"
+
+
 def without_object_store() -> SafetyStop:
     """For what works with archives, where there are none."""
     return SafetyStop("the platform has no object store, so nothing is archived; set object_store_endpoint")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from .archive.drills import Proof
@@ -16,9 +16,10 @@ from .backends.kubernetes.proofs import read_proofs
 from .backends.kubernetes.records import STOPPED, Record
 from .deadline import Deadline
 from .errors import EngineError
+from .kept_databases import goes_at
 from .parallel import in_parallel
 from .project.model import Platform
-from .project.names import Ref, cluster_namespace_of, namespace_of
+from .project.names import Ref, Uid, cluster_namespace_of, names_of, namespace_of
 
 Shown = dict[str, object]
 
@@ -30,9 +31,9 @@ def archiving_of(
     if platform.object_store_endpoint is None:
         return {one.ref: _unhealthy("nothing is archived: the platform has no object store") for one in chosen}
 
-    def ask(namespace: str) -> Shown:
+    def ask(namespace: str) -> ArchiverStatus | Shown:
         try:
-            return shown(Archiver(client=client, namespace=namespace).status(deadline=deadline))
+            return Archiver(client=client, namespace=namespace).status(deadline=deadline)
         except EngineError as error:
             return _unhealthy(f"the archiver does not answer: {error}")
 
@@ -50,8 +51,35 @@ def archiving_of(
             places[one.ref] = namespace_of(one.ref) if cluster is None else cluster_namespace_of(cluster)
     namespaces = tuple(dict.fromkeys(places.values()))
     answers = dict(zip(namespaces, in_parallel(ask, namespaces, workers=workers), strict=True))
-    found |= {ref: answers[namespace] for ref, namespace in places.items()}
+    told = [one for one in answers.values() if isinstance(one, ArchiverStatus)]
+    for one in chosen:
+        answer = answers.get(places.get(one.ref, ""))
+        if isinstance(answer, ArchiverStatus):
+            found[one.ref] = {**shown(answer), **_of_project(one, answer, told, platform)}
+        elif answer is not None:
+            found[one.ref] = answer
     return {one.ref: {**found[one.ref], **_proven(one, proofs)} for one in chosen}
+
+
+def _of_project(record: Record, status: ArchiverStatus, told: Iterable[ArchiverStatus], platform: Platform) -> Shown:
+    """What the archiver has of this project alone: others on its cluster are none of its business.
+
+    `told`: all that answered. A project that has moved has a database on the server on which it was.
+    """
+    uid = record.uid or Uid("")
+    database = names_of(record.ref, uid).database
+    kept = (one for each in told for one in each.kept if one.name.startswith(f"{database}_"))
+    return {
+        "points": [
+            {"name": one.name, "made": _time(one.made), "lsn": one.lsn, "incarnation": one.incarnation}
+            for one in status.points
+            if one.project == uid
+        ],
+        "kept_databases": [
+            {"name": one.name, "bytes": one.bytes, "until": _time(one.at), "goes_at": _time(goes_at(one, platform))}
+            for one in kept
+        ],
+    }
 
 
 def _proven(record: Record, proofs: Mapping[str, Proof]) -> Shown:

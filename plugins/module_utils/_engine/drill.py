@@ -18,10 +18,10 @@ from .backends.kubernetes.records import Record
 from .deadline import Deadline
 from .errors import EngineError, InvalidSpec, SafetyStop
 from .guard import unknown_names
+from .lives import life_of
 from .progress import Counter, Progress
 from .project.model import Inventory
 from .project.names import Ref
-from .restore import life_of
 from .scratch import Source, await_work, copy_of
 from .settings import Settings
 

@@ -71,6 +71,7 @@ class Lost(StrEnum):
     UNKNOWN_POINT = "unknown-point"
     UNKNOWN_INCARNATION = "unknown-incarnation"
     UNREADABLE = "unreadable"
+    NOT_ENDED = "not-ended"
 
 
 class Unrecoverable(EngineError):

@@ -11,16 +11,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .access import Access, Archives
+from .archive.catalog import Stored
 from .archive.recovery import Latest, plan_recovery
-from .archives import exports_of
+from .archives import exports_of, finals_of
 from .backends.kubernetes import records
 from .backends.kubernetes.records import Record
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, EngineError, InvalidSpec, Problem, SafetyStop
+from .lives import life_of
 from .progress import Counter, Progress
 from .project.model import Inventory
 from .project.names import Ref
-from .restore import life_of, party_of
+from .restore import party_of
 from .restore_database import Party
 from .scratch import Copy, copy_of
 from .settings import Settings
@@ -66,7 +68,8 @@ def export(
     """Export chosen projects, or all that are on shared clusters, as of the end of their archives.
 
     1. One copy for each PostgreSQL serves all projects on it, one after the other.
-    2. A project's dumps that are older than `keep_days` are removed once a newer one is there; the newest never is.
+    2. A project's dumps that are older than `keep_days` are removed once a newer one is there; the newest never is, nor
+       what was kept before a purge.
     3. What goes wrong with one project or one copy is in the outcomes.
 
     Raises InvalidSpec for an unknown ref, SafetyStop without an object store, BackendError if the records cannot be
@@ -138,11 +141,17 @@ class _Job:
             self.archives.keep(made, key, deadline=self.deadline)
             there = self.archives.dumps(folder, deadline=self.deadline)
             (new,) = (one for one in there if one.key == key)
-            old = tuple(one.key for one in there if one.key != key and one.modified < new.modified - self.keep)
+            old = _too_old(there, new, self.keep, kept=finals_of(party.uid))
             self.archives.discard(old, deadline=self.deadline)
         except (BackendError, DeadlineExceeded) as error:
             return Exported(ref=ref, failure=Failure.of("dump", party.database, error))
         return Exported(ref=ref, key=key, bytes=new.bytes, archived_until=archived_until, removed=old)
+
+
+def _too_old(there: Sequence[Stored], new: Stored, keep: datetime.timedelta, *, kept: str) -> tuple[str, ...]:
+    """`kept`: below it nothing ever is."""
+    ours = (one for one in there if one.key != new.key and not one.key.startswith(kept))
+    return tuple(one.key for one in ours if one.modified < new.modified - keep)
 
 
 def _parties(

@@ -66,8 +66,9 @@ def refuse_mass_prune(stopping: Collection[Project], settings: Settings) -> None
         )
 
 
-def refuse_wrong_purge(inventory: Inventory, purge: Mapping[str, str], known: Mapping[Ref, Record]) -> None:
+def refuse_wrong_purge(inventory: Inventory, settings: Settings, known: Mapping[Ref, Record]) -> None:
     """A purge destroys data: it names the project by ref and uid, and never one that is wanted."""
+    purge = settings.purge
     wanted = {project.ref for project in inventory.projects if not project.is_stopped}
     problems: list[Problem] = []
     for ref, uid in purge.items():
@@ -78,6 +79,10 @@ def refuse_wrong_purge(inventory: Inventory, purge: Mapping[str, str], known: Ma
             problems.append(Problem(path=f"purge.{ref}", value="a project that is to run", allowed=allowed))
         elif record is not None and found != uid:
             problems.append(Problem(path=f"purge.{ref}", value=uid, allowed=f"the uid of the project, {found}"))
+    problems += [
+        Problem(path="purge_without_final_backup", value=ref, allowed="a project that is in purge")
+        for ref in sorted(settings.purge_without_final_backup - purge.keys())
+    ]
     if problems:
         raise InvalidSpec(tuple(problems))
 

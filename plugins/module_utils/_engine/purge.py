@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The end of a project: what it kept after it was stopped is destroyed, and its record last.
 
-Volumes of a PostgreSQL of its own stay: their StorageClass retains them, and removing them is an administrator's deed.
-Its archive stays, too, and with it the key that it is encrypted with; what ends is the login that may write to it.
+First its final backup is made sure of (`final_backup`). Volumes of a PostgreSQL of its own stay: their StorageClass
+retains them, and removing them is an administrator's deed. Its archive stays, too, and with it the key that it is
+encrypted with; what ends is the login that may write to it.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -19,7 +21,8 @@ from .backends.kubernetes.observe import observe_each
 from .backends.kubernetes.records import STOPPED, Record
 from .databases import DATABASE_KIND, DATABASE_KINDS, ROLE_KIND
 from .deadline import Deadline
-from .errors import BackendError, DeadlineExceeded, SafetyStop
+from .errors import BackendError, DeadlineExceeded, EngineError, SafetyStop
+from .final_backup import Final, keep_finals
 from .objects import Desired, ObjectId
 from .project.names import PLATFORM_LABEL, Ref, cluster_namespace_of, names_of, namespace_of
 from .project.placement import Placement
@@ -109,27 +112,60 @@ def _purge(record: Record, secrets: tuple[ObjectId, ...], archive: tuple[Step, .
     return Purge(record=record, uid=status.uid if status else "", databases=databases, secrets=secrets, archive=archive)
 
 
-def planned(purges: tuple[Purge, ...]) -> tuple[Outcome, ...]:
-    """What a check says of purges."""
-    return tuple(Outcome(ref=one.record.ref, uid=one.uid, result=Result.CHANGED, steps=one.steps) for one in purges)
+def planned(run: Run, purges: tuple[Purge, ...]) -> tuple[Outcome, ...]:
+    """What a check says of purges; one whose final backup cannot be kept would fail."""
+    finals = keep_finals(run, (one.record for one in purges))
+    outcomes = []
+    for one in purges:
+        final = finals.get(one.record.ref, Final())
+        outcome = Outcome(ref=one.record.ref, uid=one.uid, result=Result.CHANGED, final_backup=final.key)
+        if final.failure is None:
+            outcomes.append(replace(outcome, steps=(*final.steps, *one.steps)))
+        else:
+            outcomes.append(replace(outcome, result=Result.FAILED, failure=final.failure))
+    return tuple(outcomes)
 
 
-def purge_all(run: Run, lease: Lease) -> tuple[Outcome, ...]:
-    """Every confirmed purge, one after the other: it is rare, and a mistake in it is dear."""
-    if not run.settings.purge:
+def purge_all(run: Run, held: Lease | None) -> tuple[Outcome, ...]:
+    """Every confirmed purge, one after the other: it is rare, and a mistake in it is dear.
+
+    Final backups come first. They may take hours, in which other runs do what they have to; so what was kept is
+    compared with the records again when the lease is held. Without the lease all of them fail, with what was kept.
+    """
+    purges = purges_of(run, read_known(run)) if run.settings.purge else ()
+    if not purges:
         return ()
-    return tuple(_purge_one(run, purge, lease) for purge in purges_of(run, read_known(run)))
+    finals = keep_finals(run, (one.record for one in purges))
+    done: list[Outcome] = []
+    platform, seconds = run.platform, run.settings.lease_seconds
+    new = Lease(run.client, platform.namespace, seconds=seconds, progress=run.progress, deadline=run.deadline)
+    try:
+        with new if held is None else contextlib.nullcontext(held) as lease:
+            confirmed = purges_of(run, read_known(run))
+            done += (_purge_one(run, one, finals.get(one.record.ref, Final()), lease) for one in confirmed)
+    except (BackendError, DeadlineExceeded, SafetyStop) as error:
+        left = [one for one in purges if one.record.ref not in {outcome.ref for outcome in done}]
+        done += [_unpurged(one, finals.get(one.record.ref, Final()), error) for one in left]
+    return tuple(done)
 
 
-def _purge_one(run: Run, purge: Purge, lease: Lease) -> Outcome:
-    status = purge.record.status
-    outcome = Outcome(ref=purge.record.ref, uid=purge.uid, result=Result.CHANGED)
-    if status is None or status.phase != STOPPED:
-        phase = status.phase if status else "new"
-        reason = f"it is {phase}, and only a project that has stopped is purged"
-        failure = Failure(step="purge", object=str(purge.record.live.id), reason=reason)
-        return replace(outcome, result=Result.FAILED, failure=failure)
-    done: list[Step] = []
+def _unpurged(purge: Purge, final: Final, error: EngineError) -> Outcome:
+    return Outcome(
+        ref=purge.record.ref,
+        uid=purge.uid,
+        result=Result.FAILED,
+        steps=final.steps,
+        final_backup=final.key,
+        failure=final.failure or Failure.of("purge", str(purge.record.live.id), error),
+    )
+
+
+def _purge_one(run: Run, purge: Purge, final: Final, lease: Lease) -> Outcome:
+    outcome = Outcome(ref=purge.record.ref, uid=purge.uid, result=Result.CHANGED, final_backup=final.key)
+    failure = _reason_against(run, purge, final)
+    if failure is not None:
+        return replace(outcome, result=Result.FAILED, steps=final.steps, failure=failure)
+    done: list[Step] = [*final.steps]
     for step in purge.steps:
         try:
             if step.id.kind == DATABASE_KIND:
@@ -141,6 +177,24 @@ def _purge_one(run: Run, purge: Purge, lease: Lease) -> Outcome:
             return replace(outcome, result=Result.FAILED, steps=tuple(done), failure=failure)
     run.progress.note(f"purged {purge.record.ref} ({purge.uid})")
     return replace(outcome, steps=tuple(done))
+
+
+def _reason_against(run: Run, purge: Purge, final: Final) -> Failure | None:
+    """Why a project must not be destroyed now."""
+    status, subject = purge.record.status, str(purge.record.live.id)
+    if status is None or status.phase != STOPPED:
+        phase = status.phase if status else "new"
+        reason = f"it is {phase}, and only a project that has stopped is purged"
+        return Failure(step="purge", object=subject, reason=reason)
+    if status.uid != run.settings.purge[purge.record.ref]:
+        reason = f"it is another project of that name by now, with the uid {status.uid}"
+        return Failure(step="purge", object=subject, reason=reason)
+    if purge.record.ref in run.settings.purge_without_final_backup or final.failure is not None:
+        return final.failure
+    if not final.key or final.since != status.since:
+        reason = "its final backup is not of when it stopped last; run again"
+        return Failure(step="purge", object=subject, reason=reason)
+    return None
 
 
 def _drop_kept(run: Run, database: ObjectId, deadline: Deadline) -> None:

@@ -73,20 +73,20 @@ def _reconcile(run: Run, held: Lease | None) -> Report:
     _check_room(run, sights)
     purges = purges_of(run, known)
     wait = run.settings.wait
-    if run.settings.check or (
-        not purges and not scope.failed and all(sight.refused or sight.is_settled(wait=wait) for sight in sights)
-    ):
-        return _merged(_report_of_plan(sights, left_alone), (*scope.failed, *planned(purges)))
-    platform, seconds = run.platform, run.settings.lease_seconds
-    new = Lease(run.client, platform.namespace, seconds=seconds, progress=run.progress, deadline=run.deadline)
-    with new if held is None else contextlib.nullcontext(held) as lease:
-        known, observed = read_all(run)
-        scope = scope_of(run, known)
-        sights, left_alone = look(run, scope.projects, known, observed)
-        lanes = _roll(run, sights, lease)
-        purged = purge_all(run, lease)
-    report = Report(outcomes=tuple(_outcome(lane, run) for lane in lanes), left_alone=left_alone)
-    return _merged(report, (*scope.failed, *purged))
+    settled = not scope.failed and all(sight.refused or sight.is_settled(wait=wait) for sight in sights)
+    if run.settings.check or (settled and not purges):
+        return _merged(_report_of_plan(sights, left_alone), (*scope.failed, *planned(run, purges)))
+    report = _report_of_plan(sights, left_alone)
+    if not settled:
+        platform, seconds = run.platform, run.settings.lease_seconds
+        new = Lease(run.client, platform.namespace, seconds=seconds, progress=run.progress, deadline=run.deadline)
+        with new if held is None else contextlib.nullcontext(held) as lease:
+            known, observed = read_all(run)
+            scope = scope_of(run, known)
+            sights, left_alone = look(run, scope.projects, known, observed)
+            lanes = _roll(run, sights, lease)
+        report = Report(outcomes=tuple(_outcome(lane, run) for lane in lanes), left_alone=left_alone)
+    return _merged(report, (*scope.failed, *purge_all(run, held)))
 
 
 def _check_room(run: Run, sights: tuple[Sight, ...]) -> None:

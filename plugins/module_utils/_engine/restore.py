@@ -7,20 +7,20 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from .access import Access
+from .access import Access, Archives
 from .archive.catalog import Catalog
-from .archive.recovery import AtLsn, AtPoint, AtTime, RecoveryPlan, Target, plan_recovery
-from .archive.segments import format_lsn
+from .archive.recovery import AtPoint, AtTime, RecoveryPlan, Target, is_noted, plan_recovery
 from .archives import archive_of, cluster_of
 from .backends.kubernetes import records
 from .backends.kubernetes.records import Record
 from .deadline import Deadline
 from .errors import InvalidSpec, Problem, SafetyStop
+from .lives import life_of
 from .progress import Progress
-from .project.life import LATEST, LSN, NAME, TIME, Life
+from .project.life import Life
 from .project.model import Inventory
 from .project.names import Ref, Uid
-from .project.placement import Placement
+from .project.placement import Past, Placement
 from .reconcile import reconcile
 from .restore_database import Party, restore_database
 from .scratch import Source
@@ -84,8 +84,10 @@ def restore(
     deadline = Deadline(limit_seconds=settings.timeout_seconds)
     known = records.read_records(access.client, inventory.platform.namespace, deadline=deadline)
     into = party_of(known, inventory, "ref", ref)
-    source = then(inventory, _source(origin, known, inventory, into), target)
-    catalogs = access.required_archives.catalogs(source.source.archive, deadline=deadline)
+    source = _source(origin, known, inventory, into)
+    if isinstance(target, AtPoint):
+        target = replace(target, project=source.uid)
+    source, catalogs = _located(access.required_archives, inventory, source, target, deadline)
     plan = plan_recovery(catalogs, target, now=datetime.datetime.now(datetime.UTC))
     life = life_of(into.placement.life, catalogs, plan, target)
     progress.note(f"{ref}: from {plan.backup} of {plan.incarnation}, archived until {plan.archived_until:%F %T} UTC")
@@ -99,32 +101,6 @@ def restore(
         )
     report = reconcile(access, inventory, settings=only, progress=progress)
     return Restored(report=report, plan=plan, life=life, is_whole=is_whole, kept=kept)
-
-
-def life_of(before: Life | None, catalogs: tuple[Catalog, ...], plan: RecoveryPlan, target: Target) -> Life:
-    """The life that a plan leads to.
-
-    A target behind the end of the archive is its end: PostgreSQL would not open a cluster that met no later commit.
-    """
-    kind, value = (LATEST, "") if plan.is_beyond_archive else _told(target)
-    return Life(
-        number=(before.number if before else 1) + 1,
-        archive=plan.archive,
-        incarnation=plan.incarnation,
-        engine=_engine_of(catalogs, plan),
-        backup=plan.backup,
-        target=kind,
-        value=value,
-        last_segment=plan.last_segment.name,
-    )
-
-
-def _told(target: Target) -> tuple[str, str]:
-    if isinstance(target, AtTime):
-        return TIME, target.time.astimezone(datetime.UTC).isoformat(sep=" ")
-    if isinstance(target, AtLsn):
-        return LSN, format_lsn(target.lsn)
-    return (NAME, target.name) if isinstance(target, AtPoint) else (LATEST, "")
 
 
 def party_of(
@@ -187,11 +163,27 @@ def then(inventory: Inventory, party: Party, target: Target) -> Party:
         if target.time <= past.until and is_own and party.placement.cluster is None:
             return party
         if target.time <= past.until:
-            cluster = None if is_own else cluster_of(past.archive)
-            return replace(party, source=replace(source_at(inventory, party, cluster), storage=past.storage))
+            return _at(inventory, party, past)
     return party
 
 
-def _engine_of(catalogs: tuple[Catalog, ...], plan: RecoveryPlan) -> str:
-    (found,) = (one.incarnation for one in catalogs if one.id == plan.incarnation and one.incarnation is not None)
-    return found.engine.value
+def _at(inventory: Inventory, party: Party, past: Past) -> Party:
+    cluster = None if past.archive == archive_of(party.uid) else cluster_of(past.archive)
+    return replace(party, source=replace(source_at(inventory, party, cluster), storage=past.storage))
+
+
+def _located(
+    archives: Archives, inventory: Inventory, party: Party, target: Target, deadline: Deadline
+) -> tuple[Party, tuple[Catalog, ...]]:
+    """A project with the PostgreSQL in whose archive a target is, and that archive.
+
+    A name may be in one of before it moved; if none has it, the one of now says which there are.
+    """
+    here = then(inventory, party, target)
+    catalogs = archives.catalogs(here.source.archive, deadline=deadline)
+    if isinstance(target, AtPoint) and not is_noted(catalogs, target):
+        for past in reversed(party.placement.past):
+            there = archives.catalogs(past.archive, deadline=deadline)
+            if is_noted(there, target):
+                return _at(inventory, party, past), there
+    return here, catalogs

@@ -24,7 +24,7 @@ from .parallel import in_parallel
 from .progress import Counter, Progress
 from .project.model import Platform
 from .project.names import Ref
-from .retained import Archive, Choice, Outcome, Report, Rules, bytes_of, gone_of
+from .retained import Archive, Choice, Outcome, Report, Rules, bytes_of, gone_of, points_of
 from .settings import Settings
 from .steps import Failure
 
@@ -178,6 +178,7 @@ class _Job:
             keys=keys,
             gone=gone_of(catalogs, keys),
             freed=bytes_of(catalogs, keys),
+            points=points_of(catalogs, keys),
             uploads=aborted,
             failure=failure or failed,
         )

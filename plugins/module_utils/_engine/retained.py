@@ -22,6 +22,8 @@ SHOWN_ARCHIVES = 100
 SHOWN_BACKUPS = 1000
 SHOWN_PROBLEMS = 5
 SHOWN_FAILURES = 5
+SHOWN_DATABASES = 100
+SHOWN_POINTS = 20
 KEPT, REMOVED, LEFT = "kept", "removed", "left"
 
 
@@ -68,6 +70,7 @@ class Outcome:
     """What happened to one archive, in check mode what would.
 
     `plan`: None if it could not be read. `keys`: the objects that went, `freed` their bytes. `uploads`: those aborted.
+    `points`: names of the restore points that went.
     """
 
     archive: Archive
@@ -75,6 +78,7 @@ class Outcome:
     keys: frozenset[str] = frozenset()
     gone: frozenset[tuple[str, str]] = frozenset()
     freed: int = 0
+    points: tuple[str, ...] = ()
     uploads: int = 0
     failure: Failure | None = None
 
@@ -115,16 +119,60 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptDatabase:
+    """A database that was live until `until`, and goes after `goes_at`. `ref`: whose it was; empty if that is gone.
+
+    `is_due`: its time is up. `is_gone`: it was dropped, in check mode: it would be.
+    """
+
+    name: str
+    ref: str
+    server: str
+    bytes: int
+    until: datetime
+    goes_at: datetime
+    is_due: bool
+    is_gone: bool = False
+    failure: Failure | None = None
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name} ({self.ref or 'its project is gone'}): {self.bytes} bytes, replaced at {self.until:%F %T} UTC"
+        )
+
+    @property
+    def fate(self) -> str:
+        """What became of it: kept, removed, or left, if it was to go and is there."""
+        if not self.is_due:
+            return KEPT
+        return REMOVED if self.is_gone else LEFT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptReport:
+    """Those of all servers that were asked, by server and name; and which servers did not answer."""
+
+    databases: tuple[KeptDatabase, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def wrong(self) -> tuple[Failure, ...]:
+        """All that went wrong."""
+        return (*self.failures, *(one.failure for one in self.databases if one.failure is not None))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """All outcomes in the order of the archives. `others`: folders below the prefix that are no archives.
 
-    `failure`: what went wrong beside the archives.
+    `failure`: what went wrong beside the archives. `kept`: databases that restores have replaced.
     """
 
     choice: Choice
     outcomes: tuple[Outcome, ...] = ()
     others: tuple[str, ...] = ()
     failure: Failure | None = None
+    kept: KeptReport = KeptReport()
     window_start: datetime | None = None
     reads: int = 0
     writes: int = 0
@@ -133,6 +181,11 @@ class Report:
 def gone_of(catalogs: Iterable[Catalog], keys: frozenset[str]) -> frozenset[tuple[str, str]]:
     """Incarnation and name of the backups that do not exist without these objects."""
     return frozenset((each.id, one.name) for each in catalogs for one in each.backups if one.marker in keys)
+
+
+def points_of(catalogs: Iterable[Catalog], keys: frozenset[str]) -> tuple[str, ...]:
+    """Names of restore points that are among these objects, each with the uid of its project."""
+    return tuple(f"{one.project}.{one.name}" for each in catalogs for one in each.points if one.key in keys)
 
 
 def bytes_of(catalogs: Iterable[Catalog], keys: frozenset[str]) -> int:
@@ -151,16 +204,22 @@ def result_of(report: Report, *, show_diff: bool) -> dict[str, Any]:
     order = (Result.FAILED, Result.HELD, Result.CHANGED, Result.UNCHANGED)
     shown.sort(key=lambda one: (order.index(one.result), one.archive.name))
     listed = shown[:SHOWN_ARCHIVES]
+    databases = sorted(report.kept.databases, key=lambda one: ((LEFT, REMOVED, KEPT).index(one.fate), one.name))
     most = SHOWN_BACKUPS // max(1, len(listed))
     result: dict[str, Any] = {
-        "changed": any(one.changed for one in report.outcomes),
+        "changed": any(one.changed for one in report.outcomes) or any(one.is_gone for one in report.kept.databases),
         "counts": {kind.value: sum(one.result is kind for one in report.outcomes) for kind in order},
         "totals": {
             **{f"backups_{fate}": sum(one.count(fate) for one in report.outcomes) for fate in (KEPT, REMOVED, LEFT)},
             "objects_removed": sum(len(one.keys) for one in report.outcomes),
             "bytes_freed": sum(one.freed for one in report.outcomes),
             "uploads_aborted": sum(one.uploads for one in report.outcomes),
+            "points_removed": sum(len(one.points) for one in report.outcomes),
+            "databases_removed": sum(one.is_gone for one in report.kept.databases),
+            "database_bytes_freed": sum(one.bytes for one in report.kept.databases if one.is_gone),
         },
+        "databases": [_database(one) for one in databases[:SHOWN_DATABASES]],
+        "databases_left_out": max(0, len(databases) - SHOWN_DATABASES),
         "archives": [_shown(one, most) for one in listed],
         "archives_left_out": len(shown) - len(listed),
         "left_alone": list(report.others[:SHOWN_ARCHIVES]),
@@ -169,9 +228,24 @@ def result_of(report: Report, *, show_diff: bool) -> dict[str, Any]:
     }
     if show_diff:
         result["diff"] = [{"prepared": "".join(f"{line}\n" for line in _lines(one, most))} for one in listed]
-    if report.failure is not None or result["counts"][Result.FAILED.value]:
+        gone = [f"- {one.fate} database {one}\n" for one in databases if one.fate != KEPT]
+        result["diff"] += [{"prepared": "".join(gone[:SHOWN_DATABASES])}] if gone else []
+    if report.failure is not None or report.kept.wrong or result["counts"][Result.FAILED.value]:
         result.update(failed=True, msg=_failure_text(report))
     return result
+
+
+def _database(one: KeptDatabase) -> dict[str, Any]:
+    return {
+        "database": one.name,
+        "ref": one.ref,
+        "server": one.server,
+        "bytes": one.bytes,
+        "until": one.until.isoformat(timespec="seconds"),
+        "goes_at": one.goes_at.isoformat(timespec="seconds"),
+        "fate": one.fate,
+        "error": one.failure.reason if one.failure else "",
+    }
 
 
 def _shown(outcome: Outcome, most: int) -> dict[str, Any]:
@@ -188,6 +262,7 @@ def _shown(outcome: Outcome, most: int) -> dict[str, Any]:
         "objects_removed": len(outcome.keys),
         "bytes_freed": outcome.freed,
         "uploads_aborted": outcome.uploads,
+        "points_removed": list(outcome.points[:SHOWN_POINTS]),
         "problems": list(outcome.problems[:SHOWN_PROBLEMS]),
     }
     if outcome.archive.held:
@@ -207,6 +282,8 @@ def _lines(outcome: Outcome, most: int) -> Iterator[str]:
     )
     if outcome.archive.held:
         yield f"  held: {outcome.archive.held}"
+    for name in outcome.points:
+        yield f"- removed restore point {name}: it was made before the window"
     for one in outcome.verdicts[:most]:
         fate = outcome.fate(one)
         yield f"{'-' if fate == REMOVED else ' '} {fate} {one.incarnation}/{one.backup}: {one.reason}"
@@ -222,7 +299,10 @@ def _failure_text(report: Report) -> str:
         lines.append(f"and {len(wrong) - SHOWN_FAILURES} more")
     if report.failure is not None:
         lines.append(_sentence(report.failure))
+    lines += [_sentence(one) for one in report.kept.wrong[:SHOWN_FAILURES]]
     head = f"{len(wrong)} of {len(report.outcomes)} archives are not as they should be:"
+    if not wrong and report.failure is None:
+        head = f"{len(report.kept.wrong)} databases or servers are not as they should be:"
     return "\n".join((head, *(f"  - {line}" for line in lines)))
 
 

@@ -28,7 +28,7 @@ class Scope:
 
 def scope_of(run: Run, known: Mapping[Ref, Record]) -> Scope:
     """Raises SafetyStop or InvalidSpec where a guard refuses."""
-    refuse_wrong_purge(run.inventory, run.settings.purge, known)
+    refuse_wrong_purge(run.inventory, run.settings, known)
     chosen = chosen_of(run.inventory, run.settings)
     if not run.settings.prune:
         return Scope(projects=chosen)

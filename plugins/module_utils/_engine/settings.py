@@ -30,6 +30,7 @@ class Settings:
 
     `only`: refs of the projects to act on; None for all. `prune`: stop projects that are no longer listed, at most
     `prune_limit` at once. `purge`: ref and uid of stopped projects whose data is to be destroyed.
+    `purge_without_final_backup`: refs among those of which nothing has to be kept.
     `data_lost`: refs of projects whose data is gone for good, and which begin anew with nothing.
     `lives`: by ref, what the PostgreSQL of a project is to be restored from. `places`: by ref, where one that moves is.
     `wave_size`: how many running projects are restarted at once; more go in waves. `wave_failures`: how many of them
@@ -48,6 +49,7 @@ class Settings:
     prune: bool = False
     prune_limit: int = 5
     purge: Mapping[str, str] = field(default_factory=dict, hash=False)
+    purge_without_final_backup: frozenset[str] = frozenset()
     data_lost: frozenset[str] = frozenset()
     lives: Mapping[str, Life] = field(default_factory=dict, hash=False)
     places: Mapping[str, Placement] = field(default_factory=dict, hash=False)

@@ -92,7 +92,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What happened to one project, the steps done before a failure included."""
+    """What happened to one project, the steps done before a failure included.
+
+    `final_backup`: of one that is purged, what is kept of it: a key below the platform's prefix in the object store.
+    """
 
     ref: str
     uid: str
@@ -101,6 +104,7 @@ class Outcome:
     failure: Failure | None = None
     waiting_for: tuple[str, ...] = ()
     held: str = ""
+    final_backup: str = ""
     endpoints: Mapping[str, str] = field(default_factory=dict)
 
 

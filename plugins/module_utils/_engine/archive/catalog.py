@@ -113,6 +113,30 @@ class WalFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """A moment that was named for a project, whose uid is `project`.
+
+    `lsn`: where its record in WAL ends. `record`: what PostgreSQL knows it by, which no other one is called.
+    """
+
+    name: str
+    project: str
+    made: datetime
+    lsn: Lsn
+    record: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """The server had shut down, with its last checkpoint at `lsn`, and all segments before that were archived."""
+
+    lsn: Lsn
+    at: datetime
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
     """One incarnation. `id` is the name of its prefix, and began with it the time that the name tells.
 
@@ -120,6 +144,8 @@ class Catalog:
     segments, companions: sorted by segment
     histories: what was before each timeline whose history could be read
     history_keys: the history files themselves, by timeline
+    points: in the order of WAL
+    end: None as long as its server runs, and if its archiver did not come to say that all is archived
     others: objects of which nobody knows what they are; never removed
     problems: what could not be read, a sentence each; an incarnation with problems is not a basis for removing anything
     """
@@ -134,6 +160,8 @@ class Catalog:
     companions: tuple[WalFile, ...] = ()
     histories: Mapping[int, tuple[Switch, ...]] = field(default_factory=dict, hash=False)
     history_keys: Mapping[int, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    points: tuple[Point, ...] = ()
+    end: End | None = None
     description_key: str | None = None
     others: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from . import barman, walg
 from .catalog import Catalog, Engine, Incarnation, Parent, Stored
 from .documents import Fields, parse_object
 from .findings import Documents, Findings, is_readable_history
+from .notes import is_note, read_notes
 from .segments import format_lsn, history_name, parse_lsn
 
 DESCRIPTION: Final = "incarnation.json"
@@ -58,7 +59,7 @@ def documents_of(listing: Iterable[Stored]) -> tuple[str, ...]:
         _archive, id, path = _split(stored.key)
         name = path.rpartition("/")[2]
         readers = walg.is_document(path) or barman.is_document(path) or is_readable_history(name)
-        if began_of(id) and (path == DESCRIPTION or readers):
+        if began_of(id) and (path == DESCRIPTION or is_note(path) or readers):
             found.append(stored.key)
     return tuple(found)
 
@@ -154,7 +155,8 @@ def _catalog(
             problems=(f"{key}: {error}",),
         )
     ours = [(path.removeprefix(HISTORIES), stored) for path, stored in rest if path.startswith(HISTORIES)]
-    theirs = [(path, stored) for path, stored in rest if not path.startswith(HISTORIES)]
+    notes = read_notes(((path, stored) for path, stored in rest if is_note(path)), documents)
+    theirs = [(path, stored) for path, stored in rest if not (path.startswith(HISTORIES) or is_note(path))]
     found: Findings = _ENGINES[incarnation.engine].read(incarnation, theirs, documents)
     for name, stored in ours:
         found.add_wal(name, stored, documents)
@@ -169,9 +171,11 @@ def _catalog(
         companions=tuple(sorted(found.companions, key=lambda one: (one.segment, one.key))),
         histories=dict(sorted(found.histories.items())),
         history_keys={timeline: tuple(sorted(keys)) for timeline, keys in sorted(found.history_keys.items())},
+        points=notes.points,
+        end=notes.end,
         description_key=key,
         others=tuple(sorted(found.others)),
-        problems=(*sorted(found.problems), *_lineage_problems(id, found)),
+        problems=(*sorted((*found.problems, *notes.problems)), *_lineage_problems(id, found)),
     )
 
 

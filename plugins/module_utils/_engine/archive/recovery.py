@@ -18,8 +18,11 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from ..errors import Lost, Unrecoverable
-from .catalog import Backup, Catalog, Lineage, WalFile
+from .catalog import Backup, Catalog, Lineage, Point, WalFile
 from .segments import Lsn, Segment, format_lsn
+
+# In a message.
+SHOWN_POINTS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +42,15 @@ class AtLsn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtPoint:
-    """A named restore point. `made` is when it was; a listing does not tell where in WAL a name stands."""
+    """A restore point that was named for a project (its uid), in the newest incarnation that has it or in a given one.
+
+    `made` is for one that nobody has noted: a listing does not tell where in WAL a name stands.
+    """
 
     name: str
     made: datetime | None = None
+    project: str = ""
+    incarnation: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +71,7 @@ class RecoveryPlan:
     archived_until: upload of `last_segment`; no commit in the archive is later
     is_beyond_archive: the target is later than that. Recovery then goes to the end of the archive, and must not be told
     the target as a time, because PostgreSQL refuses to open a cluster that did not see a later commit.
+    point: what was noted of the restore point that is the target; None for any other
     """
 
     archive: str
@@ -74,6 +83,7 @@ class RecoveryPlan:
     last_segment: Segment
     archived_until: datetime
     is_beyond_archive: bool
+    point: Point | None = None
 
 
 def plan_recovery(catalogs: Sequence[Catalog], target: Target, *, now: datetime) -> RecoveryPlan:
@@ -91,12 +101,7 @@ def plan_recovery(catalogs: Sequence[Catalog], target: Target, *, now: datetime)
     if isinstance(target, AtTime):
         return _to_time(ordered, target.time, now=now, needs_all=False)
     if isinstance(target, AtPoint):
-        if target.made is None:
-            raise Unrecoverable(
-                Lost.UNKNOWN_POINT,
-                f"Nothing in the archive tells where the restore point {target.name!r} is. Say when it was made.",
-            )
-        return _to_time(ordered, target.made, now=now, needs_all=True)
+        return _to_point(ordered, target, now=now)
     if isinstance(target, AtLsn):
         return _to_lsn(ordered, target)
     return _to_end(ordered)
@@ -114,6 +119,36 @@ def _to_time(ordered: Sequence[Catalog], time: datetime, *, now: datetime, needs
         raise way.lost()
     last = way.files[-1]
     return way.plan(needed=needed or last, is_beyond=needed is None)
+
+
+def is_noted(catalogs: Iterable[Catalog], target: AtPoint) -> bool:
+    """True if an archive has a restore point, whether or not anything leads to it."""
+    return any(_is_meant(each, one, target) for each in catalogs for one in each.points)
+
+
+def _is_meant(catalog: Catalog, point: Point, target: AtPoint) -> bool:
+    wanted = (target.project, target.name, target.incarnation or catalog.id)
+    return (point.project, point.name, catalog.id) == wanted
+
+
+def _to_point(ordered: Sequence[Catalog], target: AtPoint, *, now: datetime) -> RecoveryPlan:
+    """By its position, which no clock has a part in."""
+    theirs = [(each, one) for each in ordered for one in each.points if one.project == target.project]
+    found = [(each, one) for each, one in theirs if _is_meant(each, one, target)]
+    if found:
+        catalog, point = found[-1]
+        shown = f"{point.name} ({format_lsn(point.lsn)})"
+        plan = _to_position(catalog, point.lsn, Segment.before(1, point.lsn).number, shown)
+        return replace(plan, point=point)
+    if target.made is not None:
+        return _to_time(ordered, target.made, now=now, needs_all=True)
+    there = [f"{one.name} of {_shown(one.made)} in {each.id}" for each, one in reversed(theirs)]
+    more = f" and {len(there) - SHOWN_POINTS} older ones" if len(there) > SHOWN_POINTS else ""
+    raise Unrecoverable(
+        Lost.UNKNOWN_POINT,
+        f"Nothing in the archive tells where the restore point {target.name!r} is. "
+        f"There {'is' if len(there) == 1 else 'are'}: {', '.join(there[:SHOWN_POINTS]) or 'none'}{more}.",
+    )
 
 
 def _home(ordered: Sequence[Catalog], time: datetime) -> tuple[Catalog, Backup]:
@@ -149,11 +184,14 @@ def _to_lsn(ordered: Sequence[Catalog], target: AtLsn) -> RecoveryPlan:
         raise Unrecoverable(
             Lost.UNKNOWN_INCARNATION, f"The archive has no incarnation {target.incarnation}; it has {known}."
         )
-    catalog = named[-1]
+    return _to_position(named[-1], target.lsn, Segment.at(1, target.lsn).number, format_lsn(target.lsn))
+
+
+def _to_position(catalog: Catalog, lsn: Lsn, number: int, shown: str) -> RecoveryPlan:
+    """`number`: of the last segment that is needed."""
     _require_readable(catalog)
     usable = _require_backups(catalog)
-    backups = [one for one in usable if one.finish_lsn <= target.lsn]
-    shown = format_lsn(target.lsn)
+    backups = [one for one in usable if one.finish_lsn <= lsn]
     if not backups:
         first = min(one.finish_lsn for one in usable)
         raise Unrecoverable(
@@ -162,7 +200,6 @@ def _to_lsn(ordered: Sequence[Catalog], target: AtLsn) -> RecoveryPlan:
             "Name an older incarnation if the position is of its life.",
         )
     way = _Way.of(catalog, backups[-1])
-    number = Segment.at(1, target.lsn).number
     needed = next((one for one in way.files if one.segment.number == number), None)
     if needed is None:
         if way.gap is not None:

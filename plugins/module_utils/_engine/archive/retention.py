@@ -37,14 +37,16 @@ class Verdict:
 class Removal:
     """What goes of one incarnation, in the order in which it has to go, so that a kill at any point harms nothing.
 
+    points: restore points, before what is needed to reach them
     markers: the objects that make the backups exist; those of a later group are needed by those of an earlier one
     parts: what else the backups are made of
     leftovers: parts of backups that were never finished
     wal: oldest first; `wal_before` is the segment before whose number all of it lies
-    rest: history files, and the description as the very last, if the whole incarnation goes
+    rest: notes and history files, and the description as the very last, if the whole incarnation goes
     """
 
     incarnation: str
+    points: tuple[str, ...] = ()
     markers: tuple[tuple[str, ...], ...] = ()
     parts: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
@@ -56,7 +58,7 @@ class Removal:
     def keys(self) -> tuple[str, ...]:
         """Everything that goes, in order."""
         markers = (key for group in self.markers for key in group)
-        return (*markers, *self.parts, *self.leftovers, *self.wal, *self.rest)
+        return (*self.points, *markers, *self.parts, *self.leftovers, *self.wal, *self.rest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,7 @@ def plan_retention(
     7. Unfinished parts go when their newest is older than `unfinished_age`; until then they keep the WAL from their
        start on, or all of it if that is not known.
     8. What nobody knows is never removed, and keeps the description of its incarnation.
+    9. A restore point goes when the window has passed it, as a moment without a name does.
 
     `now` is the earlier one of the planner's clock and the store's: a clock that is behind removes less.
     """
@@ -222,15 +225,17 @@ class _Judgement:
         wal, before = self._wal(staying)
         is_over = self.heir is not None and not staying and not self._in_the_making() and not catalog.others
         histories = tuple(key for keys in catalog.history_keys.values() for key in keys) if is_over else ()
+        end = (catalog.end.key,) if is_over and catalog.end is not None else ()
         last = (catalog.description_key,) if is_over and catalog.description_key is not None else ()
         return Removal(
             incarnation=catalog.id,
+            points=tuple(one.key for one in catalog.points if is_over or one.made < self.start),
             markers=self._markers(going),
             parts=tuple(key for one in going for key in one.keys if key != one.marker),
             leftovers=tuple(key for one in stale for key in one.keys),
             wal=tuple(one.key for one in wal),
             wal_before=before if wal else None,
-            rest=(*histories, *last),
+            rest=(*end, *histories, *last),
         )
 
     def _markers(self, going: Iterable[Backup]) -> tuple[tuple[str, ...], ...]:

@@ -45,6 +45,17 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A restore point in the archive, of a project by its uid. `lsn`: as PostgreSQL writes a position."""
+
+    name: str
+    project: str
+    made: datetime
+    lsn: str
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
     """What is in a scratch copy: the last heartbeat that was recovered, and names of projects' databases.
 
@@ -64,7 +75,8 @@ class ArchiverStatus:
     `rpo_seconds`, `backup_hours`: what it goes by; 0 as long as it has not read its configuration.
     `newest_backup_at`, `newest_full_at`: base backups in the archive of this incarnation.
     `next_backup_at`: when the next one is due. `wal_bytes`: what pg_wal takes of the volume.
-    `busy`: which dump, load or check runs, "load p_x"; empty if none does. `dump_bytes`: of the last dump.
+    `busy`: which dump, load, check or point is being worked on, "load p_x"; empty if none is. `dump_bytes`: of the last
+    dump. `points`: those in the archive, of all its incarnations, newest first, some hundreds at the most.
     `kept`: what swaps have left. `copy`: of a scratch copy what is in it; None beside a live PostgreSQL.
     `writes_stopped`: tenants have no sessions, and the heart does not beat, as too much WAL waits on too full a volume.
     """
@@ -92,6 +104,8 @@ class ArchiverStatus:
     dump: Work
     load: Work
     check: Work
+    point: Work
+    points: tuple[Named, ...]
     busy: str
     dump_bytes: int
     kept: tuple[Kept, ...]
@@ -131,6 +145,8 @@ def parse_status(raw: bytes) -> ArchiverStatus:
         dump=found.work("dump"),
         load=found.work("load"),
         check=found.work("check"),
+        point=found.work("point"),
+        points=tuple(_named(one) for one in found.objects("points")),
         busy=found.text("busy"),
         dump_bytes=found.count("dump_bytes"),
         kept=tuple(_kept(one) for one in found.objects("kept")),
@@ -141,6 +157,11 @@ def parse_status(raw: bytes) -> ArchiverStatus:
 
 def _kept(found: _Reader) -> Kept:
     return Kept(name=found.text("name"), bytes=found.count("bytes"), at=found.moment("at"))
+
+
+def _named(found: _Reader) -> Named:
+    texts = {name: found.text(name) for name in ("name", "project", "lsn", "incarnation")}
+    return Named(made=found.moment("made"), **texts)
 
 
 def _copy(found: _Reader | None) -> Copy | None:

@@ -123,6 +123,7 @@ class Platform:
     object_store_networks: tuple[str, ...] | None = None
     object_store_identities: str = PER_ARCHIVE
     recovery_window_days: int = 7
+    kept_database_days: int = 7
     images: Mapping[str, str] = field(default_factory=lambda: IMAGES, hash=False)
     # In the order of their names.
     shared_clusters: tuple[SharedCluster, ...] = ()

@@ -215,4 +215,9 @@ PLATFORM = (
         kind=fields.whole(1, 365),
         about="How far back every second can be restored.",
     ),
+    Field(
+        name="kept_database_days",
+        kind=fields.whole(1, 365),
+        about="How long a database stays on its server that a restore, an import or a move has replaced.",
+    ),
 )

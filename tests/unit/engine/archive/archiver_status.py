@@ -43,6 +43,8 @@ WELL: dict[str, Any] = {
     "dump": _WORK,
     "load": _WORK,
     "check": _WORK,
+    "point": _WORK,
+    "points": [],
     "busy": "",
     "dump_bytes": 0,
     "kept": [],

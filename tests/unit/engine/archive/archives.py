@@ -96,6 +96,26 @@ class Life:
         lines = [f"{old}\t{format_lsn(number * SEGMENT_BYTES + 0x800000)}\tpromoted\n" for old, number in switches]
         self.put(self.wal_path(history_name(timeline)), "".join(lines).encode(), self.began)
 
+    def point(self, name, number, *, project="abcdefgh2345", made=None):
+        """Named in the middle of segment `number`, whose upload is the next thing that happens."""
+        made = self.began + number - 0.5 if made is None else made
+        note = {
+            "version": 1,
+            "name": name,
+            "project": project,
+            "made": at(made).isoformat(),
+            "lsn": format_lsn(number * SEGMENT_BYTES + 0x800000),
+            "record": f"p_{project}.{name}.abcdef",
+        }
+        self.put(f"points/{project}.{name}.json", json.dumps(note).encode(), made)
+        return self.key(f"points/{project}.{name}.json")
+
+    def end(self, last, hours=None):
+        """The server shut down, and `last` is the segment in which the last commit is."""
+        lsn = format_lsn((last + 1) * SEGMENT_BYTES + 0x28)
+        hours = self.began + last if hours is None else hours
+        self.put("end.json", json.dumps({"version": 1, "lsn": lsn, "at": at(hours).isoformat()}).encode(), hours)
+
     def backup(self, first, last, finished=None, *, base=None, permanent=False, unfinished=False):
         """Starts in segment `first`, is consistent in `last`; its name."""
         finished = self.began + last if finished is None else finished

@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.catalog import Engine, Parent
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.recovery import (
+    AtPoint,
     AtTime,
     RecoveryPlan,
+    Target,
     plan_recovery,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.retention import Choice, plan_retention
@@ -52,8 +54,12 @@ class Case:
 
 
 def recovered(found, time, now) -> RecoveryPlan | None:
+    return reached(found, AtTime(time=time), now)
+
+
+def reached(found, target: Target, now) -> RecoveryPlan | None:
     try:
-        return plan_recovery(found, AtTime(time=time), now=now)
+        return plan_recovery(found, target, now=now)
     except Unrecoverable:
         return None
 
@@ -82,6 +88,8 @@ def lives(draw, began: float, letters: str, parent: Parent | None) -> Life:
             name = life.backup(number, last, finished, base=base, permanent=permanent, unfinished=unfinished)
             if not unfinished or draw(st.integers(0, 3)) == 0:
                 full.append(name)
+    for number in draw(st.sets(st.integers(1, MOST), max_size=2)):
+        life.point(f"point-{number}", number)
     if draw(st.integers(0, 15)) == 0:
         life.put("incarnation.json", b"{}", began)
     if draw(st.integers(0, 15)) == 0:
@@ -112,6 +120,21 @@ def test_every_moment_in_the_window_that_could_be_restored_still_can(case):
         found = recovered(before, time, case.now)
         if found is not None:
             assert recovered(after, time, case.now) == found, time
+
+
+@settings(max_examples=400)
+@given(case=cases())
+def test_every_point_in_the_window_that_could_be_restored_still_can(case):
+    before = case.catalogs
+    after = case.without(case.plan().keys).catalogs
+    for catalog in before:
+        # As with moments without a name, those of a life are those until the next one began.
+        end = min((one.began for one in before if one.began > catalog.began), default=case.now)
+        for point in catalog.points:
+            target = AtPoint(name=point.name, project=point.project, incarnation=catalog.id)
+            found = reached(before, target, case.now)
+            if found is not None and case.now - case.window <= point.made <= end:
+                assert reached(after, target, case.now) == found, point
 
 
 @given(case=cases())

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""One archiver, beside the PostgreSQL of a pod: how it goes, base backups on request, and its work with dumps.
+"""One archiver, beside the PostgreSQL of a pod: how it goes, and what it does on request: base backups, restore points,
+dumps.
 
 It listens on the pod's loopback alone, so it is asked through a port-forward, over a connection for each question.
 """
@@ -28,8 +29,9 @@ PORT = 8432
 CONTAINER = "archiver"
 # For a whole answer, however slowly it comes: what answers may be something else, which a tenant has put there.
 ANSWER_SECONDS = 15.0
-# A status has some 5 KiB, engines' last words among them; that of a scratch copy 16 bytes more for each database.
-LARGEST = 64 * 1024
+# A status has some 5 KiB, engines' last words among them, and up to 200 restore points of 150 bytes; that of a scratch
+# copy has 16 bytes more for each database.
+LARGEST = 128 * 1024
 
 # How the archiver begins an answer about one that is not there.
 NO_DATABASE = "there is no database "
@@ -93,6 +95,13 @@ class Archiver:
         could not be done: then everything is as before.
         """
         self._ask("POST", "/swap", deadline, {"database": database, "kept": kept})
+
+    def make_point(self, project: str, name: str, *, deadline: Deadline) -> None:
+        """Have it name this moment for the project with that uid, which begins at once and ends when that is archived.
+
+        Raises Conflict with the reason if the name is taken, another is being made, or nothing leads to this moment.
+        """
+        self._ask("POST", "/point", deadline, {"project": project, "name": name})
 
     def drop(self, kept: str, *, deadline: Deadline) -> bool:
         """Drop a database that was kept; False if there is none."""

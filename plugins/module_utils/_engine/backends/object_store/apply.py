@@ -30,8 +30,9 @@ class Removed:
 def remove(client: ObjectStoreClient, plan: RetentionPlan, *, deadline: Deadline) -> Removed:
     """Remove what the plan names.
 
-    1. Of each incarnation first the objects that make backups exist, deltas before what they build upon, then the parts
-       of those backups, what was left over of others, WAL from its oldest on, and the description as the last.
+    1. Of each incarnation first restore points, then the objects that make backups exist, deltas before what they build
+       upon, then the parts of those backups, what was left over of others, WAL from its oldest on, and the description
+       as the last.
     2. If the store refuses an object, nothing of the steps after it is removed from that incarnation: parts of a backup
        that still seems to exist, or WAL that it needs.
     3. An error ends it. The next plan finds what is left, as unfinished backups and as WAL without a use.
@@ -66,6 +67,6 @@ def abort(client: ObjectStoreClient, upload: Upload, *, deadline: Deadline) -> b
 def _batches(removal: Removal) -> Iterator[Sequence[str]]:
     """In order; no batch holds keys of two steps, as a store may delete those of one in any order."""
     last = [(key,) for key in removal.rest]
-    for step in (*removal.markers, removal.parts, removal.leftovers, removal.wal, *last):
+    for step in (removal.points, *removal.markers, removal.parts, removal.leftovers, removal.wal, *last):
         for start in range(0, len(step), BATCH):
             yield step[start : start + BATCH]

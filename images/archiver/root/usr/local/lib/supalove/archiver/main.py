@@ -10,8 +10,9 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
-from . import dumps, sql, store, web
+from . import dumps, ends, points, sql, store, web
 from .config import ConfigError, Incarnation, fingerprint_of_key
 from .engines import Place
 from .resident import Resident
@@ -43,6 +44,14 @@ def main(arguments: list[str]) -> int:
     dumping.add_argument("database")
     dumping.add_argument("key")
     dumping.add_argument("--login", default=sql.DUMPER, help="as whom; by default %(default)s")
+    pointing = commands.add_parser("point", help="note a restore point in the archive")
+    pointing.add_argument("data", type=Path)
+    pointing.add_argument("note", type=json.loads)
+    naming = commands.add_parser("points", help="the newest restore points in the archive, as JSON")
+    naming.add_argument("data", type=Path)
+    ending = commands.add_parser("end", help="note in the archive that all which was committed is in it")
+    ending.add_argument("data", type=Path)
+    ending.add_argument("lsn")
     told = parser.parse_args(arguments)
     try:
         return _do(told)
@@ -67,8 +76,34 @@ def _do(told: argparse.Namespace) -> int:
     elif told.command == "found":
         _found(told.data, told.system_identifier, told.postgresql, told.heartbeat)
     else:
-        sys.stdout.write(json.dumps(store.backups(Place.of(told.data))) + "\n")
+        _in_the_store(Place.of(told.data), told)
     return 0
+
+
+def _in_the_store(place: Place, told: argparse.Namespace) -> None:
+    """What the resident asks for, each as a program of its own. Raises StoreError."""
+    if told.command == "point":
+        _point(place, told.note)
+    elif told.command == "points":
+        found = store.points(place)
+        sys.stdout.write(json.dumps([made for life, one in found for made in points.told(life, one)]) + "\n")
+    elif told.command == "end":
+        _end(place, told.lsn)
+    else:
+        sys.stdout.write(json.dumps(store.backups(place)) + "\n")
+
+
+def _point(place: Place, note: dict[str, Any]) -> None:
+    """Raises StoreError if the name is taken."""
+    if not store.note(place, f"{store.POINTS}{note['project']}.{note['name']}.json", note):
+        raise store.StoreError(f"there is a restore point {note['name']} already")
+
+
+def _end(place: Place, lsn: str) -> None:
+    """In the place of one that was left there. Raises StoreError."""
+    store.forget(place, ends.NAME)
+    if not store.note(place, ends.NAME, ends.note_of(lsn)):
+        raise store.StoreError(f"another archiver writes {ends.NAME}")
 
 
 def _ask(method: str, path: str) -> str:
@@ -100,7 +135,7 @@ def _found(data: Path, system_identifier: str, postgresql: int, heartbeat: str) 
 def _found_as_it_is(data: Path, system_identifier: str, postgresql: int, heartbeat: str) -> str:
     place, incarnation = Place.of(data), Incarnation.read(data)
     now = datetime.datetime.now(datetime.UTC)
-    return store.found(
+    engine = store.found(
         place,
         {
             "version": 1,
@@ -114,3 +149,6 @@ def _found_as_it_is(data: Path, system_identifier: str, postgresql: int, heartbe
             "parent": parent_of(data, incarnation.parent, heartbeat),
         },
     )
+    # The server runs, and will send more.
+    store.forget(place, ends.NAME)
+    return engine

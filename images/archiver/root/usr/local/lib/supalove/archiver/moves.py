@@ -13,7 +13,7 @@ from typing import Any
 
 from . import sql
 from .config import Config
-from .dumps import FOLDER, KEY, SECONDS, SELF
+from .dumps import FOLDER, KEY, LIFT, SECONDS, SELF
 from .engines import Place
 from .loads import SWAP_SECONDS, rename
 from .programs import Done, run
@@ -152,6 +152,8 @@ class Moves:
         login = names["reader"]
         demand(sql.ask(sql.MAKE_READER, variables=names), f"making the role {login}")
         try:
+            # The quota puts it up again when the database is open.
+            demand(sql.ask(LIFT.read_text(encoding="utf-8"), database=database), "lifting a block by the quota")
             argv = [SELF, "dump", str(self._data), database, key, "--login", login]
             done = demand(run(argv, environment={}, seconds=SECONDS), "dumping")
         finally:

@@ -12,11 +12,12 @@ import time
 import traceback
 from pathlib import Path
 
-from . import schedule, sql, web
+from . import ends, schedule, sql, web
 from .config import SPOOL, Config, ConfigError, Incarnation
 from .engines import Engine, Place, engine_of
 from .loads import Loads
 from .moves import Moves
+from .points import Points
 from .programs import kill_all, run
 from .restore import begin_life, source_of
 from .state import State
@@ -26,6 +27,8 @@ from .work import Desk
 TICK_SECONDS = 0.2
 LOOK_SECONDS = 2.0
 STORE_SECONDS = 90.0
+# Of the time that the kubelet leaves for the end of a pod.
+END_SECONDS = 20.0
 # A base backup may take this long, and no longer.
 BACKUP_SECONDS = 24 * 3600.0
 RETRY_SECONDS = 5.0
@@ -54,6 +57,7 @@ class Resident:
         desk = Desk(self._state, say)
         self._loads = Loads(data, self._state, desk, say)
         self._moves = Moves(data, self._state, desk, say)
+        self._points = Points(data, self._state, say)
         # Where it was said whose archive this is; empty before.
         self._founded = ""
         self._engine_name = ""
@@ -90,10 +94,18 @@ class Resident:
                 self._wal.tick_out()
             time.sleep(TICK_SECONDS)
         kill_all()
+        self._note_end()
         server.shutdown()
         say("stopped")
         # What still waits in a thread is nobody's any more.
         os._exit(0)
+
+    def _note_end(self) -> None:
+        """Say in the archive that it is whole, if it is: the server has shut down, and nothing of it waits."""
+        lsn = ends.shutdown_of(self._data)
+        if lsn and self._founded and self._wal.is_drained():
+            done = run([SELF, "end", str(self._data), lsn], environment={}, seconds=END_SECONDS)
+            say(f"all before {lsn} is archived" if done.code == 0 else f"the end is not noted: {done.said}")
 
     def _answers(self) -> dict[str, web.Answer]:
         return {
@@ -107,6 +119,7 @@ class Resident:
             "/dump": self._moves.dump,
             "/retire": self._moves.retire,
             "/open": self._moves.open,
+            "/point": self._points.make,
             **web.refusals(("/check",), "this PostgreSQL is live; only a scratch copy is checked"),
         }
 
@@ -190,6 +203,8 @@ class Resident:
         if unread:
             self._refuse(unread)
             return False
+        # Which names there are is worth no pause in archiving.
+        self._points.look()
         # Read again: with another key it is another incarnation by now.
         place = Place.of(self._data)
         self._state.note(refused="", incarnation=place.incarnation)

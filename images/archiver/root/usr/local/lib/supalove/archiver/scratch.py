@@ -49,8 +49,9 @@ class Scratch:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stopping.set())
         threading.excepthook = end
-        live = ("/backup", "/backup/full", "/load", "/swap", "/drop", "/look", "/close", "/hold", "/open", "/retire")
-        refused = web.refusals(live, NOT_HERE)
+        asking = ("/backup", "/backup/full", "/point", "/load", "/swap", "/drop")
+        moving = ("/look", "/close", "/hold", "/open", "/retire")
+        refused = web.refusals((*asking, *moving), NOT_HERE)
         server = web.serve(self._state, {"/dump": self._dumps.dump, "/check": self._dumps.check, **refused})
         threading.Thread(target=self._keep_figures, name="figures", daemon=True).start()
         while not self._stopping.is_set():

@@ -288,6 +288,14 @@ KEPT_ONES = """
 SELECT datname || ' ' || COALESCE(pg_database_size(oid), 0) FROM pg_database
 WHERE datname ~ :'kept_databases' ORDER BY datname;
 """
+
+# The record of a restore point, which is the last in its segment: that one can be archived at once.
+MAKE_POINT = """
+SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || ' ' || made || ' '
+  || pg_walfile_name(made)
+FROM pg_create_restore_point(:'record') AS made;
+SELECT pg_switch_wal();
+"""
 EXISTS = "SELECT count(*) FROM pg_database WHERE datname = :'database';"
 DROP = """DROP DATABASE IF EXISTS :"database" WITH (FORCE);"""
 

@@ -30,7 +30,8 @@ class Figures:
     `rpo_seconds`, `backup_hours`: what it goes by, so that whoever reads this can tell late from early.
     `writes_stopped`: WAL that waits has nearly filled the volume, so tenants and the heartbeat commit nothing.
     `newest_backup_at`, `newest_full_at`: of those in the archive; `backup` counts what this process has made.
-    `busy`: which dump, load or check runs, "load p_x"; empty if none does. `dump_bytes`: of the last dump.
+    `busy`: which dump, load, check or point is being worked on, "load p_x"; empty if none is. `dump_bytes`: of the last
+    dump. `points`: the newest restore points of all incarnations in the archive, newest first.
     `kept`: databases that a swap has left, with name, bytes and when they were live last.
     `copy`: of a scratch copy what is in it and up to when; None beside a live PostgreSQL.
     """
@@ -60,6 +61,8 @@ class Figures:
     dump: Work = field(default_factory=Work)
     load: Work = field(default_factory=Work)
     check: Work = field(default_factory=Work)
+    point: Work = field(default_factory=Work)
+    points: list[dict[str, Any]] = field(default_factory=list)
     busy: str = ""
     dump_bytes: int = 0
     kept: list[dict[str, Any]] = field(default_factory=list)
@@ -73,12 +76,25 @@ class State:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._figures = Figures()
+        self._busy: list[str] = []
 
     def note(self, **figures: Any) -> None:
         """Set figures by name."""
         with self._lock:
             for name, value in figures.items():
                 setattr(self._figures, name, value)
+
+    def begin(self, name: str) -> None:
+        """Something is being worked on, maybe beside something else."""
+        with self._lock:
+            self._busy.append(name)
+            self._figures.busy = ", ".join(self._busy)
+
+    def end(self, name: str) -> None:
+        """It no longer is."""
+        with self._lock:
+            self._busy.remove(name)
+            self._figures.busy = ", ".join(self._busy)
 
     def succeeded(self, what: str, last: str) -> None:
         """One piece of work is done."""

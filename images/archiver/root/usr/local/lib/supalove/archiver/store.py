@@ -18,6 +18,9 @@ from .engines import Place
 DESCRIPTION = "incarnation.json"
 # Of what is read whole, in bytes.
 LARGEST = 64 * 1024
+# Restore points, below the prefix of an incarnation. So many are told, the newest ones.
+POINTS = "points/"
+MOST_POINTS = 200
 # Of a dump, in bytes. A store takes 10,000 of them, so a dump may have 312 GiB.
 PART = 32 * 1024**2
 
@@ -78,6 +81,44 @@ def upload(place: Place, key: str, stream: Any) -> None:
         raise StoreError(str(error)) from error
     if there != stream.bytes:
         raise StoreError(f"{key} has {there} bytes in the store, and {stream.bytes} were sent")
+
+
+def note(place: Place, path: str, content: dict[str, Any]) -> bool:
+    """Write a document below the incarnation's prefix; False if there is one by that name. Raises StoreError."""
+    client = _client(place)
+    key = f"{place.key}/{path}"
+    _write(client, place.config.bucket, key, content)
+    return _read(client, place.config.bucket, key) == content
+
+
+def forget(place: Place, path: str) -> None:
+    """Remove such a document, if there is one. Raises StoreError."""
+    with _translated():
+        _client(place).delete_object(Bucket=place.config.bucket, Key=f"{place.key}/{path}")
+
+
+def points(place: Place) -> list[tuple[str, dict[str, Any]]]:
+    """Restore points of all incarnations of the archive: incarnation and document, newest first, the newest ones only.
+
+    What is not as we write it is left out; the engine tells of it. Raises StoreError.
+    """
+    client = _client(place)
+    root = f"{place.config.prefix}/{place.archive}/"
+    found: list[tuple[float, str]] = []
+    listing = client.get_paginator("list_objects_v2")
+    with _translated():
+        pages = listing.paginate(Bucket=place.config.bucket, Prefix=root, Delimiter="/")
+        lives = [one["Prefix"] for page in pages for one in page.get("CommonPrefixes", ())]
+        for life in lives:
+            for page in listing.paginate(Bucket=place.config.bucket, Prefix=f"{life}{POINTS}"):
+                found += [(one["LastModified"].timestamp(), one["Key"]) for one in page.get("Contents", ())]
+    made: list[tuple[str, dict[str, Any]]] = []
+    for _at, key in sorted(found, reverse=True)[:MOST_POINTS]:
+        with contextlib.suppress(ForeignPrefix):
+            there = _read(client, place.config.bucket, key)
+            if there is not None:
+                made.append((key.removeprefix(root).partition("/")[0], there))
+    return made
 
 
 def backups(place: Place) -> list[dict[str, Any]]:

@@ -51,11 +51,11 @@ class Desk:
             if self._busy:
                 raise Refused(409, f"{self._busy} runs")
             self._busy = name
-        self._state.note(busy=name)
+        self._state.begin(name)
 
     def _give_back(self) -> None:
-        self._state.note(busy="")
         with self._lock:
+            self._state.end(self._busy)
             self._busy = ""
 
     def _do(self, kind: str, name: str, work: Callable[[], str]) -> None:

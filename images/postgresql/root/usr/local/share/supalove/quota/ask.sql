@@ -2,6 +2,7 @@
 -- Notes the size of every database; its rows are what is to be done or told, as a verb and a name.
 -- 1. At its limit a database is blocked, and stays so until it is below 90 % of it; from 80 % on its state is a warning.
 -- 2. What was decided and is not done yet is told again each time; so is a block of which somebody has given back a part.
+--    A database that the archiver has closed is left alone: it is being dumped, without the block, and nobody writes.
 -- 3. What tenants write to the catalogs that all databases share is in no database's size. Any role may change its own
 --    settings and password, as often as it likes: those catalogs are vacuumed, as autovacuum may be minutes away, and a
 --    verifier that is far longer than any real one is taken away. How long settings may be says the bootstrap.
@@ -44,9 +45,10 @@ SELECT 'forget', rolname FROM pg_authid WHERE rolname ~ '^p_[a-z2-7]{12}_[a-z]+$
 UNION ALL
 SELECT CASE state WHEN 'blocked' THEN 'block' ELSE 'lift' END, name
 FROM supalove_quota.storage JOIN pg_database ON oid = database
-WHERE datallowconn AND ((state = 'blocked') <> blocked OR (state = 'blocked' AND EXISTS (
-  SELECT FROM aclexplode(datacl) WHERE privilege_type = 'TEMPORARY' AND grantee <> datdba
-)))
+WHERE datallowconn AND shobj_description(oid, 'pg_database') IS DISTINCT FROM 'closed'
+  AND ((state = 'blocked') <> blocked OR (state = 'blocked' AND EXISTS (
+    SELECT FROM aclexplode(datacl) WHERE privilege_type = 'TEMPORARY' AND grantee <> datdba
+  )))
 UNION ALL
 SELECT 'warn', name FROM supalove_quota.storage WHERE state = 'warning' AND since = now();
 
