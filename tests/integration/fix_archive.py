@@ -26,6 +26,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.archives
     AWS_FILE,
     SECRET_KEY,
     archive_of,
+    dumps_of,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.object_store.client import (
     ObjectStoreClient,
@@ -209,6 +210,7 @@ class Archived:
             secret_key=Secret(keys[SECRET_KEY]),
             prefix=f"{archive}/",
             access=Access.READ_WRITE,
+            writes=dumps_of(archive),
         )
         with self.administrator() as client:
             ensure(client, identity, deadline=Deadline(limit_seconds=SECONDS))

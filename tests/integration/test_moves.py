@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import time
 from collections.abc import Iterator
 
 import psycopg
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.databases import loader_of
+from ansible_collections.supalove.platform.plugins.module_utils._engine.databases import reader_of
 from fix_archive import Archived, archived, archiver_beside
 from fix_container import podman
 from fix_object_store import ObjectStore
@@ -18,6 +19,7 @@ from nasty_schema import CONTENTS, OUTSIDE, RIGHTS
 from test_dumps import answers, load, make_nasty, names
 
 KEPT = "_20261126t034450z"
+NO_TOKEN = "0" * 16
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,7 @@ def store(object_store_server: ObjectStore) -> ObjectStore:
 def live(store: ObjectStore) -> Iterator[Archived]:
     with archived(store, "wal-g") as made:
         make_nasty(made.session, made.database)
+        made.await_(lambda: made.told()["archive"], "it is nobody's archive")
         yield made
 
 
@@ -40,7 +43,7 @@ def cluster(postgresql: Server, store: ObjectStore) -> Iterator[Archived]:
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def there(shared: Shared, live: Archived) -> Tenant:
     """The same project on the shared cluster, with nothing in its database."""
     tenant = shared.tenant()
@@ -55,8 +58,11 @@ def key_of(live: Archived) -> str:
     return f"platform/dumps/{live.told()['archive']}/moves.dump"
 
 
-def close(live: Archived, seconds: int = 300) -> None:
-    assert live.ask("/close", database=live.database, seconds=seconds) == (200, "done")
+def close(live: Archived, database: str = "", seconds: int = 300) -> str:
+    """The token of the closing."""
+    status, token = live.ask("/close", database=database or live.database, seconds=seconds)
+    assert (status, len(token)) == (200, 16), token
+    return token
 
 
 def may_enter(live: Archived) -> bool:
@@ -68,10 +74,11 @@ def may_enter(live: Archived) -> bool:
 @pytest.mark.parametrize(
     ("path", "told", "status"),
     [
-        ("/size", {"database": "postgres"}, 400),
-        ("/size", {"database": "p_aaaaaaaaaaaa"}, 404),
+        ("/look", {"database": "postgres"}, 400),
+        ("/look", {"database": "p_aaaaaaaaaaaa"}, 404),
         ("/close", {"seconds": 0}, 400),
         ("/close", {"seconds": "300"}, 400),
+        ("/hold", {"seconds": 60, "token": "none"}, 400),
         ("/close", {"database": "p_aaaaaaaaaaaa", "seconds": 1}, 404),
         ("/open", {"database": "p_aaaaaaaaaaaa"}, 404),
         ("/retire", {"kept": "postgres"}, 400),
@@ -84,28 +91,66 @@ def test_a_live_one_refuses_what_has_no_sense(live: Archived, path: str, told: d
 
 
 def test_a_database_that_is_open_is_neither_dumped_nor_retired(live: Archived) -> None:
-    status, text = live.ask("/dump", database=live.database, key=key_of(live))
-    assert (status, "close it first" in text) == (409, True)
-    status, text = live.ask("/retire", database=live.database, kept=f"{live.database}{KEPT}")
-    assert (status, "is open" in text) == (409, True)
+    for path, told in (("/dump", {"key": key_of(live)}), ("/retire", {"kept": f"{live.database}{KEPT}"})):
+        status, text = live.ask(path, database=live.database, token=NO_TOKEN, **told)
+        assert (status, "close it first" in text) == (409, True)
 
 
 def test_what_is_closed_and_forgotten_is_opened_when_its_time_is_up(live: Archived) -> None:
-    close(live, seconds=2)
+    token = close(live, seconds=2)
     assert not may_enter(live)
     live.await_(lambda: may_enter(live), "it is not opened")
-    assert live.ask("/retire", database=live.database, kept=f"{live.database}{KEPT}")[0] == 409
+    assert live.ask("/retire", database=live.database, token=token, kept=f"{live.database}{KEPT}")[0] == 409
 
 
 def test_only_what_is_closed_is_held_closed(live: Archived) -> None:
-    """One that was opened and closed once more in between may have rows that its dump has not."""
-    assert live.ask("/hold", database=live.database, seconds=60)[0] == 409
-    close(live, seconds=2)
-    assert live.ask("/hold", database=live.database, seconds=60) == (200, "done")
+    assert live.ask("/hold", database=live.database, token=NO_TOKEN, seconds=60)[0] == 409
+    token = close(live, seconds=2)
+    assert live.ask("/hold", database=live.database, token=token, seconds=60) == (200, "done")
     time.sleep(3)
     assert not may_enter(live)
-    assert live.ask("/hold", database=live.database, seconds=1) == (200, "done")
+    assert live.ask("/hold", database=live.database, token=token, seconds=1) == (200, "done")
     live.await_(lambda: may_enter(live), "it is not opened")
+
+
+def test_what_was_opened_and_closed_once_more_is_not_retired_by_who_closed_it_before(live: Archived) -> None:
+    """In between there may have been rows that the dump of the first closing has not."""
+    before = close(live)
+    assert live.ask("/open", database=live.database) == (200, "done")
+    close(live)
+    status, text = live.ask("/retire", database=live.database, token=before, kept=f"{live.database}{KEPT}")
+    assert (status, "has been open since" in text) == (409, True)
+    assert live.ask("/open", database=live.database) == (200, "done")
+
+
+def test_who_is_in_is_out_before_a_database_counts_as_closed(cluster: Archived, shared: Shared) -> None:
+    """A transaction that would commit after the dump does not, and nobody comes back."""
+    tenant = shared.tenant()
+    shared.bring(tenant.desired())
+    with tenant.connect() as session:
+        session.autocommit = False
+        session.execute("CREATE TABLE late (id int)")
+        token = close(cluster, tenant.database)
+        with pytest.raises(psycopg.OperationalError):
+            session.commit()
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        tenant.connect()
+    assert cluster.ask("/hold", database=tenant.database, token=token, seconds=60) == (200, "done")
+    assert cluster.ask("/open", database=tenant.database) == (200, "done")
+    with tenant.connect() as session:
+        assert session.execute("SELECT to_regclass('late')").fetchone() == (None,)
+
+
+def test_roles_that_something_hangs_on_are_told(cluster: Archived, shared: Shared) -> None:
+    tenant, neighbour = shared.tenant(), shared.tenant()
+    for one in (tenant, neighbour):
+        shared.bring(one.desired())
+    with tenant.connect() as session:
+        session.execute("CREATE TABLE mine (id int)")
+        assert cluster.ask("/look", database=tenant.database)[1].split()[1:] == []
+        session.execute(f"GRANT SELECT ON mine TO {neighbour.owner}")
+        session.commit()
+    assert cluster.ask("/look", database=tenant.database)[1].split()[1:] == [neighbour.owner]
 
 
 def test_what_an_archiver_that_was_killed_had_closed_is_opened_by_the_next_one(live: Archived) -> None:
@@ -119,9 +164,9 @@ def test_what_an_archiver_that_was_killed_had_closed_is_opened_by_the_next_one(l
 
 def test_a_database_that_was_opened_by_another_hand_is_not_retired(live: Archived) -> None:
     """As a server does that was started anew, or a run of the engine: then there may be rows that no dump has."""
-    close(live)
+    token = close(live)
     live.sql(f"GRANT CONNECT ON DATABASE {live.database} TO {live.database}_owner", "postgres")
-    status, text = live.ask("/retire", database=live.database, kept=f"{live.database}{KEPT}")
+    status, text = live.ask("/retire", database=live.database, token=token, kept=f"{live.database}{KEPT}")
     assert (status, "opened meanwhile" in text) == (409, True)
     assert live.database in names(live)
     assert live.ask("/open", database=live.database) == (200, "done")
@@ -134,22 +179,24 @@ def test_a_database_moves_to_a_shared_cluster_and_what_it_was_is_kept(
     kept, key = f"{live.database}{KEPT}", key_of(live)
     then, rights = answers(live.sql, CONTENTS), answers(live.sql, RIGHTS)
     outside = shared.server.sql(OUTSIDE.format(database=live.database))
-    status, size = live.ask("/size", database=live.database)
-    assert (status, int(size) > 0) == (200, True)
+    status, told = live.ask("/look", database=live.database)
+    assert (status, int(told.split()[0]) > 0) == (200, True)
     with live.session() as within:
         within.execute(f"SET SESSION AUTHORIZATION {live.database}_owner")
-        close(live)
+        token = close(live)
         assert within.execute("SELECT 1").fetchone() == (1,), "only sessions of its user are ended"
-    work = live.work("/dump", database=live.database, key=key)
+    work = live.work("/dump", database=live.database, token=token, key=key)
     assert (work["error"], work["last"]) == ("", f"{live.database} {key}")
     assert len(live.store.get(key)) == live.told()["dump_bytes"]
-    assert loader_of(live.uid) not in names(live)
+    assert reader_of(live.uid) not in names(live)
 
     assert load(cluster, there.database, key)["error"] == ""
     assert cluster.ask("/swap", database=there.database, kept=kept) == (200, "done")
     assert cluster.ask("/drop", database=kept) == (200, "done")
-    assert live.ask("/retire", database=live.database, kept=kept) == (200, "done")
-    assert live.ask("/retire", database=live.database, kept=kept) == (200, "it is done already")
+    status, at = live.ask("/retire", database=live.database, token=token, kept=kept)
+    assert status == 200, at
+    assert datetime.datetime.fromisoformat(at) < datetime.datetime.now(datetime.UTC)
+    assert live.ask("/retire", database=live.database, token=token, kept=kept) == (200, "it is done already")
     assert live.ask("/open", database=live.database)[0] == 404
 
     ask = lambda text: shared.server.sql(text, there.database)  # noqa: E731
@@ -157,6 +204,6 @@ def test_a_database_moves_to_a_shared_cluster_and_what_it_was_is_kept(
     assert answers(ask, RIGHTS) == rights
     assert shared.server.sql(OUTSIDE.format(database=there.database)) == outside
     with there.connect() as session:
-        assert session.execute("SELECT count(*) FROM own.rows").fetchone() == (5,)
+        assert session.execute("SELECT current_user, count(*) > 0 FROM own.rows").fetchone() == (there.owner, True)
     with pytest.raises(psycopg.OperationalError, match="not currently accepting"):
         live.sql("SELECT 1", kept)

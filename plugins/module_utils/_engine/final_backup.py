@@ -7,7 +7,6 @@ window. Of one with a PostgreSQL of its own it is the archive, which stays: it h
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,22 +14,19 @@ from typing import Final as Constant
 
 from .access import Archives
 from .archive.ends import plan_to_end
-from .archives import archive_of, archive_of_cluster, dumps_of, finals_of
-from .backends.archiver.client import Archiver
+from .archives import archive_of, finals_of
 from .backends.kubernetes.records import STOPPED, Record, Status
-from .deadline import Deadline
 from .errors import EngineError, SafetyStop
+from .live_dump import closed, read_out
 from .objects import Desired, ObjectId
-from .project.names import Ref, cluster_namespace_of, names_of
+from .project.names import Ref, names_of
 from .project.placement import Placement
-from .scratch import await_work
+from .scratch import Source
 from .sight import Run
 from .steps import Action, Failure, Step
 
 KIND: Constant = "FinalBackup"
 WITHOUT: Constant = "to purge it without one, name it in purge_without_final_backup"
-CLOSED_SECONDS = 600
-OPEN_SECONDS = 30.0
 _TIME: Constant = "%Y%m%dt%H%M%Sz"
 
 
@@ -120,24 +116,21 @@ def _of_cluster(run: Run, cluster: str, stopped: _Stopped) -> Final:
 
 
 def _dump(run: Run, archives: Archives, cluster: str, database: str, key: str) -> None:
-    """Straight from the server, for which that is the work of reading one database; none of it changes meanwhile.
+    """Its user has no login; of a closed one the quota lets a dump begin without its block.
 
     The archiver writes where it may, and from there the dump is copied whole to where it is kept.
     """
-    server = Archiver(client=run.client, namespace=cluster_namespace_of(cluster))
-    made = f"{dumps_of(archive_of_cluster(cluster))}{database}.dump"
-    before = server.status(deadline=run.deadline)
-    # Its user has no login anyhow; of a closed one the quota lets a dump begin without its block.
-    token = server.close(database, seconds=CLOSED_SECONDS, deadline=run.deadline)
-    try:
-        server.dump(database, f"{run.platform.object_store_prefix}/{made}", token=token, deadline=run.deadline)
-        await_work(server, "dump", before, progress=run.progress, deadline=run.deadline)
-    finally:
-        # If that does not succeed, its archiver does it when the time is up.
-        with contextlib.suppress(EngineError):
-            server.open(database, deadline=Deadline(limit_seconds=OPEN_SECONDS))
-    archives.keep(made, key, deadline=run.deadline)
-    archives.discard([made], deadline=run.deadline)
+    platform, progress, deadline = run.platform, run.progress, run.deadline
+    found = next((one for one in platform.shared_clusters if one.name == cluster), None)
+    if found is None:
+        raise SafetyStop(f"the platform does not declare the shared cluster {cluster}")
+    source = Source.of_cluster(found)
+    with (
+        closed(run.access, platform, source, database, progress=progress, deadline=deadline) as it,
+        read_out(run.access, platform, source, it, progress=progress, deadline=deadline) as made,
+    ):
+        archives.keep(made, key, deadline=deadline)
+        it.server.open(database, deadline=deadline)
 
 
 def key_of(status: Status) -> str:

@@ -6,25 +6,23 @@ Its users can do nothing while it is dumped and loaded. Whatever they committed 
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import TypeVar
 
 from .access import Access
-from .archives import archive_of, dumps_of
+from .archives import archive_of
 from .backends.archiver.client import Archiver
 from .backends.kubernetes import records
 from .backends.kubernetes.delete import await_gone, delete, remove
 from .backends.kubernetes.lease import Lease
 from .databases import DATABASE_KIND
 from .deadline import Deadline
-from .errors import BackendError, DeadlineExceeded, EngineError, SafetyStop, Unreachable
+from .errors import SafetyStop, Unreachable
+from .live_dump import closed, read_out
 from .objects import ObjectId
 from .pause import clients_held
 from .progress import Progress
@@ -33,25 +31,17 @@ from .project.model import Inventory
 from .project.names import namespace_of
 from .project.placement import Move, Past, Placement, misplaced, place_anew
 from .project.quantities import MIB
-from .project.vocabulary import PER_ARCHIVE
 from .reconcile import reconcile
 from .render import render
-from .render.archive import identity_of
 from .render.arrival import arrival_policy_of
 from .render.context import context_of
 from .render.database import claim_id_of, workload_of
 from .restore import party_of, source_at
 from .restore_database import Party, load, require_well
-from .scratch import await_work
 from .settings import Settings
 from .sight import placed_of
 from .steps import Action, Report, Step
 
-# After a kill the archiver opens what was closed; as long as a run is at work it says so in time.
-CLOSED_SECONDS = 60
-HOLD_SECONDS = 15.0
-# For what is put in order whatever has become of the run.
-END_SECONDS = 60.0
 POD = "postgresql-0"
 
 Answer = TypeVar("Answer")
@@ -213,63 +203,20 @@ class _Job:
 
     def _carry(self, move: Move, lease: Lease) -> str:
         """Dump, load and give up; when that was. Under the lease: a run on all projects would open it again."""
-        database, prefix = self.party.database, self.inventory.platform.object_store_prefix
-        source, deadline = self._source, lease.bound(self.deadline)
+        platform, source, database = self.inventory.platform, self.party.source, self.party.database
+        deadline, told = lease.bound(self.deadline), self.progress
         into = replace(self.party, source=source_at(self.inventory, self.party, move.cluster))
         target = self._server(into.source.namespace)
-        self._let_dump(deadline)
-        with self._closed(deadline) as token:
-            key = f"{dumps_of(self.party.source.archive)}{database}-{token}.dump"
-            with self._discarded(key):
-                before = source.status(deadline=deadline)
-                source.dump(database, f"{prefix}/{key}", token=token, deadline=deadline)
-                ended = await_work(source, "dump", before, progress=self.progress, deadline=deadline)
-                if ended.dump.last != f"{database} {prefix}/{key}":
-                    raise SafetyStop(f"another dump of {database} has ended, one that an earlier run began; run again")
-                load(self.access, into, key, with_grants=True, progress=self.progress, deadline=deadline)
-                # What an earlier run has brought there, and the empty one that the server was made with.
-                target.drop(move.kept, deadline=deadline)
-                _asked(lambda: target.swap(database, kept=move.kept, deadline=deadline))
-                target.drop(move.kept, deadline=deadline)
-                return _asked(lambda: source.retire(database, token=token, kept=move.kept, deadline=deadline))
-
-    def _let_dump(self, deadline: Deadline) -> None:
-        """An identity that was made by an older release may not write dumps."""
-        platform, source = self.inventory.platform, self.party.source
-        if platform.object_store_identities == PER_ARCHIVE:
-            (secret,) = source.keys
-            wanted = identity_of(platform, source.archive, secret)
-            reason = "it is to write a dump"
-            step = Step(action=Action.UPDATE, id=wanted.id, reason=reason, desired=wanted, before=None)
-            self.access.apply(step, before=None, deadline=deadline)
-
-    @contextmanager
-    def _closed(self, deadline: Deadline) -> Iterator[str]:
-        """Opened again if something goes wrong; if that does not succeed, and after a kill, when the time is up."""
-        source, database, ref = self._source, self.party.database, self.party.project.ref
-        token = source.close(database, seconds=CLOSED_SECONDS, deadline=deadline)
-        self.progress.note(f"{ref}: its database is closed")
-        hold = partial(source.hold, database, token=token, seconds=CLOSED_SECONDS, deadline=deadline)
-        try:
-            with _repeated(hold, HOLD_SECONDS):
-                yield token
-        except BaseException:
-            try:
-                is_there = source.open(database, deadline=Deadline(limit_seconds=END_SECONDS))
-            except (BackendError, DeadlineExceeded):
-                self.progress.note(f"{ref}: its database is opened within {CLOSED_SECONDS} s, where it was")
-            else:
-                said = "is open again where it was" if is_there else "has gone from where it was; run again"
-                self.progress.note(f"{ref}: its database {said}")
-            raise
-
-    @contextmanager
-    def _discarded(self, key: str) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            with contextlib.suppress(EngineError):
-                self.access.required_archives.discard([key], deadline=Deadline(limit_seconds=END_SECONDS))
+        with (
+            closed(self.access, platform, source, database, progress=told, deadline=deadline) as it,
+            read_out(self.access, platform, source, it, progress=told, deadline=deadline) as key,
+        ):
+            load(self.access, into, key, with_grants=True, progress=told, deadline=deadline)
+            # What an earlier run has brought there, and the empty one that the server was made with.
+            target.drop(move.kept, deadline=deadline)
+            _asked(lambda: target.swap(database, kept=move.kept, deadline=deadline))
+            target.drop(move.kept, deadline=deadline)
+            return _asked(lambda: it.server.retire(database, token=it.token, kept=move.kept, deadline=deadline))
 
     def _stop(self, deadline: Deadline, *volumes: ObjectId) -> None:
         """Stop a PostgreSQL of the project's own, so that its quota can be taken back."""
@@ -316,25 +263,6 @@ def _asked(question: Callable[[], Answer]) -> Answer:
         return question()
     except Unreachable:
         return question()
-
-
-@contextmanager
-def _repeated(work: Callable[[], None], seconds: float) -> Iterator[None]:
-    """Again and again while this lasts. What goes wrong is tried again; whether it mattered is seen at the end."""
-    over = threading.Event()
-
-    def repeat() -> None:
-        while not over.wait(seconds):
-            with contextlib.suppress(EngineError):
-                work()
-
-    thread = threading.Thread(target=repeat, name="hold", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def _next_life(party: Party) -> Life | None:

@@ -8,11 +8,10 @@ encrypted with; what ends is the login that may write to it.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
-from .archives import ARCHIVE_KIND, archive_of, kept_keys_of
+from .archives import ARCHIVE_KIND, archive_of, cluster_of, kept_keys_of
 from .backends.archiver.client import Archiver
 from .backends.kubernetes.delete import await_gone, delete
 from .backends.kubernetes.kinds import KINDS
@@ -24,8 +23,7 @@ from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, EngineError, SafetyStop
 from .final_backup import Final, keep_finals
 from .objects import Desired, ObjectId
-from .project.names import PLATFORM_LABEL, Ref, cluster_namespace_of, names_of, namespace_of
-from .project.placement import Placement
+from .project.names import PLATFORM_LABEL, Ref, Uid, cluster_namespace_of, names_of, namespace_of
 from .project.vocabulary import PER_ARCHIVE
 from .render.archive import SECRET as ARCHIVE_SECRET
 from .render.archive import is_archived
@@ -62,7 +60,10 @@ class Purge:
 def purges_of(run: Run, known: Mapping[Ref, Record]) -> tuple[Purge, ...]:
     """Confirmed purges of projects that still have a record."""
     found = (known.get(Ref(ref)) for ref in sorted(run.settings.purge))
-    return tuple(_purge(record, _kept(run, record), _archive(run, record)) for record in found if record is not None)
+    clusters = {one.name for one in run.platform.shared_clusters}
+    return tuple(
+        _purge(record, _kept(run, record), _archive(run, record), clusters) for record in found if record is not None
+    )
 
 
 def _archive(run: Run, record: Record) -> tuple[Step, ...]:
@@ -101,15 +102,27 @@ def _kept(run: Run, record: Record) -> tuple[ObjectId, ...]:
     return (*vault.below(folder, deadline=run.deadline), own)
 
 
-def _purge(record: Record, secrets: tuple[ObjectId, ...], archive: tuple[Step, ...]) -> Purge:
-    status = record.status
-    placement = Placement.from_text(status.placement) if status else None
-    databases: tuple[ObjectId, ...] = ()
-    if status is not None and placement is not None and placement.cluster is not None:
-        names, cluster = names_of(record.ref, status.uid), placement.cluster
-        roles = (ObjectId(kind=ROLE_KIND, namespace=cluster, name=name) for name in (names.owner, names.probe))
-        databases = (ObjectId(kind=DATABASE_KIND, namespace=cluster, name=names.database), *roles)
-    return Purge(record=record, uid=status.uid if status else "", databases=databases, secrets=secrets, archive=archive)
+def _purge(
+    record: Record, secrets: tuple[ObjectId, ...], archive: tuple[Step, ...], clusters: Collection[str]
+) -> Purge:
+    uid = record.status.uid if record.status else ""
+    databases = tuple(id for cluster in _clusters_of(record, clusters) for id in _on_cluster(record.ref, uid, cluster))
+    return Purge(record=record, uid=uid, databases=databases, secrets=secrets, archive=archive)
+
+
+def _clusters_of(record: Record, declared: Collection[str]) -> tuple[str, ...]:
+    """The shared cluster that a project is on, and those on which it has left a database when it moved."""
+    if record.status is None or record.placed is None:
+        return ()
+    placement = record.placed.placement
+    left = (cluster_of(one.archive) for one in placement.past if one.archive != archive_of(record.status.uid))
+    return tuple(dict.fromkeys((*placement.clusters, *(one for one in left if one in declared))))
+
+
+def _on_cluster(ref: Ref, uid: str, cluster: str) -> tuple[ObjectId, ...]:
+    names = names_of(ref, Uid(uid))
+    roles = (ObjectId(kind=ROLE_KIND, namespace=cluster, name=name) for name in (names.owner, names.probe))
+    return (ObjectId(kind=DATABASE_KIND, namespace=cluster, name=names.database), *roles)
 
 
 def planned(run: Run, purges: tuple[Purge, ...]) -> tuple[Outcome, ...]:
@@ -126,7 +139,7 @@ def planned(run: Run, purges: tuple[Purge, ...]) -> tuple[Outcome, ...]:
     return tuple(outcomes)
 
 
-def purge_all(run: Run, held: Lease | None) -> tuple[Outcome, ...]:
+def purge_all(run: Run) -> tuple[Outcome, ...]:
     """Every confirmed purge, one after the other: it is rare, and a mistake in it is dear.
 
     Final backups come first. They may take hours, in which other runs do what they have to; so what was kept is
@@ -138,9 +151,10 @@ def purge_all(run: Run, held: Lease | None) -> tuple[Outcome, ...]:
     finals = keep_finals(run, (one.record for one in purges))
     done: list[Outcome] = []
     platform, seconds = run.platform, run.settings.lease_seconds
-    new = Lease(run.client, platform.namespace, seconds=seconds, progress=run.progress, deadline=run.deadline)
     try:
-        with new if held is None else contextlib.nullcontext(held) as lease:
+        with Lease(
+            run.client, platform.namespace, seconds=seconds, progress=run.progress, deadline=run.deadline
+        ) as lease:
             confirmed = purges_of(run, read_known(run))
             done += (_purge_one(run, one, finals.get(one.record.ref, Final()), lease) for one in confirmed)
     except (BackendError, DeadlineExceeded, SafetyStop) as error:

@@ -86,7 +86,7 @@ def _reconcile(run: Run, held: Lease | None) -> Report:
             sights, left_alone = look(run, scope.projects, known, observed)
             lanes = _roll(run, sights, lease)
         report = Report(outcomes=tuple(_outcome(lane, run) for lane in lanes), left_alone=left_alone)
-    return _merged(report, (*scope.failed, *purge_all(run, held)))
+    return _merged(report, (*scope.failed, *purge_all(run)))
 
 
 def _check_room(run: Run, sights: tuple[Sight, ...]) -> None:

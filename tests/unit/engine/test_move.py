@@ -10,6 +10,7 @@ import contextlib
 from types import SimpleNamespace
 
 import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine import live_dump
 from ansible_collections.supalove.platform.plugins.module_utils._engine import move as moving
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import (
     Conflict,
@@ -209,13 +210,15 @@ def world(monkeypatch, request):
         "Archiver": lambda *, client, namespace: Archiver(client, namespace),
         "reconcile": made.bring,
         "load": made.load,
-        "await_work": made.await_work,
         "clients_held": lambda *args, **rest: contextlib.nullcontext(),  # noqa: ARG005
         "remove": lambda *args, **rest: None,  # noqa: ARG005
     }
     for name, one in replaced.items():
         monkeypatch.setattr(moving, name, one)
-    steps = {"_lease": lease, "_stop": stop, "_drop_arrived": drop_arrived, "_let_dump": lambda self, deadline: None}  # noqa: ARG005
+    for name in ("Archiver", "await_work"):
+        monkeypatch.setattr(live_dump, name, replaced.get(name, made.await_work))
+    monkeypatch.setattr(live_dump, "_let_dump", lambda *args: None)  # noqa: ARG005
+    steps = {"_lease": lease, "_stop": stop, "_drop_arrived": drop_arrived}
     for name, one in steps.items():
         monkeypatch.setattr(moving._Job, name, one)
     monkeypatch.setattr(moving.records, "read_records", lambda *args, **rest: {"acme": recorded(made)})  # noqa: ARG005
@@ -366,7 +369,7 @@ def test_grants_that_the_other_server_could_not_have_are_named_before_anything_i
 @pytest.mark.parametrize("world", [("shared", "pro")], indirect=True)
 def test_a_dump_of_an_earlier_run_is_not_taken_for_this_ones(world, monkeypatch):
     ended = lambda *args, **rest: SimpleNamespace(dump=SimpleNamespace(last=f"{DATABASE} dumps/other.dump"))  # noqa: E731, ARG005
-    monkeypatch.setattr(moving, "await_work", ended)
+    monkeypatch.setattr(live_dump, "await_work", ended)
     with pytest.raises(SafetyStop, match="an earlier run began"):
         run(world)
     assert in_use(world) == ["first"]

@@ -226,6 +226,8 @@ def rename(statements: str, names: Mapping[str, str]) -> Done:
         return sql.ask(statements, variables=names, seconds=SWAP_SECONDS)
     finally:
         over.set()
+        # Whoever comes afterwards is not ended.
+        evicting.join()
 
 
 class _Names:
