@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`python -m benchmarks`: run the cases, keep the raw figures, write the table."""
+"""`python -m benchmarks`: run the cases, keep the raw figures, write the page."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import time
 from pathlib import Path
 
-from . import machine, pods, report
-from .cases import CASES, LAST, Options
+from . import archived, machine, pods, report, sizes
+from .cases import ARCHIVES, CASES, LAST, Options
 
 DOCUMENT = Path(__file__).parent.parent / "docs/benchmarks.md"
+# Between the parts of the page, which may be of two runs.
+SEAM = "<!-- What follows is of a run of the cases on archives. -->\n"
 # What the table speaks of; other sizes are for trying things out and leave it alone.
 PUBLISHED_PROJECTS = 1000
 PUBLISHED_ROUNDS = 10
@@ -35,14 +38,18 @@ def main() -> None:
         rounds=arguments.rounds,
         controllers=arguments.controllers,
         rivals=arguments.rivals,
+        sizes=sizes.sizes_from(arguments),
     )
     started = time.monotonic()
     run: report.Run = {
         "machine": machine.describe(),
-        "options": {name: getattr(options, name) for name in Options.__slots__},
+        "options": {name: getattr(options, name) for name in Options.__slots__ if name != "sizes"},
+        "sizes": dataclasses.asdict(options.sizes),
         "beside_lab": arguments.beside_lab,
         "figures": {},
     }
+    if not ARCHIVES.keys().isdisjoint(arguments.cases):
+        run["archives"] = machine.describe_archives()
     for name in arguments.cases:
         print(f"== {name}", flush=True)
         run["figures"][name] = CASES[name](options)
@@ -52,17 +59,30 @@ def main() -> None:
 
 
 def _publish(run: report.Run) -> None:
-    """Print the page; keep it as the published one if the run was whole."""
-    text = report.document(run)
-    if _is_whole(run):
-        DOCUMENT.write_text(text)
-    print(text)
+    """Print what the run has to say; of the published page replace the parts whose cases it has all run."""
+    engine, _seam, archives = DOCUMENT.read_text().partition(SEAM)
+    names = run["figures"].keys()
+    if not names <= ARCHIVES.keys():
+        text = report.document(run)
+        engine = text if _is_whole(run) else engine
+        print(text)
+    if names & ARCHIVES.keys():
+        text = archived.document(run)
+        archives = text if _is_whole_of_archives(run) else archives
+        print(text)
+    DOCUMENT.write_text(f"{engine}{SEAM}{archives}")
 
 
 def _is_whole(run: report.Run) -> bool:
     options = run["options"]
-    sizes = (options["projects"], options["rounds"]) == (PUBLISHED_PROJECTS, PUBLISHED_ROUNDS)
-    return sizes and options["rivals"] and set(run["figures"]) == set(CASES) and not run["beside_lab"]
+    is_published = (options["projects"], options["rounds"]) == (PUBLISHED_PROJECTS, PUBLISHED_ROUNDS)
+    has_all = CASES.keys() - ARCHIVES.keys() <= run["figures"].keys()
+    return is_published and options["rivals"] and has_all and not run["beside_lab"]
+
+
+def _is_whole_of_archives(run: report.Run) -> bool:
+    has_all = ARCHIVES.keys() <= run["figures"].keys()
+    return sizes.sizes_of(run["sizes"]) == sizes.Sizes() and has_all and not run["beside_lab"]
 
 
 def _keep(run: report.Run, file: Path) -> None:
@@ -78,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         "--projects",
         type=int,
         default=PUBLISHED_PROJECTS,
-        help="of all cases but growth and pods; databases: at most 200",
+        help="of cases 1 to 3 and databases, there at most 200",
     )
     parser.add_argument("--in-flight", type=_numbers, default=(8, 16, 24, 32), help="the floor's requests in flight")
     parser.add_argument("--growth", type=_numbers, default=(100, 300, 1000, 3000), help="projects of the case growth")
@@ -87,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=PUBLISHED_ROUNDS, help="of the case pods; of databases, up to 3")
     parser.add_argument("--controllers", action=argparse.BooleanOptionalAction, default=True, help="needs kwok")
     parser.add_argument("--rivals", action=argparse.BooleanOptionalAction, default=True, help="kubernetes.core")
+    sizes.add_arguments(parser)
     parser.add_argument("--beside-lab", action="store_true", help="run beside the lab's hosts; no figure is worth much")
     reports = Path(os.environ["SUPALOVE_CHECKOUT_CACHE"]) / "reports"
     parser.add_argument("--report", type=Path, default=reports / "benchmarks.json", help="file of the raw figures")

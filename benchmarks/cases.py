@@ -7,15 +7,16 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import PROJECT_LABEL
 
-from . import pods, postgresql, rivals, workload
+from . import backups, lag, one_database, pods, postgresql, retention, rivals, workload
 from .cluster import Cluster, Figures, fresh
+from .sizes import Sizes
 
 # The reads of one client at a time, and all kinds at once, with something between.
 LISTS_IN_FLIGHT = (1, 2, 4, 11)
@@ -29,7 +30,7 @@ LAST = "pods"
 class Options:
     """Sizes of a run. `rounds`: of case 5, and the most of case 6.
 
-    `controllers`: create the state of cases 2 and 3 with all controllers and kwok at work.
+    `controllers`: create the state of cases 2 and 3 with all controllers and kwok at work. `sizes`: of cases 7 to 10.
     """
 
     projects: int
@@ -40,6 +41,7 @@ class Options:
     rounds: int
     controllers: bool
     rivals: bool
+    sizes: Sizes = field(default_factory=Sizes)
 
 
 def create(options: Options) -> Figures:
@@ -170,12 +172,20 @@ def real_pods(options: Options) -> Figures:
     return figures
 
 
+# Cases 7 to 10: of a PostgreSQL and its archive. They need no API server, and are a part of the page by themselves.
+ARCHIVES: Mapping[str, Callable[[Options], Figures]] = {
+    "lag": lambda options: lag.measure(options.sizes),
+    "backups": lambda options: backups.measure(options.sizes),
+    "one_database": lambda options: one_database.measure(options.sizes),
+    "retention": lambda options: retention.measure(options.sizes),
+}
 CASES: Mapping[str, Callable[[Options], Figures]] = {
     "create": create,
     "unchanged": unchanged,
     "others": others,
     "growth": growth,
     "databases": databases,
+    **ARCHIVES,
     # The last: the lab's hosts would take the others' processor.
     LAST: real_pods,
 }

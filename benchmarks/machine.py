@@ -3,19 +3,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import platform
 import subprocess
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
 from fix_apiserver import lab_kube
+from fix_archive import archiver_image
+from fix_container import container, image_of
 
 from tests.lab import binaries
 
-from . import rivals
+from . import rivals, servers
+
+STANDIN_NAME = "the lab's stand-in"
 
 
 def describe() -> dict[str, str]:
@@ -33,6 +39,30 @@ def describe() -> dict[str, str]:
         **{name: metadata.version(name) for name in ("ansible-core", "kubernetes", "psycopg", "urllib3")},
         **rivals.versions(),
     }
+
+
+def describe_archives() -> dict[str, str]:
+    """What takes part in cases 7 to 10, and the file system that is written to."""
+    tools = (("barman-cloud-backup", archiver_image()), ("postgres", image_of("postgresql")))
+    with contextlib.ExitStack() as stack:
+        barman, server = (
+            servers.in_container(container(stack, "--entrypoint", "sleep", image, "infinity"), program, "--version")
+            for program, image in tools
+        )
+    return {
+        "file system": _said("findmnt", "--noheadings", "--output", "FSTYPE", "--target", tempfile.gettempdir()),
+        # The word after "postgres (PostgreSQL)".
+        "PostgreSQL": server.split()[2],
+        "WAL-G": STANDIN_NAME if servers.is_standin() else os.environ["WALG_BINARY"],
+        "Barman Cloud": barman.split()[-1],
+        "SeaweedFS": _said("weed", "version").split()[2],
+        "podman": _said("podman", "--version").split()[-1],
+    }
+
+
+def _said(*argv: str) -> str:
+    """The first line of a program's output."""
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()[0]
 
 
 def _etcd() -> str:

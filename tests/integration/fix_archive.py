@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,10 @@ class Archived:
     def database(self) -> str:
         return names_of(Ref(REF), self.uid).database
 
+    @property
+    def archive(self) -> str:
+        return archive_of(self.uid)
+
     def sql(self, text: str, database: str = "") -> str:
         """What the superuser gets for an answer, over the pod's socket; columns are parted by |."""
         with self.session(database) as connection:
@@ -175,7 +179,7 @@ class Archived:
     @property
     def prefix(self) -> str:
         """Of this incarnation in the bucket."""
-        return f"platform/{archive_of(self.uid)}/{self.incarnation}"
+        return f"platform/{self.archive}/{self.incarnation}"
 
     @contextlib.contextmanager
     def administrator(self) -> Iterator[ObjectStoreClient]:
@@ -198,17 +202,16 @@ class Archived:
     def catalogs(self) -> tuple[Catalog, ...]:
         """The archive as the engine reads it."""
         with self.administrator() as client:
-            return read_archive(client, archive_of(self.uid), deadline=Deadline(limit_seconds=SECONDS))
+            return read_archive(client, self.archive, deadline=Deadline(limit_seconds=SECONDS))
 
     def make_identity(self) -> None:
         """Let the keys of the archive into its prefix, and nowhere else."""
         keys = {name: (self.directory / "archive-credentials" / name).read_text() for name in (ACCESS_KEY, SECRET_KEY)}
-        archive = archive_of(self.uid)
         identity = Identity(
-            name=archive,
+            name=self.archive,
             access_key=keys[ACCESS_KEY],
             secret_key=Secret(keys[SECRET_KEY]),
-            prefix=f"{archive}/",
+            prefix=f"{self.archive}/",
             access=Access.READ_WRITE,
             writes=dumps_of(archive),
         )
@@ -277,13 +280,13 @@ def life_of(before: Archived, engine: str, *, target: str, value: str = "", last
     )
 
 
-def inventory(store: ObjectStore, address: str, engine: str) -> Inventory:
+def inventory(store: ObjectStore, address: str, engine: str, tier: Mapping[str, Any] = TIER) -> Inventory:
     platform = {
         "object_store_endpoint": address,
         "object_store_bucket": store.bucket,
         "object_store_ca": store.ca_file.read_text(),
     }
-    tiers = {"pro": {**TIER, "archive_engine": engine, "rpo_seconds": 10}}
+    tiers = {"pro": {**tier, "archive_engine": engine, "rpo_seconds": 10}}
     return parse(projects={REF: {"tier": "pro"}}, tiers=tiers, platform=platform)
 
 
@@ -321,15 +324,17 @@ def laid_out(
     life: Life | None = None,
     before: Archived | None = None,
     volume_mib: int = 0,
+    place: Path | None = None,
+    tier: Mapping[str, Any] = TIER,
 ) -> Iterator[Archived]:
-    """What the pod mounts, as for `archived`; nothing runs yet."""
+    """What the pod mounts, as for `archived`; nothing runs yet. `place`: where, instead of in memory."""
     with contextlib.ExitStack() as stack:
-        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="supalove-test-", dir=memory)))
+        memory = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="supalove-test-", dir=place or memory)))
         directory.chmod(0o711)
         uid = before.uid if before else new_uid()
         made = Archived(directory=directory, uid=uid, store=store, port=free_ports(1)[0], stack=stack)
-        _write(made, inventory(store, address or store.address, engine), life)
+        _write(made, inventory(store, address or store.address, engine, tier), life)
         if before is not None:
             _inherit(made, before)
         if volume_mib:
@@ -388,8 +393,13 @@ def archiver_beside(directory: Path, store: ObjectStore) -> Iterator[Archived]:
 def start(made: Archived, *, mode: str = "run") -> None:
     """Both containers, the archiver first."""
     made.archiver = archiver_of(made, mode)
+    made.server = server_of(made)
+
+
+def server_of(made: Archived) -> str:
+    """The server's container."""
     credentials = ["--volume", f"{made.directory}/credentials:{CREDENTIALS_DIRECTORY}:ro"]
-    made.server = container(made.stack, *_shared(made), *credentials, image_of("postgresql"))
+    return container(made.stack, *_shared(made), *credentials, image_of("postgresql"))
 
 
 def archiver_of(made: Archived, mode: str) -> str:
@@ -450,23 +460,35 @@ def _inherit(made: Archived, before: Archived) -> None:
 
 def _write(made: Archived, found: Inventory, life: Life | None) -> None:
     (project,) = found.projects
-    objects = render(project, found.platform, Placement(life=life), made.uid)
+    names = names_of(Ref(REF), made.uid)
+    write(
+        made,
+        render(project, found.platform, Placement(life=life), made.uid),
+        first_rule=f"local {names.database} {names.owner} trust\n",
+    )
+
+
+def write(made: Archived, objects: tuple[Desired, ...], *, first_rule: str = "") -> dict[str, str]:
+    """What the rendered objects make the pod mount, the files of a restore among them; what is in `credentials`.
+
+    `first_rule`: of pg_hba.conf, before the platform's.
+    """
     texts: dict[str, dict[str, str]] = {}
     for one in objects:
         if one.generates:
             texts[one.id.name] = new_texts(one.generates, secrets.token_bytes)
-    verifiers = {key: text for key, text in texts["credentials"].items() if key.endswith(".verifier")}
+    logins = texts.get("credentials", {})
+    verifiers = {key: text for key, text in logins.items() if key.endswith(".verifier")}
     config = {**_config_map(objects, "postgresql")}
     # The tests' machine may have a PostgreSQL of its own; this one is reached over its socket.
     config["postgresql.conf"] += "listen_addresses = ''\ntrack_commit_timestamp = on\n"
-    names = names_of(Ref(REF), made.uid)
-    config["pg_hba.conf"] = f"local {names.database} {names.owner} trust\n{config['pg_hba.conf']}"
+    config["pg_hba.conf"] = first_rule + config["pg_hba.conf"]
     contents: dict[str, dict[str, str]] = {
         "config": config,
         "credentials": verifiers,
         "archive-config": _config_map(objects, "archiver"),
         "archive-credentials": texts["archive"],
-        "restore": _config_map(objects, "restore") if life else {},
+        "restore": _config_map(objects, "restore"),
     }
     for folder in FOLDERS:
         place = made.directory / folder
@@ -474,8 +496,10 @@ def _write(made: Archived, found: Inventory, life: Life | None) -> None:
         for name, text in contents.get(folder, {}).items():
             (place / name).write_text(text)
         os.chown(place, USER, USER)
+    return logins
 
 
 def _config_map(objects: tuple[Desired, ...], name: str) -> dict[str, str]:
-    (found,) = [one.body["data"] for one in objects if one.id.kind == "ConfigMap" and one.id.name == name]
-    return dict(found)
+    """Its data; none if there is no such one."""
+    found = [one.body["data"] for one in objects if one.id.kind == "ConfigMap" and one.id.name == name]
+    return dict(found[0]) if found else {}

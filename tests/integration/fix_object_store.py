@@ -95,8 +95,10 @@ def object_store(object_store_server: ObjectStore) -> ObjectStore:
     return store
 
 
-def serve(directory: Path, *, port: int = 0, launcher: tuple[str, ...] = ()) -> ObjectStore:
-    """A server on a directory that has certificates; `launcher` is put before its command line."""
+def serve(
+    directory: Path, *, port: int = 0, launcher: tuple[str, ...] = (), options: tuple[str, ...] = ()
+) -> ObjectStore:
+    """A server on a directory that has certificates; `launcher` is put before its command line, `options` after."""
     port = port or free_ports(1)[0]
     access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
     credentials = [{"accessKey": access_key, "secretKey": secret_key}]
@@ -104,7 +106,7 @@ def serve(directory: Path, *, port: int = 0, launcher: tuple[str, ...] = ()) -> 
     with open(directory / "s3.json", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         json.dump({"identities": [admin]}, file)
     (directory / "data").mkdir(exist_ok=True)
-    program = Program(arguments=[*launcher, *_arguments(directory, port)], log=directory / "log")
+    program = Program(arguments=[*launcher, *_arguments(directory, port), *options], log=directory / "log")
     store = ObjectStore(
         address=f"https://127.0.0.1:{port}",
         ca_file=directory / "ca.crt",
