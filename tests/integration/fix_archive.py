@@ -213,7 +213,7 @@ class Archived:
             secret_key=Secret(keys[SECRET_KEY]),
             prefix=f"{self.archive}/",
             access=Access.READ_WRITE,
-            writes=dumps_of(archive),
+            writes=dumps_of(self.archive),
         )
         with self.administrator() as client:
             ensure(client, identity, deadline=Deadline(limit_seconds=SECONDS))
