@@ -52,7 +52,7 @@ def archiver(kubelet, monkeypatch):
     def dump(told):
         asked.append(("/dump", told))
         archives.objects[told["key"].removeprefix("platform/")] = b"PGDMP"
-        state.succeeded("dump", "")
+        state.succeeded("dump", f"{told['database']} {told['key']}")
         return 202, "begun\n"
 
     def point(told):
@@ -89,7 +89,9 @@ def add_pod(engine, namespace):
 
 
 def options(ref):
-    return {"tiers": WITH_SHARED, "platform": {**STORE, "shared_clusters": {f"{ref}-one": CLUSTER}}}
+    # Nobody has made the cluster, and so no login of its archive.
+    platform = {**STORE, "object_store_identities": "shared", "shared_clusters": {f"{ref}-one": CLUSTER}}
+    return {"tiers": WITH_SHARED, "platform": platform}
 
 
 def stopped(engine, ref):
