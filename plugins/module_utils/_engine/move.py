@@ -223,7 +223,10 @@ class _Job:
         for id in (*workload_of(self.party.project.ref), *volumes):
             delete(self.access.client, id, uid_label=self.party.uid, deadline=deadline)
         pod = ObjectId(kind="Pod", namespace=namespace_of(self.party.project.ref), name=POD)
-        told = lambda reason: self.progress.note(f"waiting for {pod} to end: {reason}")  # noqa: E731
+
+        def told(reason: str) -> None:
+            self.progress.note(f"waiting for {pod} to end: {reason}")
+
         await_gone(self.access.client, pod, deadline=deadline, progress=told)
 
     def _drop_arrived(self, cluster: str, deadline: Deadline) -> None:

@@ -48,6 +48,9 @@ def test_a_life_that_begins_with_nothing_has_a_volume_of_its_own_and_restores_no
     assert one("PersistentVolumeClaim", "postgresql-data-3", objects)
     first = one("StatefulSet", "postgresql", objects_of(platform=ARCHIVED))
     third = one("StatefulSet", "postgresql", objects)
-    names = lambda found: [each["name"] for each in found["spec"]["template"]["spec"]["initContainers"]]  # noqa: E731
-    assert names(third) == names(first)
+    assert container_names(third) == container_names(first)
     assert not [each for each in objects if each.id.name == "restore"]
+
+
+def container_names(workload):
+    return [each["name"] for each in workload["spec"]["template"]["spec"]["initContainers"]]

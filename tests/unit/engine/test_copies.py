@@ -132,7 +132,9 @@ class Kubernetes:
 
 
 def keys_of(monkeypatch, *there, vault=None):
-    read = lambda client, id, *, deadline: {"from": id.name} if (id.namespace, id.name) in client.there else None  # noqa: E731, ARG005
+    def read(client, id, *, deadline):  # noqa: ARG001
+        return {"from": id.name} if (id.namespace, id.name) in client.there else None
+
     monkeypatch.setattr(scratch, "read_texts", read)
     access = Access(client=Kubernetes(*there), databases=None, vault=vault)
     source = scratch.Source(archive="p-abcdefgh2345", namespace="", archiving=Archiving(), storage=1)

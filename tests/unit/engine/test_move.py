@@ -7,6 +7,7 @@ The systems are a model that keeps their promises; tests/integration/test_moves.
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -299,12 +300,7 @@ def test_what_is_written_because_somebody_opened_the_database_keeps_it_where_it_
         begin_anew(world)
         confirmed = ["first"]
 
-        def intrude(number=number, confirmed=confirmed):
-            if world.questions == number:
-                world.serving().token = ""
-                confirmed += world.write("second")
-
-        world.before_answer = intrude
+        world.before_answer = partial(intrude, world, number, confirmed)
         with contextlib.suppress(Conflict):
             run(world)
         world.before_answer = lambda: None
@@ -368,12 +364,20 @@ def test_grants_that_the_other_server_could_not_have_are_named_before_anything_i
 
 @pytest.mark.parametrize("world", [("shared", "pro")], indirect=True)
 def test_a_dump_of_an_earlier_run_is_not_taken_for_this_ones(world, monkeypatch):
-    ended = lambda *args, **rest: SimpleNamespace(dump=SimpleNamespace(last=f"{DATABASE} dumps/other.dump"))  # noqa: E731, ARG005
-    monkeypatch.setattr(live_dump, "await_work", ended)
+    last = SimpleNamespace(last=f"{DATABASE} dumps/other.dump")
+    ended = SimpleNamespace(dump=last)
+    monkeypatch.setattr(live_dump, "await_work", lambda *args, **rest: ended)  # noqa: ARG005
     with pytest.raises(SafetyStop, match="an earlier run began"):
         run(world)
     assert in_use(world) == ["first"]
     assert not world.servers[SHARED_HOME].token
+
+
+def intrude(world, number, confirmed):
+    """At this question the database is opened, and a client commits."""
+    if world.questions == number:
+        world.serving().token = ""
+        confirmed += world.write("second")
 
 
 def questions_of(world):

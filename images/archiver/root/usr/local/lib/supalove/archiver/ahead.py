@@ -72,7 +72,7 @@ class Ahead:
             self._last = wishes[asked]
             self._go_on(asked)
         if not self._hands:
-            self._hands = [threading.Thread(target=self._work, name="ahead", daemon=True) for _ in range(HANDS)]
+            self._hands = [threading.Thread(target=self._work, name="ahead", daemon=True) for _hand in range(HANDS)]
             for hand in self._hands:
                 hand.start()
 
