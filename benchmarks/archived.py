@@ -31,6 +31,10 @@ STANDIN = """\
 and encrypted as WAL-G does it, but not at WAL-G's speed. What is said of WAL-G here is an upper bound of what our side
 of it costs, and nothing about WAL-G. Barman Cloud is the real one; it compresses with gzip and does not encrypt."""
 REAL = "WAL-G is the real one, named by `WALG_BINARY`. Barman Cloud is real, too; it compresses with gzip."
+BESIDE = """\
+**To be repeated:** other work, the lab's hosts among it, took processor and disk from this run. Its seconds are too
+many, its rates too small, and ratios of what took turns are noisy; the load is below.
+"""
 LAG = """\
 A PostgreSQL {version} of a project's own (tier: 2 CPU, 4 GiB), with `pgbench`, {clients} clients, {seconds} s a turn,
 scale {scale}: the same data directory each time, now without an archive, now archived by one engine through the
@@ -88,6 +92,7 @@ def document(run: Run) -> str:
         "## Archiving and restoring",
         "",
         PREFACE.format(walg=STANDIN if run["archives"]["WAL-G"] == STANDIN_NAME else REAL),
+        *([BESIDE] if run["beside_lab"] else []),
         *_summary(figures),
         *_lag_section(figures, sizes),
         *_backups_section(figures, sizes),

@@ -31,6 +31,7 @@ from .servers import (
     TIER,
     disk,
     in_container,
+    noise,
     object_store,
     one_server,
     seconds_of,
@@ -43,13 +44,9 @@ BASEBACKUP, PACKED, COPY = "pg_basebackup", "pg_basebackup, tar and zstd", "cp -
 UNPACK, COPY_BACK = "tar and zstd", "cp -a back"
 SPARE = "spare"
 LONGEST_SECONDS = 3600.0
-# Of a row: letters and digits, of which half can be compressed away.
-FILL = """
-CREATE TABLE rows AS SELECT n AS id,
-  (SELECT string_agg(md5(n::text || piece::text), '') FROM generate_series(1, 30) AS piece) AS words
-FROM generate_series(1, {count}) AS n
-"""
+FILL = "CREATE TABLE rows AS SELECT n AS id, {words} AS words FROM generate_series(1, {count}) AS n"
 ROW_BYTES = 1024
+WORDS = 7
 
 
 def measure(sizes: Sizes) -> Figures:
@@ -60,7 +57,7 @@ def measure(sizes: Sizes) -> Figures:
     figures: Figures = {"backup": {}, "restore": {}, "stored": {}, "answers": {}}
     with object_store() as store, disk() as place, one_server(store, place) as server:
         with server.archived(NONE) as made:
-            made.sql(FILL.format(count=sizes.backup_mib * MIB // ROW_BYTES), ADMIN_DATABASE)
+            made.sql(FILL.format(words=noise(WORDS), count=sizes.backup_mib * MIB // ROW_BYTES), ADMIN_DATABASE)
             made.sql("VACUUM ANALYZE rows", ADMIN_DATABASE)
             figures["postgresql"] = made.sql("SHOW server_version", ADMIN_DATABASE).split()[0]
             figures["bytes"] = int(made.sql("SELECT sum(pg_database_size(oid)) FROM pg_database", ADMIN_DATABASE))

@@ -43,6 +43,7 @@ from .servers import (
     WALG_ENGINE,
     disk,
     in_container,
+    noise,
     object_store,
     seconds_of,
     settled,
@@ -58,18 +59,13 @@ ROW_BYTES = 460
 ROWS = """
 CREATE SCHEMA app;
 CREATE TABLE app.rows (id bigint, word text NOT NULL, words text NOT NULL);
-INSERT INTO app.rows SELECT n, md5(n::text),
-  (SELECT string_agg(md5(n::text || piece::text), '') FROM generate_series(1, 8) AS piece)
-FROM generate_series(1, {count}) AS n;
+INSERT INTO app.rows SELECT n, md5(n::text), {words} FROM generate_series(1, {count}) AS n;
 ALTER TABLE app.rows ADD PRIMARY KEY (id);
 CREATE INDEX words_by_word ON app.rows (word);
 """
 COUNT = "SELECT count(*) FROM app.rows"
 # A neighbour's, after the base backup: so many MiB of WAL, whatever is compressed.
-WAL = """
-CREATE TABLE app.noise AS SELECT string_agg(md5(n::text || piece::text), '') FROM generate_series(1, {count}) AS n,
-  generate_series(1, 32) AS piece GROUP BY n
-"""
+WAL = "CREATE TABLE app.noise AS SELECT {words} AS words FROM generate_series(1, {count}) AS n"
 SCHEMA = "CREATE SCHEMA app"
 NOISE_ROW_BYTES = 1100
 KEPT = "_20261126t034450z"
@@ -204,7 +200,7 @@ def _fill(live: _Cluster, sizes: Sizes) -> tuple[Tenant, Tenant]:
     shared.bring(tuple(one for tenant in tenants for one in tenant.desired()))
     proxy.close()
     victim, neighbour, *_others = tenants
-    _as_owner(live, victim, ROWS.format(count=sizes.database_mib * MIB // ROW_BYTES))
+    _as_owner(live, victim, ROWS.format(words=noise(2), count=sizes.database_mib * MIB // ROW_BYTES))
     _as_owner(live, neighbour, SCHEMA)
     return victim, neighbour
 
@@ -225,7 +221,8 @@ def _archive(live: _Cluster) -> None:
 
 def _write_more(live: _Cluster, neighbour: Tenant, sizes: Sizes) -> int:
     """So much WAL after the base backup; how many segments a recovery from it reads."""
-    _as_owner(live, neighbour, WAL.format(count=sizes.replayed_segments * SEGMENT_BYTES // NOISE_ROW_BYTES))
+    count = sizes.replayed_segments * SEGMENT_BYTES // NOISE_ROW_BYTES
+    _as_owner(live, neighbour, WAL.format(words=noise(8), count=count))
     live.await_archived(live.segment())
     (catalog,) = (one for one in live.catalogs() if one.id == live.incarnation)
     first = catalog.backups[-1].first_segment.number

@@ -91,6 +91,11 @@ def walg_program(folder: Path) -> Path:
     return program
 
 
+def noise(count: int) -> str:
+    """An expression of SQL: so many times 128 hexadecimal digits that differ for each `n`; half could be saved."""
+    return " || ".join(f"encode(sha512('{number} ' || n::text::bytea), 'hex')" for number in range(count))
+
+
 class OneServer:
     """One data directory. Each way of archiving it writes into an incarnation of its own."""
 

@@ -64,8 +64,9 @@ def test_a_small_run_restores_one_database_and_removes_of_archives_what_the_engi
 
 @pytest.mark.long
 def test_a_small_run_archives_under_load_and_restores_backups_of_both_engines(tmp_path):
-    figures, said = run(tmp_path / "figures.json", "--cases=lag,backups", *SMALL_ARCHIVES)
+    figures, said = run(tmp_path / "figures.json", "--cases=lag,backups", *SMALL_ARCHIVES, "--quiet-periods=2")
     assert figures["lag"]["full"].keys() == {"none", "wal-g", "barman-cloud", "by hand"}
     assert all(one["tps"] > 0 for (one,) in figures["lag"]["full"].values())
+    assert all(one["lags"] for one in figures["lag"]["quiet"].values())
     assert figures["backups"]["answers"].keys() == figures["backups"]["stored"].keys() == {"wal-g", "barman-cloud"}
     assert "| pg_basebackup |" in said

@@ -151,6 +151,11 @@ def test_a_stand_in_is_called_one_and_a_real_one_is_not():
     assert "stand-in" not in archived.document(a_run(archives={"WAL-G": "/opt/wal-g"}))
 
 
+def test_a_run_beside_the_lab_says_that_it_is_to_be_repeated():
+    assert "**To be repeated:**" in archived.document(a_run(beside_lab=True))
+    assert "To be repeated" not in archived.document(a_run())
+
+
 def test_a_case_that_did_not_run_says_nothing():
     assert "\n## 8" not in archived.document(a_run(figures={"lag": FIGURES["lag"]}))
     assert "| RTO" not in archived.document(a_run(figures={"lag": FIGURES["lag"]}))
