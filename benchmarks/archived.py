@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from .backups import BASEBACKUP, COPY, COPY_BACK, PACKED, UNPACK
+from .cases import ARCHIVES
 from .lag import CLIENTS, QUIET_RATE, RPO_SECONDS, quantile
 from .machine import STANDIN_NAME
 from .one_database import STAGES
@@ -93,6 +94,7 @@ def document(run: Run) -> str:
         "",
         PREFACE.format(walg=STANDIN if run["archives"]["WAL-G"] == STANDIN_NAME else REAL),
         *([BESIDE] if run["beside_lab"] else []),
+        *_lacking(figures),
         *_summary(figures),
         *_lag_section(figures, sizes),
         *_backups_section(figures, sizes),
@@ -101,6 +103,11 @@ def document(run: Run) -> str:
         *_machine_section(run),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _lacking(figures: Run) -> list[str]:
+    names = [f"`{name}`" for name in ARCHIVES if name not in figures]
+    return [f"Not in this run: {', '.join(names)}.", ""] if names else []
 
 
 def _summary(figures: Run) -> list[str]:

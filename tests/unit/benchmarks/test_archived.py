@@ -159,6 +159,10 @@ def test_a_run_beside_the_lab_says_that_it_is_to_be_repeated():
 def test_a_case_that_did_not_run_says_nothing():
     assert "\n## 8" not in archived.document(a_run(figures={"lag": FIGURES["lag"]}))
     assert "| RTO" not in archived.document(a_run(figures={"lag": FIGURES["lag"]}))
+    assert "Not in this run: `backups`, `one_database`, `retention`." in archived.document(
+        a_run(figures={"lag": FIGURES["lag"]})
+    )
+    assert "Not in this run" not in archived.document(a_run())
 
 
 @pytest.mark.parametrize(
