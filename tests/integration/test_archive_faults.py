@@ -283,11 +283,11 @@ def test_a_restore_that_is_killed_while_fetching_and_again_while_recovering_ends
         assert made.sql(IDS) == "1,2,3"
 
 
-# Ends what fetches WAL, and says whether there was anything.
+# Ends what fetches WAL, and says whether there was anything. The quotes keep it from finding itself.
 KILL_FETCHERS = """
 for place in /proc/[0-9]*; do
   case "$(tr '\\0' ' ' < "$place/cmdline")" in
-    *wal-restore* | *wal-fetch*) kill -9 "${place#/proc/}" && echo killed ;;
+    *wal-rest''ore* | *wal-fet''ch*) kill -9 "${place#/proc/}" && echo killed ;;
   esac
 done 2>/dev/null
 true
