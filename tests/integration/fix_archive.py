@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -77,6 +78,9 @@ SECONDS = 180
 START_SECONDS = 180
 REF = "acme"
 TIER = {"cpu": "250m", "memory": "256Mi", "storage": "1Gi"}
+ENGINES = ("wal-g", "barman-cloud")
+# Both, the second where there is time.
+FIRST_IN_CI = ("wal-g", pytest.param("barman-cloud", marks=pytest.mark.long))
 FOLDERS = ("config", "credentials", "run", "data", "spool", "archive-config", "archive-credentials", "restore")
 
 
@@ -381,6 +385,8 @@ def archiver_beside(directory: Path, store: ObjectStore) -> Iterator[Archived]:
         found = inventory(store, store.address, "wal-g")
         objects = render(found.projects[0], found.platform, Placement(), made.uid)
         for folder in ("spool", "archive-config", "archive-credentials"):
+            # Another module's archiver may have been beside the same server.
+            shutil.rmtree(directory / folder, ignore_errors=True)
             (directory / folder).mkdir()
         (directory / "archive-config/archive.json").write_text(_config_map(objects, "archiver")["archive.json"])
         for folder in ("spool", "archive-config", "archive-credentials"):

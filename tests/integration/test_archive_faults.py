@@ -23,16 +23,24 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.segments import SEGMENT_BYTES
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Unrecoverable
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import LATEST, TIME, Life
-from fix_archive import SECONDS, START_SECONDS, Archived, archived, laid_out, life_of, restoring, start
+from fix_archive import (
+    ENGINES,
+    FIRST_IN_CI,
+    SECONDS,
+    START_SECONDS,
+    Archived,
+    archived,
+    laid_out,
+    life_of,
+    restoring,
+    start,
+)
 from fix_container import podman
 from fix_flaky import CUT, FINE, Flaky, flaky
 from fix_object_store import ObjectStore
 
 WALG, BARMAN = "wal-g", "barman-cloud"
-ENGINES = (WALG, BARMAN)
 LONG = pytest.mark.long
-# Both, the second where there is time.
-FIRST_IN_CI = (WALG, pytest.param(BARMAN, marks=LONG))
 # Longer than the archiver waits before it tries again for the third time.
 FAULT_SECONDS = 6
 IDS = "SELECT string_agg(id::text, ',' ORDER BY id) FROM rows"
@@ -295,7 +303,7 @@ true
 
 
 @pytest.mark.parametrize("engine", FIRST_IN_CI)
-@pytest.mark.parametrize("victim", ["the archiver", "what it has started"])
+@pytest.mark.parametrize("victim", ["the archiver", pytest.param("what it has started", marks=LONG)])
 def test_a_kill_in_the_midst_of_what_is_fetched_ahead_leaves_nothing_that_is_used(
     past: Past, object_store: ObjectStore, way: Flaky, victim: str
 ) -> None:

@@ -12,12 +12,10 @@ import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.ends import plan_to_end
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.segments import Segment, format_lsn
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Unrecoverable
-from fix_archive import Archived, archived
+from fix_archive import ENGINES, FIRST_IN_CI, Archived, archived
 from fix_container import podman
 from fix_object_store import ObjectStore
 from fix_proxy import Proxy
-
-ENGINES = ("wal-g", "barman-cloud")
 
 
 @pytest.fixture(params=ENGINES)
@@ -73,6 +71,7 @@ def test_a_prefix_that_is_another_clusters_is_left_alone(pair: Archived) -> None
     assert not any(name.startswith(segment) for name in pair.names())
 
 
+@pytest.mark.parametrize("pair", FIRST_IN_CI, indirect=True)
 def test_a_moment_is_named_when_it_is_archived_and_a_name_is_given_once(pair: Archived) -> None:
     told = {"project": str(pair.uid), "name": "before-v2"}
     pair.await_(lambda: pair.told().get("newest_backup_at"), "no base backup was made")
@@ -90,6 +89,7 @@ def test_a_moment_is_named_when_it_is_archived_and_a_name_is_given_once(pair: Ar
         assert pair.ask("/point", **{**told, **wrong})[0] == 400
 
 
+@pytest.mark.parametrize("pair", FIRST_IN_CI, indirect=True)
 def test_a_name_that_another_archiver_gave_meanwhile_is_refused_by_the_store(pair: Archived) -> None:
     pair.await_(lambda: pair.told().get("newest_backup_at"), "no base backup was made")
     pair.store.put(f"{pair.prefix}/points/{pair.uid}.taken.json", b"{}")
@@ -98,6 +98,7 @@ def test_a_name_that_another_archiver_gave_meanwhile_is_refused_by_the_store(pai
     assert pair.store.get(f"{pair.prefix}/points/{pair.uid}.taken.json") == b"{}"
 
 
+@pytest.mark.parametrize("pair", FIRST_IN_CI, indirect=True)
 def test_a_stop_is_noted_in_the_archive_and_the_next_start_takes_it_back(pair: Archived) -> None:
     pair.await_(lambda: pair.told().get("newest_backup_at"), "no base backup was made")
     pair.sql("CREATE TABLE last AS SELECT 1")
@@ -113,6 +114,7 @@ def test_a_stop_is_noted_in_the_archive_and_the_next_start_takes_it_back(pair: A
     pair.await_(lambda: end not in pair.store.keys(f"{pair.prefix}/"), "the note is still there")
 
 
+@pytest.mark.parametrize("pair", FIRST_IN_CI, indirect=True)
 def test_a_server_that_crashed_has_no_end(pair: Archived) -> None:
     pair.await_(lambda: pair.told().get("newest_backup_at"), "no base backup was made")
     pair.sql("CREATE TABLE last AS SELECT 1")

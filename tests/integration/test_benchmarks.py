@@ -52,6 +52,7 @@ def test_a_small_run_of_all_cases_changes_nothing_twice_and_exactly_what_is_need
     assert "| the same statements in one psql |" in said
 
 
+@pytest.mark.long
 def test_a_small_run_restores_one_database_and_removes_of_archives_what_the_engines_do(tmp_path):
     figures, said = run(tmp_path / "figures.json", "--cases=one_database,retention", *SMALL_ARCHIVES)
     found = figures["one_database"]

@@ -13,10 +13,9 @@ import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine import lives
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.recovery import AtPoint, plan_recovery
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import LATEST, TIME, Life
-from fix_archive import Archived, archived, life_of
+from fix_archive import ENGINES, FIRST_IN_CI, Archived, archived, life_of
 from fix_object_store import ObjectStore
 
-ENGINES = ("wal-g", "barman-cloud")
 WRITE_SECONDS = 5
 TARGETS = 3
 # More than are fetched ahead at once.
@@ -61,6 +60,7 @@ def test_the_rows_are_those_committed_by_the_target_and_the_archive_begins_anew(
     assert {key for key in object_store.keys(f"{before.prefix}/") if key not in old} == set()
 
 
+@pytest.mark.parametrize("engine", FIRST_IN_CI, indirect=True)
 def test_a_target_that_the_archive_does_not_reach_ends_in_an_error_and_no_server(
     before: Archived, object_store: ObjectStore, engine: str
 ) -> None:
@@ -71,6 +71,7 @@ def test_a_target_that_the_archive_does_not_reach_ends_in_an_error_and_no_server
         pass
 
 
+@pytest.mark.parametrize("engine", FIRST_IN_CI, indirect=True)
 def test_segments_are_fetched_ahead_and_of_those_that_nobody_wanted_nothing_is_left(
     before: Archived, object_store: ObjectStore, engine: str
 ) -> None:
@@ -88,6 +89,7 @@ def test_segments_are_fetched_ahead_and_of_those_that_nobody_wanted_nothing_is_l
         after.await_(lambda: not (after.directory / "data/pgdata.ahead").exists(), "the folder stays")
 
 
+@pytest.mark.parametrize("engine", FIRST_IN_CI, indirect=True)
 def test_a_moment_that_was_named_is_reached_in_this_life_and_in_the_next(
     before: Archived, object_store: ObjectStore, engine: str
 ) -> None:
@@ -122,6 +124,7 @@ def to_point(pair: Archived, name: str, incarnation: str | None = None) -> Life:
     )
 
 
+@pytest.mark.parametrize("engine", FIRST_IN_CI, indirect=True)
 def test_latest_is_everything_that_is_archived(before: Archived, object_store: ObjectStore, engine: str) -> None:
     before.sql("INSERT INTO rows VALUES (1, now())")
     before.await_archived(before.segment())
@@ -129,6 +132,7 @@ def test_latest_is_everything_that_is_archived(before: Archived, object_store: O
         assert after.sql("SELECT count(*) FROM rows") == "1"
 
 
+@pytest.mark.parametrize("engine", FIRST_IN_CI, indirect=True)
 def test_a_target_after_the_last_commit_is_the_end_of_the_archive(
     before: Archived, object_store: ObjectStore, engine: str
 ) -> None:
