@@ -75,7 +75,7 @@ test-long: venv ## What takes longer than CI should
 	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) -m long $(call in,tests/integration tests/e2e)
 
 .PHONY: bench bench-recovery
-bench-recovery: venv ## A PostgreSQL's way through archived WAL, by archive engine; half an hour. ARGS='--help' lists the choices
+bench-recovery: venv ## A PostgreSQL's way through archived WAL, by archive engine; an hour. ARGS='--help' lists the choices
 	@PYTHONPATH='$(SUPALOVE_COLLECTIONS):tests/integration' python -m benchmarks.recovery $(ARGS)
 
 bench: venv ## The engine and archives against a floor and others; 36 minutes. ARGS='--help' lists the choices

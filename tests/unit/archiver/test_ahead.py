@@ -97,12 +97,12 @@ class Recovery:
             return sorted(one.name for one in self.folder.iterdir() if is_segment(one.name))
         return []
 
-    def ask(self, name: str, *last: str) -> tuple[int, str]:
+    def ask(self, name: str, *bounds: str) -> tuple[int, str]:
         """As the server: exit code, and what the file that it got begins with."""
         place = self.data / "pg_wal/RECOVERYXLOG"
         place.unlink(missing_ok=True)
         environment = {**os.environ, "SUPALOVE_SPOOL": str(self.spool), "PGDATA": str(self.data)}
-        command = ["sh", str(WANTED), name, "pg_wal/RECOVERYXLOG", *last]
+        command = ["sh", str(WANTED), name, "pg_wal/RECOVERYXLOG", *bounds]
         done = subprocess.run(command, env=environment, cwd=self.data, check=False, timeout=SECONDS)
         return done.returncode, place.read_bytes()[: len(name)].decode() if place.exists() else ""
 
@@ -201,6 +201,15 @@ def test_nothing_after_the_last_segment_of_the_plan_is_fetched_unasked(recovery:
         # The archive has grown since, and the server goes on by itself.
         assert recovery.ask(NAMES[4], last) == (0, NAMES[4])
     assert sorted(recovery.archive.asked()) == NAMES[:5]
+
+
+def test_nothing_after_the_segment_that_an_earlier_try_came_to_is_fetched_or_handed_over(recovery: Recovery) -> None:
+    reached = NAMES[3]
+    with recovery.archiving():
+        for name in NAMES[:4]:
+            assert recovery.ask(name, NAMES[1], reached) == (0, name)
+        assert recovery.ask(NAMES[4], NAMES[1], reached) == (1, "")
+    assert sorted(recovery.archive.asked()) == NAMES[:4]
 
 
 def test_a_history_is_asked_for_when_the_server_does_and_nothing_is_fetched_after_it(recovery: Recovery) -> None:
