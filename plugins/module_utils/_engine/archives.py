@@ -36,13 +36,13 @@ def kept_keys_of(archive: str) -> str:
     return f"archive-{archive}"
 
 
-def cluster_of(archive: str) -> str:
-    """The shared cluster whose archive it is.
+def cluster_of(archive: str) -> str | None:
+    """The shared cluster whose archive it is; None for that of a project's own PostgreSQL.
 
-    >>> cluster_of("s-free-1")
-    'free-1'
+    >>> cluster_of("s-free-1"), cluster_of("p-abcdefgh2345")
+    ('free-1', None)
     """
-    return archive.removeprefix("s-")
+    return archive.removeprefix("s-") if archive.startswith("s-") else None
 
 
 def dumps_of(name: str) -> str:

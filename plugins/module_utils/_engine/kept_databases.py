@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from .archive.status import ArchiverStatus, Kept
-from .archives import archive_of, cluster_of
+from .archives import cluster_of
 from .backends.archiver.client import Archiver
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
@@ -148,5 +148,6 @@ def _namespaces(record: Record) -> Iterator[str]:
     elif record.status.phase != STOPPED:
         yield namespace_of(record.ref)
     for past in placement.past:
-        if past.archive != archive_of(record.uid or Uid("")):
-            yield cluster_namespace_of(cluster_of(past.archive))
+        cluster = cluster_of(past.archive)
+        if cluster is not None:
+            yield cluster_namespace_of(cluster)

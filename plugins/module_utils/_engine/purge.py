@@ -115,8 +115,8 @@ def _clusters_of(record: Record, declared: Collection[str]) -> tuple[str, ...]:
     if record.status is None or record.placed is None:
         return ()
     placement = record.placed.placement
-    left = (cluster_of(one.archive) for one in placement.past if one.archive != archive_of(record.status.uid))
-    return tuple(dict.fromkeys((*placement.clusters, *(one for one in left if one in declared))))
+    left = (cluster_of(one.archive) for one in placement.past)
+    return tuple(dict.fromkeys((*placement.clusters, *(one for one in left if one is not None and one in declared))))
 
 
 def _on_cluster(ref: Ref, uid: str, cluster: str) -> tuple[ObjectId, ...]:

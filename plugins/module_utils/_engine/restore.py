@@ -159,17 +159,15 @@ def then(inventory: Inventory, party: Party, target: Target) -> Party:
     if not isinstance(target, AtTime):
         return party
     for past in party.placement.past:
-        is_own = past.archive == archive_of(party.uid)
-        if target.time <= past.until and is_own and party.placement.cluster is None:
-            return party
         if target.time <= past.until:
-            return _at(inventory, party, past)
+            was_own = cluster_of(past.archive) is None
+            return party if was_own and party.placement.cluster is None else _at(inventory, party, past)
     return party
 
 
 def _at(inventory: Inventory, party: Party, past: Past) -> Party:
-    cluster = None if past.archive == archive_of(party.uid) else cluster_of(past.archive)
-    return replace(party, source=replace(source_at(inventory, party, cluster), storage=past.storage))
+    source = source_at(inventory, party, cluster_of(past.archive))
+    return replace(party, source=replace(source, storage=past.storage))
 
 
 def _located(
