@@ -46,8 +46,9 @@ def extract_tar(self: Any, key: str, dst: str) -> None:
 def upload_once(self: Any, fileobj: IO[bytes], key: str, override_tags: object = None) -> None:  # noqa: ARG001 (we have no tags)
     """Of a WAL file, if it is not there yet."""
     body = fileobj.read()
+    at = {"Bucket": self.bucket_name, "Key": key}
     try:
-        self.s3.meta.client.put_object(Bucket=self.bucket_name, Key=key, Body=body, IfNoneMatch="*")
+        self.s3.meta.client.put_object(**at, Body=body, IfNoneMatch="*", **self._extra_upload_args)
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("PreconditionFailed", "ConditionalRequestConflict"):
             raise

@@ -31,6 +31,8 @@ SPARE_BYTES = 16 * SEGMENT_BYTES
 # Of one segment, as when the server waits for it.
 SECONDS = 300.0
 LOOK_SECONDS = 0.1
+# From the moment at which the server takes a file until its wish for that is gone, and more.
+TAKEN_SECONDS = 2.0
 OVER = "the recovery is over"
 
 
@@ -52,6 +54,8 @@ class Ahead:
         self._last = ""
         self._coming: set[str] = set()
         self._whole: set[str] = set()
+        # When it was seen that the server has taken a file: for a moment its wish may still be there.
+        self._taken: dict[str, float] = {}
         # Nothing is begun before the server gets on: something failed, and it may be the end of the archive.
         self._is_held = False
         # Of an archiver that was killed.
@@ -69,18 +73,25 @@ class Ahead:
         if not asked:
             return
         with self._lock:
+            # What it took before it asked for this one: seen later, that would lead back, and this be fetched twice.
+            self._look()
             self._last = wishes[asked]
-            self._go_on(asked)
+            # The wish was read before: the server may have taken that file since, and the next ones, too.
+            if not self._is_taken(asked):
+                self._go_on(asked)
         if not self._hands:
             self._hands = [threading.Thread(target=self._work, name="ahead", daemon=True) for _hand in range(HANDS)]
             for hand in self._hands:
                 hand.start()
 
     def has(self, name: str) -> bool:
-        """True if a file is there, or on its way; then it need not be fetched once more."""
+        """True if a file is there, on its way, or just taken; then it need not be fetched once more."""
         with self._lock:
             self._look()
-            return name in self._coming or name in self._whole
+            return self._is_taken(name) or name in self._coming or name in self._whole
+
+    def _is_taken(self, name: str) -> bool:
+        return time.monotonic() - self._taken.get(name, -TAKEN_SECONDS) < TAKEN_SECONDS
 
     def _is_recovering(self) -> bool:
         return self._mark.exists()
@@ -105,6 +116,8 @@ class Ahead:
         taken = {name for name in self._whole if not (self._folder / name).exists()}
         self._whole -= taken
         if taken:
+            before = {name: at for name, at in self._taken.items() if self._is_taken(name)}
+            self._taken = {**before, **dict.fromkeys(taken, time.monotonic())}
             self._go_on(max(taken))
 
     def _next(self) -> str:
@@ -112,7 +125,8 @@ class Ahead:
         with self._lock:
             self._look()
             wanted = following(self._at, SEGMENTS, last=self._last)
-            for name in self._whole.difference(wanted):
+            # What the server waits for just now came after it had looked.
+            for name in self._whole.difference(wanted, [self._at]):
                 (self._folder / name).unlink(missing_ok=True)
                 self._whole.discard(name)
             name = next((one for one in wanted if one not in self._whole and one not in self._coming), "")

@@ -32,7 +32,8 @@ class Config:
 
     `archive`: the name of all incarnations of this PostgreSQL. `rpo_seconds`: the longest until a commit is archived.
     `backup_hours` from one base backup to the next, `full_days` from one full one to the next.
-    `rate_limit`: bytes per second that a base backup may send; 0 for any.
+    `rate_limit`: bytes per second that a base backup may send; 0 for any. `encryption` and `kms_key`: how the store is
+    asked to encrypt what is written, in the words of S3; not at all if empty.
     """
 
     endpoint: str
@@ -46,14 +47,16 @@ class Config:
     full_days: int
     rate_limit: int
     ca: str
+    encryption: str = ""
+    kms_key: str = ""
 
     @classmethod
     def read(cls, path: Path = CONFIG) -> Config:
         """Raises ConfigError."""
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{one.name: found[one.name] for one in fields(cls)})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return cls(**{one.name: found[one.name] for one in fields(cls) if one.name in found})
+        except (OSError, ValueError, TypeError) as error:
             raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
 
 

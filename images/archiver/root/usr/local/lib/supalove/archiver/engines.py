@@ -105,6 +105,8 @@ class WalG:
             "AWS_S3_FORCE_PATH_STYLE": "true",
             **({"WALG_S3_CA_CERT_FILE": authority} if authority else {}),
             "WALG_S3_PREFIX": self.place.url,
+            **({"WALG_S3_SSE": config.encryption} if config.encryption else {}),
+            **({"WALG_S3_SSE_KMS_ID": config.kms_key} if config.kms_key else {}),
             "WALG_COMPRESSION_METHOD": "zstd",
             "WALG_LIBSODIUM_KEY_PATH": str(ENCRYPTION_KEY),
             "WALG_LIBSODIUM_KEY_TRANSFORM": "hex",
@@ -170,7 +172,7 @@ class BarmanCloud:
 
     def push(self, path: Path) -> list[str]:
         """`barman-cloud-wal-archive`; with equal content a second time is fine."""
-        return ["supalove-barman", "wal-archive", "--gzip", *self._there(), str(path)]
+        return ["supalove-barman", "wal-archive", "--gzip", *self._encrypted(), *self._there(), str(path)]
 
     def fetch(self, name: str, destination: Path) -> list[str]:
         """`barman-cloud-wal-restore`."""
@@ -185,11 +187,16 @@ class BarmanCloud:
         limit = self.place.config.rate_limit
         limited = ["--max-bandwidth", str(limit)] if limit else []
         session = ["--host", str(SOCKETS), "--user", "postgres", "--dbname", "postgres", "--jobs", "1"]
-        return ["supalove-barman", "backup", "--gzip", *limited, *session, *self._there()]
+        return ["supalove-barman", "backup", "--gzip", *limited, *session, *self._encrypted(), *self._there()]
 
     def restore(self, name: str, data: Path) -> list[str]:
         """`barman-cloud-restore`."""
         return ["supalove-barman", "restore", *self._there(), name, str(data)]
+
+    def _encrypted(self) -> list[str]:
+        config = self.place.config
+        key = ["--sse-kms-key-id", config.kms_key] if config.kms_key else []
+        return ["--encryption", config.encryption, *key] if config.encryption else []
 
     def _there(self) -> list[str]:
         return ["--endpoint-url", self.place.config.endpoint, self.place.url, self.SERVER]

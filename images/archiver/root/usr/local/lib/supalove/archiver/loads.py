@@ -87,7 +87,7 @@ class Loads:
             if done.code != 0 and self._before_swap(names)[1:3] != ["-", "kept"]:
                 raise Refused(503, done.said or "the server did not say why")
         self._say(f"{database} is what was loaded; {kept} is what it was before")
-        self._look_later()
+        self.look_later()
         return 200, "done\n"
 
     def drop(self, told: Mapping[str, Any]) -> tuple[int, str]:
@@ -105,10 +105,10 @@ class Loads:
             if done.code != 0:
                 raise Refused(503, done.said)
         self._say(f"{name} is dropped")
-        self._look_later()
+        self.look_later()
         return 200, "done\n"
 
-    def _look_later(self) -> None:
+    def look_later(self) -> None:
         """To measure what is kept may take longer than whoever waits for an answer does."""
         threading.Thread(target=self.look, name="look", daemon=True).start()
 

@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     commands.add_parser("status", help="how it goes, as JSON")
     asking = commands.add_parser("backup", help="ask for a base backup now")
     asking.add_argument("--full", action="store_true", help="one that needs no other")
-    founding = commands.add_parser("found", help="say in the archive whose it is")
+    founding = commands.add_parser("found", help="say in the archive whose it is; prints its base backups, as JSON")
     founding.add_argument("data", type=Path)
     founding.add_argument("system_identifier")
     founding.add_argument("postgresql", type=int)
@@ -122,14 +122,17 @@ def _ask(method: str, path: str) -> str:
 
 
 def _found(data: Path, system_identifier: str, postgresql: int, heartbeat: str) -> None:
-    """With another key than before a new incarnation begins, as it would with another volume."""
+    """With another key than before a new incarnation begins, as it would with another volume.
+
+    Which base backups there are is told by the same program: each start of one takes a second.
+    """
     try:
         engine = _found_as_it_is(data, system_identifier, postgresql, heartbeat)
     except store.OtherKey as error:
         sys.stderr.write(f"supalove-archiver: {error}, so another incarnation begins\n")
         begin_life(data, None)
         engine = _found_as_it_is(data, system_identifier, postgresql, heartbeat)
-    sys.stdout.write(engine)
+    sys.stdout.write(json.dumps({"engine": engine, "backups": store.backups(Place.of(data))}))
 
 
 def _found_as_it_is(data: Path, system_identifier: str, postgresql: int, heartbeat: str) -> str:

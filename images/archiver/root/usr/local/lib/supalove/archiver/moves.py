@@ -34,11 +34,14 @@ class Moves:
     What is closed is opened again when its time is up, and by the next archiver if this one ends.
     """
 
-    def __init__(self, data: Path, state: State, desk: Desk, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, data: Path, state: State, desk: Desk, say: Callable[[str], None], *, on_kept: Callable[[], None]
+    ) -> None:
         self._data = data
         self._state = state
         self._desk = desk
         self._say = say
+        self._on_kept = on_kept
         # By database its token, and what will open it again. Held while one is closed, opened or retired.
         self._closed: dict[str, tuple[str, threading.Timer]] = {}
         self._lock = threading.RLock()
@@ -123,6 +126,7 @@ class Moves:
                 raise Refused(409, f"{database} was opened meanwhile, so it may have what its dump has not")
             self._forget(database)
         self._say(f"{database} has moved; it is kept as {kept}")
+        self._on_kept()
         return 200, f"{at}\n"
 
     def clean_up(self) -> bool:
@@ -202,6 +206,6 @@ def _names(database: str) -> dict[str, str]:
         "live": database,
         "new": f"{database}{sql.NEW_SUFFIX}",
         "owner": f"{database}_owner",
-        "probe": f"{database}_probe",
+        **{role: f"{database}_{role}" for role in ("probe", "rest", "auth")},
         "reader": f"{sql.READER_PREFIX}{database.removeprefix('p_')}",
     }

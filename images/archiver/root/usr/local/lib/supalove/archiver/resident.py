@@ -11,9 +11,10 @@ import threading
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 from . import ends, schedule, sql, web
-from .config import SPOOL, Config, ConfigError, Incarnation
+from .config import SPOOL, Config, ConfigError, Incarnation, fingerprint_of_key
 from .engines import Engine, Place, engine_of
 from .loads import Loads
 from .moves import Moves
@@ -27,11 +28,14 @@ from .work import Desk
 TICK_SECONDS = 0.2
 LOOK_SECONDS = 2.0
 STORE_SECONDS = 90.0
-# Of the time that the kubelet leaves for the end of a pod.
+# Of the time that the kubelet leaves for the end of a pod. When nothing has got on for so long, what waits is left to
+# the next start: clients wait for the next pod, and the volume keeps it.
 END_SECONDS = 20.0
 # A base backup may take this long, and no longer.
 BACKUP_SECONDS = 24 * 3600.0
 RETRY_SECONDS = 5.0
+# Until the server answers for the first time, as it does within seconds.
+START_SECONDS = 1.0
 FOUND_SECONDS = 3600.0
 SELF = "/usr/local/bin/supalove-archiver"
 # From one look at the databases that are kept to the next.
@@ -51,16 +55,19 @@ class Resident:
         self._data = data
         self._state = State()
         self._stopping = threading.Event()
+        # How much WAL was sent when that was last seen to grow, and when; while it is time to stop.
+        self._got_on: tuple[int, float] | None = None
         self._asked = threading.Event()
         self._asked_full = False
         self._asking = threading.Lock()
         desk = Desk(self._state, say)
         self._loads = Loads(data, self._state, desk, say)
-        self._moves = Moves(data, self._state, desk, say)
+        self._moves = Moves(data, self._state, desk, say, on_kept=self._loads.look_later)
         self._points = Points(data, self._state, say)
         # Where it was said whose archive this is; empty before.
         self._founded = ""
         self._engine_name = ""
+        self._has_server = False
         # When the server that was seen last was started, in its own words.
         self._server_began = ""
         self._past = schedule.Past()
@@ -88,17 +95,26 @@ class Resident:
         ]
         for worker in workers:
             worker.start()
-        while not (self._stopping.is_set() and (self._wal.is_drained() or not self._founded)):
+        while not (self._stopping.is_set() and (self._wal.is_drained() or not self._founded or self._is_stuck())):
             self._wal.tick_in()
             if self._founded:
                 self._wal.tick_out()
             time.sleep(TICK_SECONDS)
+        if self._founded and not self._wal.is_drained():
+            say(f"{self._state.read().ready_files} WAL files wait for the next start: {self._state.read().wal.error}")
         kill_all()
         self._note_end()
         server.shutdown()
         say("stopped")
         # What still waits in a thread is nobody's any more.
         os._exit(0)
+
+    def _is_stuck(self) -> bool:
+        """True if nothing has got into the archive for a while since it is time to stop."""
+        done, now = self._state.read().wal.done, time.monotonic()
+        if self._got_on is None or done != self._got_on[0]:
+            self._got_on = (done, now)
+        return now - self._got_on[1] > END_SECONDS
 
     def _note_end(self) -> None:
         """Say in the archive that it is whole, if it is: the server has shut down, and nothing of it waits."""
@@ -157,12 +173,14 @@ class Resident:
         """Found the archive, then heartbeats and base backups, each when it is due.
 
         It is founded anew where it is to be from now on, if that is told, and every hour: a store may have been lost.
+        So it is before a backup that somebody asks for, who may know that it was.
         """
         heart_at = found_at = 0.0
         while not self._stopping.is_set():
             try:
                 self._leave_conflict()
                 place = Place.of(self._data)
+                where = _where(place)
             except (ConfigError, OSError) as error:
                 self._refuse(str(error))
                 self._stopping.wait(RETRY_SECONDS)
@@ -172,9 +190,9 @@ class Resident:
             if now >= heart_at:
                 heart_at = now + config.rpo_seconds
                 self._beat()
-            if self._founded != _where(place) or now >= found_at:
+            if self._founded != where or now >= found_at or self._asked.is_set():
                 if not self._found():
-                    self._stopping.wait(RETRY_SECONDS)
+                    self._stopping.wait(RETRY_SECONDS if self._has_server else START_SECONDS)
                     continue
                 found_at = now + FOUND_SECONDS
             self._state.note(rpo_seconds=config.rpo_seconds, backup_hours=config.backup_hours)
@@ -193,24 +211,23 @@ class Resident:
         if asked.code != 0 or not asked.output.strip():
             self._refuse(asked.said or "the server does not answer yet")
             return False
+        self._has_server = True
         done = run([SELF, "found", str(self._data), *asked.output.split()], environment={}, seconds=STORE_SECONDS)
         if done.code != 0:
             self._refuse(done.said or f"supalove-archiver found ended with {done.code}")
             return False
-        self._engine_name = done.output
+        told = json.loads(done.output)
+        self._engine_name = told["engine"]
         self._state.note(engine=self._engine_name)
-        unread = self._look_at_backups()
-        if unread:
-            self._refuse(unread)
-            return False
-        # Which names there are is worth no pause in archiving.
-        self._points.look()
+        self._take_backups(told["backups"])
         # Read again: with another key it is another incarnation by now.
         place = Place.of(self._data)
         self._state.note(refused="", incarnation=place.incarnation)
         if self._founded != _where(place):
             say(f"archiving to {place.url} with {self._engine_name}")
         self._founded = _where(place)
+        # Which names there are is worth no pause in archiving, and so a program of its own.
+        self._points.look()
         return True
 
     def _refuse(self, reason: str) -> None:
@@ -224,14 +241,16 @@ class Resident:
         done = run([SELF, "backups", str(self._data)], environment={}, seconds=STORE_SECONDS)
         if done.code != 0:
             return done.said or f"supalove-archiver backups ended with {done.code}"
-        made = json.loads(done.output)
+        self._take_backups(json.loads(done.output))
+        return ""
+
+    def _take_backups(self, made: list[dict[str, Any]]) -> None:
         self._past = schedule.Past(
             backups=[one["at"] for one in made], fulls=[one["at"] for one in made if one["full"]]
         )
         self._state.note(
             newest_backup_at=max(self._past.backups, default=0.0), newest_full_at=max(self._past.fulls, default=0.0)
         )
-        return ""
 
     def _beat(self) -> None:
         done = sql.ask(sql.HEARTBEAT)
@@ -309,8 +328,11 @@ def note_volume(data: Path, state: State) -> None:
 
 
 def _where(place: Place) -> str:
-    """An incarnation's place, in whichever store."""
-    return f"{place.config.endpoint} {place.url}"
+    """An incarnation's place, in whichever store, and with which key: another one begins another incarnation.
+
+    Raises ConfigError without a key.
+    """
+    return f"{place.config.endpoint} {place.url} {fingerprint_of_key()}"
 
 
 def end(told: threading.ExceptHookArgs) -> None:

@@ -135,7 +135,8 @@ ANALYZE;
 STRANGERS = """
 SELECT DISTINCT pg_get_userbyid(refobjid) FROM pg_shdepend JOIN pg_database ON pg_database.oid = dbid
 WHERE datname = :'new' AND refclassid = 'pg_authid'::regclass
-  AND pg_get_userbyid(refobjid) NOT IN (:'owner', pg_get_userbyid(datdba), 'supalove_tenant')
+  AND pg_get_userbyid(refobjid) NOT IN (:'owner', pg_get_userbyid(datdba), 'supalove_tenant',
+    'anon', 'authenticated', 'service_role')
 LIMIT 1;
 """
 
@@ -210,28 +211,34 @@ LOOK = """
 SELECT pg_database_size(oid) FROM pg_database WHERE datname = :'live';
 SELECT DISTINCT pg_get_userbyid(refobjid) FROM pg_shdepend JOIN pg_database ON pg_database.oid = dbid
 WHERE datname = :'live' AND refclassid = 'pg_authid'::regclass
-  AND pg_get_userbyid(refobjid) NOT IN (:'owner', :'probe', pg_get_userbyid(datdba), 'supalove_tenant');
+  AND pg_get_userbyid(refobjid) NOT IN (:'owner', :'probe', :'rest', :'auth', pg_get_userbyid(datdba),
+    'supalove_tenant', 'anon', 'authenticated', 'service_role');
 """
 
-# A database that is about to go elsewhere: its user is out and comes in no more. The mark tells a new archiver of it.
+# A database that is about to go elsewhere: its user and its services, if it has any, are out and come in no more. The
+# mark tells a new archiver of it.
 CLOSE = """
 BEGIN;
 COMMENT ON DATABASE :"live" IS 'closed';
-REVOKE CONNECT ON DATABASE :"live" FROM :"owner";
+SELECT format('REVOKE CONNECT ON DATABASE %I FROM %I', :'live', rolname)
+FROM pg_roles WHERE rolname IN (:'owner', :'rest', :'auth') \\gexec
 ALTER DATABASE :"live" WITH ALLOW_CONNECTIONS true;
 COMMIT;
 """
 # Who is in, and who was let in before and is not yet seen to be: until a session has begun, it holds a lock of its
 # database (InitPostgres in postinit.c).
 EMPTY = """
-SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :'live' AND usename = :'owner';
-SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = :'live' AND usename = :'owner')
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+WHERE datname = :'live' AND usename IN (:'owner', :'rest', :'auth');
+SELECT (
+    SELECT count(*) FROM pg_stat_activity WHERE datname = :'live' AND usename IN (:'owner', :'rest', :'auth'))
   + (SELECT count(*) FROM pg_locks JOIN pg_database ON objid = pg_database.oid
     WHERE locktype = 'object' AND classid = 'pg_database'::regclass AND datname = :'live' AND pid <> pg_backend_pid());
 """
 OPEN = """
 BEGIN;
-GRANT CONNECT ON DATABASE :"live" TO :"owner";
+SELECT format('GRANT CONNECT ON DATABASE %I TO %I', :'live', rolname)
+FROM pg_roles WHERE rolname IN (:'owner', :'rest', :'auth') \\gexec
 COMMENT ON DATABASE :"live" IS NULL;
 COMMIT;
 """

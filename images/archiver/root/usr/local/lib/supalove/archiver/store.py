@@ -52,7 +52,7 @@ def found(place: Place, description: dict[str, Any]) -> str:
     key = f"{place.key}/{DESCRIPTION}"
     there = _read(client, place.config.bucket, key)
     if there is None:
-        _write(client, place.config.bucket, key, description)
+        _write(client, place, key, description)
         there = _read(client, place.config.bucket, key)
     same = ("incarnation", "archive", "system_identifier")
     if there is None or any(there.get(name) != description[name] for name in same):
@@ -75,7 +75,8 @@ def upload(place: Place, key: str, stream: Any) -> None:
     parts = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, use_threads=False)
     try:
         with _translated():
-            client.upload_fileobj(stream, place.config.bucket, key, Config=parts)
+            extra = _encrypted(place)
+            client.upload_fileobj(stream, place.config.bucket, key, ExtraArgs=extra, Config=parts)
             there = client.head_object(Bucket=place.config.bucket, Key=key)["ContentLength"]
     except Boto3Error as error:
         raise StoreError(str(error)) from error
@@ -87,7 +88,7 @@ def note(place: Place, path: str, content: dict[str, Any]) -> bool:
     """Write a document below the incarnation's prefix; False if there is one by that name. Raises StoreError."""
     client = _client(place)
     key = f"{place.key}/{path}"
-    _write(client, place.config.bucket, key, content)
+    _write(client, place, key, content)
     return _read(client, place.config.bucket, key) == content
 
 
@@ -200,15 +201,22 @@ def _read(client: Any, bucket: str, key: str) -> dict[str, Any] | None:
     return found
 
 
-def _write(client: Any, bucket: str, key: str, description: dict[str, Any]) -> None:
+def _write(client: Any, place: Place, key: str, description: dict[str, Any]) -> None:
     """Only if there is none: of two that come at once, one sees the other's when it reads it back."""
     try:
         with _translated():
             body = json.dumps(description, indent=2).encode()
-            client.put_object(Bucket=bucket, Key=key, Body=body, IfNoneMatch="*")
+            at = {"Bucket": place.config.bucket, "Key": key}
+            client.put_object(**at, Body=body, IfNoneMatch="*", **_encrypted(place))
     except StoreError as error:
         if _code(error) not in ("PreconditionFailed", "ConditionalRequestConflict"):
             raise
+
+
+def _encrypted(place: Place) -> dict[str, str]:
+    """What a request that writes says of encryption."""
+    said = {"ServerSideEncryption": place.config.encryption, "SSEKMSKeyId": place.config.kms_key}
+    return {name: value for name, value in said.items() if value}
 
 
 def _code(error: StoreError) -> str:
