@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from jinja2 import Template
 
 REPOSITORY = Path(__file__).parents[2]
 ROLE = REPOSITORY / "roles/object_store"
@@ -27,6 +29,7 @@ def derived(name: str, **variables: Any) -> Any:
         "inventory_hostname": "a",
         "__object_store_read": {"host": {"machine": "x86_64"}},
         "__object_store_identities": {"skipped": True},
+        "__object_store_security": {"skipped": True},
     }
     for path in (ROLE / "defaults/main.yml", ROLE / "vars/main.yml"):
         known |= loader.load_from_file(str(path), trusted_as_template=True)
@@ -113,3 +116,22 @@ def test_a_pair_that_is_in_use_is_kept() -> None:
     assert derived(chosen, **known) == {"access_key": "C", "secret_key": "d"}
     given = {"object_store_access_key": "E", "object_store_secret_key": "f"}
     assert derived(chosen, **known, **given) == {"access_key": "E", "secret_key": "f"}
+
+
+def test_the_key_that_the_host_encrypts_with_is_known() -> None:
+    assert derived("__object_store_encryption_key_there") == ""
+    key = "0123456789abcdef" * 4
+    variables = {"__object_store_header": "# Managed.\n", "object_store_encryption_key": key}
+    written = Template((ROLE / "templates/security.toml.j2").read_text()).render(variables)
+    assert tomllib.loads(written) == {"s3": {"sse": {"kek": key}}}
+    read = {"content": base64.b64encode(written.encode()).decode()}
+    assert derived("__object_store_encryption_key_there", __object_store_security=read) == key
+
+
+@pytest.mark.parametrize(("key", "ok"), [("", True), ("ab" * 32, True), ("AB" * 32, False), ("ab" * 33, False)])
+def test_what_is_no_key_is_refused(key: str, *, ok: bool) -> None:
+    tasks = yaml.safe_load((ROLE / "tasks/preflight.yml").read_text())
+    checks = tasks[-1]["vars"]["__object_store_checks"]
+    (check,) = [one["ok"] for one in checks if "64 hexadecimal" in one["text"]]
+    expression = check.removeprefix("{{").removesuffix("}}").strip()
+    assert derived(expression, object_store_encryption_key=key) is ok
