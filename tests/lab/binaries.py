@@ -72,7 +72,10 @@ TARGETS = (
     Target(name="pause", version="1"),
 )
 # No host of the lab runs these: `binaries build` leaves them out, who wants one asks for it by name.
-BENCHMARK_TARGETS = (Target(name="kwok", version="v0.8.0", packages=("sigs.k8s.io/kwok/cmd/kwok",)),)
+BENCHMARK_TARGETS = (
+    Target(name="kwok", version="v0.8.0", packages=("sigs.k8s.io/kwok/cmd/kwok",)),
+    Target(name="asker", version="1"),
+)
 
 
 def target(name: str) -> Target:
@@ -126,19 +129,34 @@ def _go_version() -> str:
     ).stdout.strip()
 
 
-def _go(argv: list[str], cwd: Path, env: dict[str, str]) -> None:
-    """Run go with caches of our own; its progress goes to the terminal, a line for each package."""
+def go_output(argv: list[str]) -> str:
+    """What go prints, with the same caches; SystemExit with its words if it fails."""
+    done = subprocess.run(
+        [_go_program(), *argv], cwd=layout.cache(), env={**os.environ, **_settings()}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"lab: go {argv[0]} failed:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")
+    return done.stdout
+
+
+def _settings() -> dict[str, str]:
+    """Caches of our own, and the installed toolchain alone."""
     home = layout.cache()
-    settings = {
+    return {
         "GOPATH": str(home / "gopath"),
         "GOCACHE": str(home / "go-build"),
         "GOTOOLCHAIN": "local",
         "GOFLAGS": "-trimpath -buildvcs=false",
         "CGO_ENABLED": "0",
     }
+
+
+def _go(argv: list[str], cwd: Path, env: dict[str, str]) -> None:
+    """Run go; its progress goes to the terminal, a line for each package."""
     child = subprocess.Popen(
         [_go_program(), argv[0], "-v", *argv[1:]],
-        cwd=cwd, env={**os.environ, **settings, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=cwd, env={**os.environ, **_settings(), **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     tail = _follow(child.stdout.readline) if child.stdout else ""
     if child.wait():

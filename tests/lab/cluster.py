@@ -41,6 +41,12 @@ class Cluster:
         data = json.loads(self.kubectl("get", "secret", "-n", namespace, name, "-o", "json"))["data"]
         return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
+    def record(self, ref: str) -> dict[str, Any]:
+        """The record of a project."""
+        told = self.kubectl("get", "supaloveproject", ref, "-n", "supalove-system", "-o", "json")
+        found: dict[str, Any] = json.loads(told)
+        return found
+
     def start_client(
         self, namespace: str, name: str = CLIENT, node: str = "", project: str = "", cpu: str = CLIENT_CPU
     ) -> None:

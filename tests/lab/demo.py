@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import http
 import json
 import time
 
-from . import archiver, cluster, layout, playbook, vault
+from . import archiver, cluster, front, layout, playbook, vault
 from .playbook import Run, table
 
 NODE_LABELS = {"control plane": "node.supalove.cloud/control-plane", "data plane": "node.supalove.cloud/data-plane"}
@@ -68,6 +69,27 @@ def _row(found: cluster.Cluster, project: str) -> str:
     return asked.stdout.strip() or asked.stderr.strip()
 
 
+def visit(found: cluster.Cluster, project: str) -> tuple[str, ...]:
+    """A row is written over REST, with the key and without, and read by SQL."""
+    where = front.site(found, project)
+    row = {"id": 2, "text": f"a row for {project} over REST"}
+    refused = where.ask("/rest/v1/demo", row, key="").status
+    if where.ask("/rest/v1/demo?id=eq.2", verb="DELETE").status == http.HTTPStatus.NOT_FOUND:
+        front.tell_of_new_tables(found, project)
+    written = where.ask("/rest/v1/demo", row).status
+    read = found.psql(f"p-{project}", "SELECT text FROM demo WHERE id = 2;").stdout.strip()
+    return (where.url, str(refused), str(written), read)
+
+
+def keys(found: cluster.Cluster) -> str:
+    """The anonymous keys, which stand in web pages anyway, and a line to try one."""
+    sites = {project: front.site(found, project) for project in RESTORED}
+    lines = [f"{project}'s key:\n  {where.key}" for project, where in sites.items()]
+    first, *_others = sites.values()
+    tried = first.curl("/rest/v1/demo", "--header 'apikey: <key>'")
+    return "\n".join((*lines, f"\nTry one, or none:\n  {tried}"))
+
+
 # A project with a PostgreSQL of its own, and one on a shared cluster: where each one's archiver is.
 RESTORED = {"demo": "p-demo", "notes": "s-free-1"}
 READ = "SELECT text FROM precious;"
@@ -110,4 +132,8 @@ def run(hosts_began: float) -> int:
     print("\nA mistake is made, and undone:")
     head = ("project", "written", "then", "restored to", "seconds", "read back")
     print(f"\n{table([head, *(restore(found, project) for project in RESTORED)])}")
+    print("\nThrough the front door:")
+    visits: list[tuple[str, ...]] = [("URL", "POST without the key", "with the key", "read by SQL")]
+    visits += [visit(found, project) for project in RESTORED]
+    print(f"\n{table(visits)}\n\n{keys(found)}")
     return 0

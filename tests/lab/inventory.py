@@ -34,6 +34,7 @@ def inventory(members: Sequence[Host]) -> dict[str, Any]:
                 "k3s_release_url": mirror,
                 "k3s_image_archives": archives,
                 "vault_release_url": f"{mirror}/openbao",
+                "gateway_definitions_url": f"{mirror}/{artifacts.definitions_tree().name}",
                 "object_store_version": artifacts.SEAWEEDFS_VERSION,
                 "object_store_release_url": f"{mirror}/seaweedfs",
                 "object_store_checksums": {artifacts.SEAWEEDFS_VERSION: {weed.name: artifacts.sha256(weed)}},

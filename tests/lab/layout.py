@@ -62,6 +62,8 @@ KUBECONFIG = INVENTORIES["cluster"].parent / ".kube/supalove.yaml"
 VAULT_FILES = tuple(
     KUBECONFIG.with_name(f"vault-{name}") for name in ("keys.json", "operator.json", "engine.json", "ca.pem")
 )
+# What clients of the gateway trust, made by the role gateway.
+GATEWAY_CA = KUBECONFIG.with_name("gateway") / "authority/ca.pem"
 # And the role object_store: the administrator's login, and the authority's certificate.
 OBJECT_STORE_FILES = tuple(KUBECONFIG.with_name(name) for name in ("object-store.json", "object-store-ca.pem"))
 

@@ -7,14 +7,12 @@ import base64
 import json
 import os
 import re
-import threading
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from . import hosts, layout
+from .beside import Beside
 
 LOOK_SECONDS = 0.25
 # Shorter words of the files are no secrets.
@@ -66,7 +64,7 @@ class Needles:
         return sorted(name for needle, name in self._told.items() if needle in text)
 
 
-class ProcessListings:
+class ProcessListings(Beside):
     """Every command line and environment that a process of this machine has had meanwhile, as ps shows them to root.
 
     Containers of the lab are processes of this machine. Environments of processes that this test started with a secret
@@ -74,30 +72,19 @@ class ProcessListings:
     """
 
     def __init__(self) -> None:
+        super().__init__("process listings", LOOK_SECONDS)
         self._seen: set[str] = set()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="process listings")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._own = str(os.getpid())
 
     def text(self) -> str:
         """All of it."""
         return "\n".join(self._seen)
 
-    def _watch(self) -> None:
-        own = str(os.getpid())
-        while not self._stop.wait(LOOK_SECONDS):
-            for entry in os.listdir("/proc"):
-                if entry.isdigit() and entry != own:
-                    self._seen.update(_read(Path("/proc", entry, name)) for name in ("cmdline", "environ"))
+    def look(self) -> None:
+        """At all processes that there are now."""
+        for entry in os.listdir("/proc"):
+            if entry.isdigit() and entry != self._own:
+                self._seen.update(_read(Path("/proc", entry, name)) for name in ("cmdline", "environ"))
 
 
 def _read(path: Path) -> str:

@@ -47,14 +47,18 @@ class NodePasswordRejected(Exception):
 
 
 def check_node_password(api: Api, node: str, password: str) -> None:
-    """First come, first kept: the hash lives in a Secret (docs/advanced.md, node registration)."""
+    """First come, first kept: the hash lives in a Secret (docs/advanced.md, node registration).
+
+    It goes with the Node (docs/architecture.md, how agent node registration works). K3s removes it when the Node is
+    removed; here that is looked for when somebody comes with another password.
+    """
     path = "/api/v1/namespaces/kube-system/secrets"
     name = f"{node}.node-password.k3s"
-    try:
-        stored = api.request("GET", f"{path}/{name}")["data"]["hash"]
-    except ApiError as error:
-        if error.status != 404:
-            raise
+    found = _found(api, f"{path}/{name}")
+    if found and not _is_of(found, password) and not _found(api, f"/api/v1/nodes/{node}"):
+        api.request("DELETE", f"{path}/{name}")
+        found = {}
+    if not found:
         salt = base64.b16encode(hashlib.sha256(node.encode()).digest()[:8]).decode()
         hashed = base64.b64encode(f"{salt}:{_hash(salt, password)}".encode()).decode()
         body = {
@@ -66,9 +70,23 @@ def check_node_password(api: Api, node: str, password: str) -> None:
         }
         api.request("POST", path, body)
         return
-    salt, _, expected = base64.b64decode(stored).decode().partition(":")
-    if not hmac.compare_digest(expected, _hash(salt, password)):
+    if not _is_of(found, password):
         raise NodePasswordRejected(contract.message("node_password"))
+
+
+def _found(api: Api, path: str) -> dict[str, Any]:
+    """An object, empty if there is none."""
+    try:
+        return dict(api.request("GET", path))
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return {}
+
+
+def _is_of(secret: dict[str, Any], password: str) -> bool:
+    salt, _, expected = base64.b64decode(secret["data"]["hash"]).decode().partition(":")
+    return hmac.compare_digest(expected, _hash(salt, password))
 
 
 def _hash(salt: str, password: str) -> str:

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import datetime
+import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -53,7 +55,7 @@ class Store:
     def __init__(self, settings: Settings, *, limited: bool = False) -> None:
         self.bucket, self.prefix = settings.bucket_and_prefix()
         self.part_size = max(SMALLEST_PART, settings.get("WALG_S3_MAX_PART_SIZE"))
-        self.storage_class = settings.get("WALG_S3_STORAGE_CLASS")
+        self.kept = _kept(settings)
         self.pace = Pace(settings.get("WALG_NETWORK_RATE_LIMIT") if limited else None)
         self.client = _client(settings)
 
@@ -147,7 +149,7 @@ class Writer:
             self._try(client.complete_multipart_upload, UploadId=self._upload, MultipartUpload=parts)
             return
         self.store.pace.spend(len(self._buffer))
-        self._try(client.put_object, Body=bytes(self._buffer), StorageClass=self.store.storage_class)
+        self._try(client.put_object, **_body(bytes(self._buffer)), **self.store.kept)
 
     def abandon(self) -> None:
         if self._upload:
@@ -159,11 +161,11 @@ class Writer:
     def _send(self, data: bytes) -> None:
         client = self.store.client
         if not self._upload:
-            made = self._try(client.create_multipart_upload, StorageClass=self.store.storage_class)
+            made = self._try(client.create_multipart_upload, **self.store.kept)
             self._upload = made["UploadId"]
         self.store.pace.spend(len(data))
         number = len(self._parts) + 1
-        done = self._try(client.upload_part, UploadId=self._upload, PartNumber=number, Body=data)
+        done = self._try(client.upload_part, UploadId=self._upload, PartNumber=number, **_body(data))
         self._parts.append({"PartNumber": number, "ETag": done["ETag"]})
 
     def _try(self, call: Any, **arguments: Any) -> Any:
@@ -173,6 +175,22 @@ class Writer:
             self.abandon()
             place = {"key": self._place["Key"], "bucket": self._place["Bucket"]}
             raise UploadFailed(message("upload_failed", why=_why(error), **place)) from error
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    """With Content-MD5, as WAL-G's client sends it (aws-sdk-go, service/s3/body_hash.go)."""
+    digest = hashlib.md5(data, usedforsecurity=False).digest()
+    return {"Body": data, "ContentMD5": base64.b64encode(digest).decode()}
+
+
+def _kept(settings: Settings) -> dict[str, str]:
+    """What WAL-G says of an object when it begins to write it; raises Failure for an encryption that it refuses."""
+    encryption, key = settings.get("WALG_S3_SSE"), settings.get("WALG_S3_SSE_KMS_ID")
+    if (encryption == "aws:kms") == (not key):
+        raise Failure(message("kms_key"))
+    said = {"ServerSideEncryption": encryption, "SSEKMSKeyId": key}
+    kept = {name: value for name, value in said.items() if value}
+    return {"StorageClass": settings.get("WALG_S3_STORAGE_CLASS"), **kept}
 
 
 def _client(settings: Settings) -> Any:

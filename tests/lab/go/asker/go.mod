@@ -1,0 +1,3 @@
+module supalove.cloud/lab/asker
+
+go 1.26
