@@ -102,6 +102,80 @@ def test_one_database_of_a_shared_cluster_goes_back_while_its_neighbour_goes_on(
     assert not again.changes
 
 
+# The projects of the lab that are on the cluster free-1.
+ON_FREE_1 = ("p-notes", "p-shop")
+
+
+@pytest.mark.long
+def test_a_shared_cluster_goes_back_to_a_moment_with_all_its_projects(platform: Cluster, lab: Path) -> None:
+    await_backup(platform, "s-free-1")
+    for namespace in ON_FREE_1:
+        platform.start_client(namespace)
+        platform.psql(namespace, f"{CLEAN} CREATE TABLE kept (id int); INSERT INTO kept VALUES (1), (2);")
+    moment = platform.psql("p-notes", "SELECT clock_timestamp();").stdout.strip().replace(" ", "T")
+    for namespace in ON_FREE_1:
+        platform.psql(namespace, "SELECT pg_sleep(1); DROP TABLE kept; CREATE TABLE wrong ();")
+    await_archived(platform, "s-free-1")
+    before, claims = status(platform, "s-free-1"), claims_of(platform, "s-free-1")
+    choice = ("-e", json.dumps({"supalove_restore_cluster": "free-1", "supalove_restore_time": moment}))
+
+    told = playbook.run("restore", lab, *choice, "--check")
+    assert told.code == 0, told.output[-3000:]
+    assert before["incarnation"] in told.output
+    assert (status(platform, "s-free-1")["incarnation"], claims_of(platform, "s-free-1")) == (
+        before["incarnation"],
+        claims,
+    )
+    done = playbook.run("restore", lab, *choice)
+    assert done.code == 0, done.output[-3000:]
+
+    for namespace in ON_FREE_1:
+        found = platform.psql(namespace, "SELECT string_agg(id::text, ',' ORDER BY id) FROM kept;")
+        assert found.stdout.strip() == "1,2", found.stderr
+        assert platform.psql(namespace, "SELECT to_regclass('wrong');").stdout.strip() == ""
+    assert status(platform, "s-free-1")["incarnation"] != before["incarnation"]
+    assert len(claims_of(platform, "s-free-1") - claims) == 1
+    assert claims <= claims_of(platform, "s-free-1"), "the data of before are kept"
+    await_backup(platform, "s-free-1")
+    again = playbook.run("projects", lab)
+    assert again.code == 0, again.output[-3000:]
+    assert not again.changes
+
+
+@pytest.mark.long
+def test_a_shared_cluster_that_has_lost_its_volume_comes_back_out_of_its_archive(platform: Cluster, lab: Path) -> None:
+    await_backup(platform, "s-free-1")
+    for namespace in ON_FREE_1:
+        platform.start_client(namespace)
+        platform.psql(namespace, f"{CLEAN} CREATE TABLE kept (id int); INSERT INTO kept VALUES (1), (2);")
+    await_archived(platform, "s-free-1")
+    before = status(platform, "s-free-1")
+    (pod,) = platform.objects("pod", "-n", "s-free-1", "--field-selector=metadata.name=postgresql-0")
+    (claim,) = (
+        one["persistentVolumeClaim"]["claimName"] for one in pod["spec"]["volumes"] if "persistentVolumeClaim" in one
+    )
+    platform.kubectl("delete", "pvc", "-n", "s-free-1", claim, "--wait=false")
+    platform.kubectl("delete", "pod", "-n", "s-free-1", "postgresql-0")
+    await_(lambda: claim not in claims_of(platform, "s-free-1"), f"the claim {claim} does not go")
+
+    choice = {"supalove_restore_cluster": "free-1", "supalove_restore_latest": True}
+    done = playbook.run("restore", lab, "-e", json.dumps(choice))
+    assert done.code == 0, done.output[-3000:]
+    assert before["incarnation"] in done.output
+    for namespace in ON_FREE_1:
+        found = platform.psql(namespace, "SELECT string_agg(id::text, ',' ORDER BY id) FROM kept;")
+        assert found.stdout.strip() == "1,2", found.stderr
+        assert platform.psql(namespace, "INSERT INTO kept VALUES (3) RETURNING id;").stdout.strip() == "3"
+    await_backup(platform, "s-free-1")
+    again = playbook.run("projects", lab)
+    assert again.code == 0, again.output[-3000:]
+    assert not again.changes
+
+
+def claims_of(found: Cluster, namespace: str) -> set[str]:
+    return {one["metadata"]["name"] for one in found.objects("pvc", "-n", namespace)}
+
+
 @pytest.mark.long
 def test_the_past_of_a_purged_project_comes_back_in_another(platform: Cluster, lab: Path) -> None:
     """The shop is purged, and listed again: another project, with another uid."""

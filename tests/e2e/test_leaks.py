@@ -100,7 +100,7 @@ def hunt(platform: Cluster, lab: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def uid_of(found: Cluster, ref: str) -> str:
-    return found.kubectl("get", "supaloveproject", ref, "-n", "supalove-system", "-o", "jsonpath={.status.uid}")
+    return str(found.record(ref)["status"]["uid"])
 
 
 def ssh(host: layout.Host, command: str, stdin: str = "") -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from lab import interrupt, playbook
-from lab.archiver import await_archived, await_backup, status
+from lab.archiver import await_, await_archived, await_backup, status
 from lab.cluster import Cluster
 from lab.writer import Writer
 
@@ -62,8 +62,10 @@ def test_a_database_moves_to_a_postgresql_of_its_own_and_back_and_has_every_row(
     assert places(platform)["notes"] == "dedicated"
     again = move(lab, "pro")
     assert (again.code, again.changes) == (0, frozenset()), again.output[-3000:]
-    gone = [one["name"] for one in status(platform, "s-free-1")["kept"]]
-    assert len(gone) >= 1, "the database stays under another name on the server that it left"
+    await_(lambda: status(platform, "s-free-1").get("kept"), "the server that it left keeps nothing", seconds=20)
+    mistaken = playbook.run("projects", lab)
+    assert mistaken.code != 0
+    assert "its database is dedicated, and the tier free wants it shared" in " ".join(mistaken.output.split())
 
     moved_with_writer(platform, lab, "free")
     assert places(platform)["notes"] == "shared/free-1"

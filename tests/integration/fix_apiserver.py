@@ -23,6 +23,7 @@ import pytest
 import yaml
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.identities import (
     WORKER_OWN_RULES,
+    WORKER_ROUTE_RULES,
     WORKER_RULES,
 )
 from cryptography.hazmat.primitives import serialization
@@ -35,6 +36,7 @@ START_SECONDS = 90
 PLATFORM_RULES = [
     {"apiGroups": ["storage.k8s.io"], "resources": ["storageclasses"]},
     {"apiGroups": ["scheduling.k8s.io"], "resources": ["priorityclasses"]},
+    {"apiGroups": ["node.k8s.io"], "resources": ["runtimeclasses"]},
     {"apiGroups": ["apiextensions.k8s.io"], "resources": ["customresourcedefinitions"]},
     {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["roles", "rolebindings"]},
     {"apiGroups": ["rbac.authorization.k8s.io"], "resources": ["clusterroles", "clusterrolebindings"]},
@@ -220,6 +222,8 @@ def _api_server_args(root: Path, etcd: str, port: int) -> list[str]:
         "--disable-admission-plugins=ServiceAccount",
         f"--audit-policy-file={root / 'audit-policy.yml'}",
         f"--audit-log-path={root / 'audit.log'}",
+        # Whoever watches (a Traefik of another module) would hold up a stop for a minute.
+        "--shutdown-watch-termination-grace-period=1s",
         # Each test reads only what is new; nothing is rotated away under it.
         "--audit-log-maxsize=1000",
     ]
@@ -256,7 +260,8 @@ def grant(server: ApiServer, name: str, rules: list[dict[str, Any]]) -> None:
 def _give_identity(server: ApiServer) -> None:
     """A ServiceAccount with the engine's rights and a token of its own, so that its requests queue as a user's do."""
     platform = [{**rule, "verbs": VERBS} for rule in PLATFORM_RULES]
-    rules: list[dict[str, Any]] = [*map(dict, (*WORKER_RULES, *WORKER_OWN_RULES)), *platform, *GRANTING]
+    worker = (*WORKER_RULES, *WORKER_ROUTE_RULES, *WORKER_OWN_RULES)
+    rules: list[dict[str, Any]] = [*map(dict, worker), *platform, *GRANTING]
     grant(server, "engine", rules)
     accounts = "/api/v1/namespaces/kube-system/serviceaccounts"
     server.request("POST", accounts, {"metadata": {"name": "engine"}})

@@ -70,7 +70,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.q
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.restore import (
     DIRECTORY as RESTORE_CONFIG,
 )
-from fix_container import ROOT, as_postgres, container, image_of, podman
+from fix_container import ROOT, as_postgres, container, image_of, logs, podman
 from fix_object_store import REGION, ObjectStore, free_ports
 
 WALG = ROOT / "tests/lab/walg/build.py"
@@ -289,6 +289,7 @@ def inventory(store: ObjectStore, address: str, engine: str, tier: Mapping[str, 
         "object_store_endpoint": address,
         "object_store_bucket": store.bucket,
         "object_store_ca": store.ca_file.read_text(),
+        "object_store_encryption": store.encryption,
     }
     tiers = {"pro": {**tier, "archive_engine": engine, "rpo_seconds": 10}}
     return parse(projects={REF: {"tier": "pro"}}, tiers=tiers, platform=platform)
@@ -340,7 +341,7 @@ def laid_out(
         made = Archived(directory=directory, uid=uid, store=store, port=free_ports(1)[0], stack=stack)
         _write(made, inventory(store, address or store.address, engine, tier), life)
         if before is not None:
-            _inherit(made, before)
+            inherit(made, before)
         if volume_mib:
             _mount(stack, directory / "data", volume_mib)
         made.make_identity()
@@ -359,7 +360,7 @@ def scratch_copy(store: ObjectStore, engine: str, *, life: Life, before: Archive
         directory.chmod(0o711)
         made = Archived(directory=directory, uid=before.uid, store=store, port=free_ports(1)[0], stack=stack)
         _write(made, inventory(store, store.address, engine), life)
-        _inherit(made, before)
+        inherit(made, before)
         config = directory / "config"
         with (config / "postgresql.conf").open("a") as file:
             file.write("archive_mode = off\n")
@@ -421,6 +422,12 @@ def restoring(made: Archived) -> str:
     )  # fmt: skip
 
 
+def restored(made: Archived) -> None:
+    """Fetch the base backup."""
+    first = restoring(made)
+    assert podman("wait", first) == "0", logs(first)
+
+
 def watch(made: Archived) -> None:
     """The program beside the server that stops tenants when the volume gets full."""
     mounts = [
@@ -457,7 +464,7 @@ def _mount(stack: contextlib.ExitStack, place: Path, mib: int) -> None:
     stack.callback(subprocess.run, ["umount", str(place)], check=True)
 
 
-def _inherit(made: Archived, before: Archived) -> None:
+def inherit(made: Archived, before: Archived) -> None:
     """The Secrets of a project stay the same when it is restored."""
     for folder in ("credentials", "archive-credentials"):
         for path in (before.directory / folder).iterdir():

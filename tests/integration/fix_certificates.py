@@ -26,7 +26,11 @@ def write_certificates(directory: Path) -> None:
 
 
 def _certificate(
-    name: str, issuer_key: ec.EllipticCurvePrivateKey | None, issuer: x509.Certificate | None
+    name: str,
+    issuer_key: ec.EllipticCurvePrivateKey | None,
+    issuer: x509.Certificate | None,
+    *,
+    days: float = 0.25,
 ) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -38,10 +42,37 @@ def _certificate(
         .public_key(key.public_key())
         .serial_number(secrets.randbits(64))
         .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(hours=6))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
     )
     if issuer is not None:
-        address = x509.IPAddress(ipaddress.ip_address(name))
-        builder = builder.add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        builder = builder.add_extension(x509.SubjectAlternativeName([_alternative(name)]), critical=False)
     return key, builder.sign(issuer_key or key, hashes.SHA256())
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+class Authority:
+    """An authority in memory. `pem` is its certificate."""
+
+    def __init__(self, name: str = "authority") -> None:
+        self._key, self._certificate = _certificate(name, None, None)
+        self.pem = _pem(self._certificate)
+
+    def issue(self, name: str, *, days: float = 0.25) -> tuple[str, str]:
+        """Key and certificate for a name, both as PEM."""
+        key, certificate = _certificate(name, self._key, self._certificate, days=days)
+        plain = serialization.NoEncryption()
+        return (
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain).decode(),
+            _pem(certificate),
+        )
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()

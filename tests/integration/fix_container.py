@@ -41,22 +41,23 @@ def image_of(name: str, *options: str, folder: str = "images") -> str:
 
 
 def container(stack: contextlib.ExitStack, *arguments: str, network: str = "none") -> str:
-    flags = [
-        "--runtime",
-        "runc",
-        "--detach",
-        "--label",
-        LABEL,
-        "--network",
-        network,
-        "--log-driver",
-        "k8s-file",
-        *ULIMITS,
-    ]
-    restricted = ["--read-only", "--read-only-tmpfs", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
-    id = podman("run", *flags, *restricted, "--shm-size", "256m", *arguments)
+    id = podman("run", "--detach", "--log-driver", "k8s-file", *confined(network), *arguments)
     stack.callback(podman, "rm", "--force", "--time", "0", "--volumes", id)
     return id
+
+
+def run_to_end(*arguments: str, network: str = "none") -> tuple[int, str]:
+    """The exit code of a container, and what it said."""
+    command = ["podman", "run", "--rm", *confined(network), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return done.returncode, done.stdout + done.stderr
+
+
+def confined(network: str) -> list[str]:
+    """As pods are."""
+    restricted = ["--read-only", "--read-only-tmpfs", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
+    flags = ["--runtime", "runc", "--label", LABEL, "--network", network, *ULIMITS]
+    return [*flags, *restricted, "--shm-size", "256m"]
 
 
 def podman(*arguments: str) -> str:
@@ -64,6 +65,15 @@ def podman(*arguments: str) -> str:
     if done.returncode != 0:
         raise subprocess.CalledProcessError(done.returncode, arguments[:2], done.stdout, done.stderr)
     return done.stdout.strip()
+
+
+def is_running(container: str) -> bool:
+    return podman("inspect", "--format", "{{.State.Running}}", container) == "true"
+
+
+def logs(container: str) -> str:
+    done = subprocess.run(["podman", "logs", container], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
 
 
 def in_network_of(pid: int, call: Callable[[], T]) -> T:

@@ -166,3 +166,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_arguments: object) -> None:
         """What happened is in the lists."""
+
+
+def is_wal(path: str) -> bool:
+    return "/wal_005/" in path or "/wals/" in path
+
+
+def is_base(path: str) -> bool:
+    return "/basebackups_005/" in path or "/pg/base/" in path

@@ -20,6 +20,7 @@ import boto3
 import botocore.config
 import botocore.exceptions
 import pytest
+from ansible_collections.supalove.platform.plugins.modules import object_store_bucket
 from fix_apiserver import Program
 from fix_certificates import write_certificates
 
@@ -33,7 +34,7 @@ _numbers = itertools.count(1)
 
 @dataclasses.dataclass(frozen=True)
 class ObjectStore:
-    """The server as its administrator sees it, and one bucket."""
+    """The server as its administrator sees it, and one bucket. `encryption`: what archives in it are to ask for."""
 
     address: str
     ca_file: Path
@@ -41,6 +42,7 @@ class ObjectStore:
     secret_key: str
     program: Program
     bucket: str = ""
+    encryption: str = "none"
 
     def client(self, access_key: str = "", secret_key: str = "", service: str = "s3") -> Any:
         """boto3's client for the administrator, or for somebody else."""
@@ -90,8 +92,24 @@ def object_store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ob
 @pytest.fixture
 def object_store(object_store_server: ObjectStore) -> ObjectStore:
     """The server with a bucket that no other test has."""
-    store = dataclasses.replace(object_store_server, bucket=f"test-{next(_numbers)}")
+    return with_bucket(object_store_server)
+
+
+def with_bucket(server: ObjectStore) -> ObjectStore:
+    """The same server with a new bucket."""
+    store = dataclasses.replace(server, bucket=f"test-{next(_numbers)}")
     store.client().create_bucket(Bucket=store.bucket)
+    return store
+
+
+@pytest.fixture
+def locked_store(object_store_server: ObjectStore) -> ObjectStore:
+    """The server with a bucket that locks for a day, made as the role makes it; archives in it are encrypted."""
+    store = dataclasses.replace(object_store_server, bucket=f"locked-{next(_numbers)}", encryption="AES256")
+    options = {"url": store.address, "access_key": store.access_key, "secret_key": store.secret_key, "region": REGION}
+    params = {**options, "ca_path": str(store.ca_file), "timeout_seconds": 10, "name": store.bucket}
+    wanted = object_store_bucket.wanted_of({**params, "lock_days": 1, "lock_mode": "GOVERNANCE"})
+    object_store_bucket.ensure(object_store_bucket.Buckets(params), wanted, check_mode=False)
     return store
 
 
@@ -105,6 +123,8 @@ def serve(
     admin = {"name": "admin", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
     with open(directory / "s3.json", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         json.dump({"identities": [admin]}, file)
+    # In the directory that it is started in. Without a key it refuses to encrypt.
+    (directory / "security.toml").write_text(f'[s3.sse]\nkek = "{secrets.token_hex(32)}"\n')
     (directory / "data").mkdir(exist_ok=True)
     program = Program(arguments=[*launcher, *_arguments(directory, port), *options], log=directory / "log")
     store = ObjectStore(

@@ -19,12 +19,18 @@ from fix_engine import Engine
 
 
 class Proxy:
-    """Passes bytes between its own port and the connections that `connect` makes."""
+    """Passes bytes between its own port, a free one unless `address` has one, and what `connect` makes."""
 
-    def __init__(self, connect: Callable[[], socket.socket], *, delay_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], socket.socket],
+        *,
+        delay_seconds: float = 0.0,
+        address: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
         self._connect = connect
         self._delay = delay_seconds
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(address)
         self.port = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
         self._is_up = True

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.postgresql.plan import wanted_spec
 from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Deadline
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import BackendError, Unreachable
-from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Body, ObjectId
+from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Body, ObjectId, fingerprint
 from ansible_collections.supalove.platform.plugins.module_utils._engine.observed import Applied, Live, Observed
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Action, Step
 
@@ -57,4 +57,4 @@ class MemoryDatabases:
 
 
 def _live(id: ObjectId, body: Body) -> Live:
-    return Live(id=id, uid=str(id), version="1", fingerprint="", labels={}, body=body)
+    return Live(id=id, uid=str(id), version=fingerprint(body), fingerprint="", labels={}, body=body)

@@ -32,11 +32,12 @@ from fix_archive import (
     archived,
     laid_out,
     life_of,
+    restored,
     restoring,
     start,
 )
-from fix_container import podman
-from fix_flaky import CUT, FINE, Flaky, flaky
+from fix_container import is_running, logs, podman
+from fix_flaky import CUT, FINE, Flaky, flaky, is_base, is_wal
 from fix_object_store import ObjectStore
 
 WALG, BARMAN = "wal-g", "barman-cloud"
@@ -44,7 +45,6 @@ LONG = pytest.mark.long
 # Longer than the archiver waits before it tries again for the third time.
 FAULT_SECONDS = 6
 IDS = "SELECT string_agg(id::text, ',' ORDER BY id) FROM rows"
-COMMITTED = "SELECT id, pg_xact_commit_timestamp(xmin) FROM rows ORDER BY id"
 
 
 @pytest.fixture
@@ -96,32 +96,10 @@ def past(before: Archived, engine: str) -> Past:
     return Past(pair=before, engine=engine, target=target, segment=segments[1])
 
 
-def is_wal(path: str) -> bool:
-    return "/wal_005/" in path or "/wals/" in path
-
-
-def is_base(path: str) -> bool:
-    return "/basebackups_005/" in path or "/pg/base/" in path
-
-
-def is_running(container: str) -> bool:
-    return podman("inspect", "--format", "{{.State.Running}}", container) == "true"
-
-
-def logs(container: str) -> str:
-    done = subprocess.run(["podman", "logs", container], capture_output=True, text=True, check=False)
-    return done.stdout + done.stderr
-
-
 def await_end(made: Archived, container: str) -> str:
     """The log of one that has to end by itself."""
     made.await_(lambda: not is_running(container), "it goes on")
     return logs(container)
-
-
-def restored(made: Archived) -> None:
-    first = restoring(made)
-    assert podman("wait", first) == "0", logs(first)
 
 
 def is_promoted(made: Archived) -> bool:
@@ -302,8 +280,9 @@ true
 """
 
 
-@pytest.mark.parametrize("engine", FIRST_IN_CI)
-@pytest.mark.parametrize("victim", ["the archiver", pytest.param("what it has started", marks=LONG)])
+@LONG
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("victim", ["the archiver", "what it has started"])
 def test_a_kill_in_the_midst_of_what_is_fetched_ahead_leaves_nothing_that_is_used(
     past: Past, object_store: ObjectStore, way: Flaky, victim: str
 ) -> None:
@@ -332,7 +311,7 @@ def test_a_kill_in_the_midst_of_what_is_fetched_ahead_leaves_nothing_that_is_use
 
 
 @pytest.mark.parametrize("engine", FIRST_IN_CI)
-@pytest.mark.parametrize("kind", [TIME, LATEST])
+@pytest.mark.parametrize("kind", [TIME, pytest.param(LATEST, marks=LONG)])
 def test_a_segment_that_is_gone_is_named_by_the_planner_and_one_that_goes_later_ends_the_server(
     past: Past, object_store: ObjectStore, kind: str
 ) -> None:
@@ -363,7 +342,8 @@ def test_a_damaged_segment_is_named_and_the_server_waits_instead_of_going_on_wit
         assert not is_promoted(made)
 
 
-@pytest.mark.parametrize("engine", FIRST_IN_CI)
+@LONG
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_damaged_base_backup_is_told_and_never_gets_into_place(past: Past, object_store: ObjectStore) -> None:
     part = {WALG: "/part_001.tar", BARMAN: "/data.tar.gz"}[past.engine]
     # Near the end of a gzip a changed byte is another letter of somebody's, which only the checksum tells.
@@ -375,6 +355,7 @@ def test_a_damaged_base_backup_is_told_and_never_gets_into_place(past: Past, obj
         podman("kill", first)
 
 
+@LONG
 @pytest.mark.parametrize("engine", [BARMAN])
 def test_a_base_backup_of_barmans_with_another_checksum_is_refused(past: Past, object_store: ObjectStore) -> None:
     """Barman's own reader does not look at it."""
@@ -400,6 +381,7 @@ def test_with_another_key_nothing_is_restored_and_the_reason_is_told(past: Past,
         podman("kill", first)
 
 
+@LONG
 @pytest.mark.parametrize("engine", [BARMAN])
 def test_a_program_that_fails_is_not_the_end_of_the_archive(before: Archived) -> None:
     """Python ends with 1 of whatever it did not expect, such as too little memory: so did Barman of a missing file."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import secrets
 import socket
 from collections.abc import Iterator
 
@@ -12,28 +13,40 @@ import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.ends import plan_to_end
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.segments import Segment, format_lsn
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Unrecoverable
-from fix_archive import ENGINES, FIRST_IN_CI, Archived, archived
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.archive import ENCRYPTION_KEY
+from fix_archive import ENGINES, FIRST_IN_CI, Archived, archived, start
 from fix_container import podman
 from fix_object_store import ObjectStore
 from fix_proxy import Proxy
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=FIRST_IN_CI)
 def pair(object_store: ObjectStore, request: pytest.FixtureRequest) -> Iterator[Archived]:
     with archived(object_store, request.param) as made:
         yield made
 
 
-def test_wal_and_a_base_backup_are_in_the_archive_and_it_says_whose_they_are(pair: Archived) -> None:
-    pair.sql("CREATE TABLE rows (id int); INSERT INTO rows VALUES (1)")
-    pair.await_archived(pair.segment())
-    pair.await_(lambda: pair.status()["backup"]["done"] == 1, "no base backup was made")
-    said = json.loads(pair.store.get(f"{pair.prefix}/incarnation.json"))
-    assert said["incarnation"] == pair.incarnation
-    assert said["system_identifier"] == pair.sql("SELECT system_identifier FROM pg_control_system()")
-    assert said["postgresql"] == 17
-    assert pair.status()["refused"] == ""
-    assert pair.sql("SELECT now() - at < interval '30 s' FROM supalove_archive.heartbeat", "postgres") == "True"
+@pytest.mark.parametrize("engine", ENGINES)
+def test_wal_and_a_base_backup_are_in_the_archive_and_it_says_whose_they_are(
+    locked_store: ObjectStore, engine: str
+) -> None:
+    """In a bucket that locks, and encrypted by the store."""
+    with archived(locked_store, engine) as pair:
+        pair.sql("CREATE TABLE rows (id int); INSERT INTO rows VALUES (1)")
+        pair.await_archived(pair.segment())
+        pair.await_(lambda: pair.status()["backup"]["done"] == 1, "no base backup was made")
+        said = json.loads(pair.store.get(f"{pair.prefix}/incarnation.json"))
+        assert said["incarnation"] == pair.incarnation
+        assert said["system_identifier"] == pair.sql("SELECT system_identifier FROM pg_control_system()")
+        assert said["postgresql"] == 17
+        assert pair.status()["refused"] == ""
+        assert pair.sql("SELECT now() - at < interval '30 s' FROM supalove_archive.heartbeat", "postgres") == "True"
+        pair.stop()
+        keys = locked_store.keys(f"{pair.prefix}/")
+        assert f"{pair.prefix}/end.json" in keys
+    s3 = locked_store.client()
+    told = [s3.head_object(Bucket=locked_store.bucket, Key=key) for key in keys]
+    assert {(one["ServerSideEncryption"], one["ObjectLockMode"]) for one in told} == {("AES256", "GOVERNANCE")}
 
 
 def test_nothing_is_lost_while_the_store_is_away_and_what_waited_is_archived_after(object_store: ObjectStore) -> None:
@@ -71,7 +84,28 @@ def test_a_prefix_that_is_another_clusters_is_left_alone(pair: Archived) -> None
     assert not any(name.startswith(segment) for name in pair.names())
 
 
-@pytest.mark.parametrize("pair", FIRST_IN_CI, indirect=True)
+def test_a_store_that_lost_its_data_is_begun_again_with_the_backup_that_is_asked_for(pair: Archived) -> None:
+    """Without a description of the incarnation nobody finds the backup: it was written an hour later, if at all."""
+    pair.await_(lambda: pair.told().get("newest_backup_at"), "no base backup was made")
+    for key in pair.store.keys(f"{pair.prefix}/"):
+        pair.store.client().delete_object(Bucket=pair.store.bucket, Key=key)
+    done = pair.told()["backup"]["done"]
+    pair.ask_backup()
+    pair.await_(lambda: pair.told()["backup"]["done"] > done, "no base backup was made")
+    (catalog,) = pair.catalogs()
+    assert (catalog.problems, len(catalog.backups)) == ((), 1)
+
+
+def test_a_key_that_was_lost_and_made_anew_begins_another_incarnation_at_once(pair: Archived) -> None:
+    """For up to an hour WAL went with the new key to where everything before has the old one."""
+    pair.await_(lambda: pair.told().get("newest_backup_at"), "no base backup was made")
+    before = pair.incarnation
+    (pair.directory / "archive-credentials" / ENCRYPTION_KEY).write_text(secrets.token_hex(32))
+    pair.await_(lambda: pair.incarnation != before, "no other incarnation begins", 30)
+    pair.await_(lambda: pair.told()["backup"]["done"] == 2, "no base backup was made")
+    assert [one.problems for one in pair.catalogs() if one.id == pair.incarnation] == [()]
+
+
 def test_a_moment_is_named_when_it_is_archived_and_a_name_is_given_once(pair: Archived) -> None:
     told = {"project": str(pair.uid), "name": "before-v2"}
     pair.await_(lambda: pair.told().get("newest_backup_at"), "no base backup was made")
@@ -89,7 +123,6 @@ def test_a_moment_is_named_when_it_is_archived_and_a_name_is_given_once(pair: Ar
         assert pair.ask("/point", **{**told, **wrong})[0] == 400
 
 
-@pytest.mark.parametrize("pair", FIRST_IN_CI, indirect=True)
 def test_a_name_that_another_archiver_gave_meanwhile_is_refused_by_the_store(pair: Archived) -> None:
     pair.await_(lambda: pair.told().get("newest_backup_at"), "no base backup was made")
     pair.store.put(f"{pair.prefix}/points/{pair.uid}.taken.json", b"{}")
@@ -98,7 +131,6 @@ def test_a_name_that_another_archiver_gave_meanwhile_is_refused_by_the_store(pai
     assert pair.store.get(f"{pair.prefix}/points/{pair.uid}.taken.json") == b"{}"
 
 
-@pytest.mark.parametrize("pair", FIRST_IN_CI, indirect=True)
 def test_a_stop_is_noted_in_the_archive_and_the_next_start_takes_it_back(pair: Archived) -> None:
     pair.await_(lambda: pair.told().get("newest_backup_at"), "no base backup was made")
     pair.sql("CREATE TABLE last AS SELECT 1")
@@ -114,7 +146,6 @@ def test_a_stop_is_noted_in_the_archive_and_the_next_start_takes_it_back(pair: A
     pair.await_(lambda: end not in pair.store.keys(f"{pair.prefix}/"), "the note is still there")
 
 
-@pytest.mark.parametrize("pair", FIRST_IN_CI, indirect=True)
 def test_a_server_that_crashed_has_no_end(pair: Archived) -> None:
     pair.await_(lambda: pair.told().get("newest_backup_at"), "no base backup was made")
     pair.sql("CREATE TABLE last AS SELECT 1")
@@ -130,6 +161,30 @@ def test_a_stop_of_the_pod_leaves_no_wal_behind(pair: Archived) -> None:
     pair.stop()
     left = [one.name for one in (pair.directory / "data/pgdata/pg_wal/archive_status").iterdir()]
     assert not [name for name in left if name.endswith(".ready")]
+
+
+def test_a_stop_while_the_store_is_away_ends_before_clients_give_up_and_the_next_start_archives_the_rest(
+    object_store: ObjectStore,
+) -> None:
+    """Found by a restart that took 100 s, while poolers hold clients for 90: the server waited for its last WAL."""
+    way = Proxy(lambda: socket.create_connection(("127.0.0.1", object_store.port())))
+    try:
+        with archived(object_store, ENGINES[0], address=f"https://127.0.0.1:{way.port}") as pair:
+            pair.await_archived(pair.segment())
+            way.stop()
+            pair.sql("CREATE TABLE rows (id int)")
+            segment = pair.segment()
+            # Who has not ended by then is killed, and its exit code says so.
+            podman("stop", "--time", "45", pair.server)
+            podman("stop", "--time", "45", pair.archiver)
+            codes = [podman("inspect", "--format", "{{.State.ExitCode}}", one) for one in (pair.server, pair.archiver)]
+            assert codes == ["0", "0"], pair.logs()
+            assert "WAL files wait for the next start" in pair.logs()
+            way.start()
+            start(pair)
+            pair.await_archived(segment)
+    finally:
+        way.close()
 
 
 def test_an_idle_server_that_was_started_again_ends_its_segments_in_time(pair: Archived) -> None:

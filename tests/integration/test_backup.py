@@ -278,11 +278,27 @@ def test_dumps_loads_and_swaps_are_asked_for_and_no_error_has_the_address_of_a_d
         ask(engine, project, lambda archiver: archiver.swap(database, kept=kept, deadline=deadline()))
 
 
-def test_where_nothing_is_archived_none_is_asked_for(engine, project, figures):
+def test_where_nothing_is_archived_none_is_asked_for(engine, project, figures, monkeypatch):
+    monkeypatch.setattr(sys.modules[backup.__module__], "BEGIN_SECONDS", 0)
     figures.note(refused="no keys")
     (outcome,) = back_up(engine, project)
     assert (outcome.result, figures.asked) == (Result.FAILED, [])
     assert outcome.failure.reason == "nothing is archived: no keys"
+
+
+def test_an_archiver_that_is_just_beginning_is_waited_for(engine, project, figures):
+    """A run has made its login again a moment ago; the backup that follows was refused with the reason of before."""
+
+    def begin(full):
+        figures.asked.append(full)
+        figures.succeeded("backup", "full")
+        return True
+
+    figures.ask = begin
+    figures.note(refused="no keys")
+    threading.Timer(2, lambda: figures.note(refused="")).start()
+    (outcome,) = back_up(engine, project, full=True)
+    assert (outcome.result, figures.asked) == (Result.CHANGED, [True])
 
 
 def test_a_shared_cluster_is_asked_once_and_who_does_not_answer_holds_up_nobody(engine, project, figures):

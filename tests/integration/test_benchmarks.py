@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+FOLDERS = ("tests/integration", "tests")
 CASES = "create,unchanged,others,growth,databases"
 # Nobody looks at the figures, so the lab's hosts may run.
 SMALL = ["--projects=20", "--in-flight=16", "--growth=5,10", "--rounds=1", "--no-rivals", "--beside-lab"]
@@ -26,6 +27,10 @@ SMALL_ARCHIVES = [
 ]
 
 
+# Traefik's share of requests is 100 a second for each project, 200 at once.
+SMALL_GATEWAY = ["--projects=5", "--rounds=1", "--requests=200", "--beside-lab"]
+
+
 def run(file: Path, *options: str) -> tuple[dict[str, Any], str]:
     """The figures of each case, and what was said."""
     done = subprocess.run(
@@ -33,7 +38,7 @@ def run(file: Path, *options: str) -> tuple[dict[str, Any], str]:
         capture_output=True,
         text=True,
         cwd=CHECKOUT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.environ["SUPALOVE_COLLECTIONS"], "tests/integration"])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.environ["SUPALOVE_COLLECTIONS"], *FOLDERS])},
         check=False,
         timeout=900,  # the first time, kwok is built
     )
@@ -50,6 +55,14 @@ def test_a_small_run_of_all_cases_changes_nothing_twice_and_exactly_what_is_need
     (engine,) = figures["databases"]["engine"]
     assert (engine["counts"]["changed"], engine["sql_seconds"] < engine["seconds"]) == (20, True)
     assert "| the same statements in one psql |" in said
+
+
+def test_a_small_run_leads_to_projects_through_the_gateway_with_and_without_a_key(tmp_path):
+    figures, said = run(tmp_path / "figures.json", "--cases=gateway", *SMALL_GATEWAY)
+    found = figures["gateway"]
+    assert [len(turns) for turns in found["turns"].values()] == [1, 1, 1, 1]
+    assert (len(found["later"]), len(found["route"])) == (3, 3)
+    assert "**The verifier's cost**" in said
 
 
 @pytest.mark.long

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.postgresql.clusters import LOCK_KEY
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.postgresql.plan import plan_databases
+from ansible_collections.supalove.platform.plugins.module_utils._engine.databases import API_GROUPS
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import UID_PATTERN
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.cluster_sql import (
     ADVISORY_LOCKS,
@@ -59,6 +60,9 @@ ATTEMPTS = [
     ("SET ROLE {neighbour}_owner", DENIED),
     ("SET ROLE supalove", DENIED),
     ("SET ROLE supalove_tenant", DENIED),
+    ("SET ROLE service_role", DENIED),
+    ("GRANT service_role TO {neighbour}_owner", DENIED),
+    ("ALTER ROLE anon SET statement_timeout = 0", DENIED),
     ("SET ROLE pg_read_all_data", DENIED),
     ("SET SESSION AUTHORIZATION postgres", DENIED),
     ("GRANT pg_monitor TO {self}_owner", DENIED),
@@ -239,7 +243,9 @@ def test_all_that_can_be_seen_of_others_are_opaque_names(attacker):
     databases = attacker.execute("SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'")
     assert all(re.fullmatch(f"p_{UID_PATTERN}", name) for (name,) in databases)
     roles = attacker.execute("SELECT rolname FROM pg_roles WHERE rolname !~ '^(pg_|supalove|postgres$)'")
-    assert all(re.fullmatch(f"p_{UID_PATTERN}_(owner|probe)", name) for (name,) in roles)
+    assert all(
+        re.fullmatch(f"p_{UID_PATTERN}_(owner|probe|rest|auth)|{'|'.join(API_GROUPS)}", name) for (name,) in roles
+    )
     comments = attacker.execute(
         "SELECT description FROM pg_shdescription WHERE description LIKE 'supalove%'"
     ).fetchall()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import connect
-from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.pods import MERGE_PATCH
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.merge import MERGE_PATCH
 from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Backoff, Deadline
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Denied, NotFound
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.context import RESTRICTED as LABELS
@@ -89,6 +89,7 @@ def await_default_roles(client):
             return
 
 
+@pytest.mark.usefixtures("gateway_kinds")
 @pytest.mark.parametrize("identity", ["supalove-api", "supalove-worker"])
 def test_an_identity_may_do_what_the_list_says_and_nothing_else(client_of, identity):
     """Every verb on every resource: in the platform's namespace, in one of a project, in another, and in none."""

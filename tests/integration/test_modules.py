@@ -171,3 +171,16 @@ def test_without_the_kubernetes_package_the_error_names_it(tmp_path, play, monke
 
 def test_the_platform_module_changes_nothing_when_all_is_there(play):
     assert play("platform", tiers=TIERS)[0]["changed"] is False
+
+
+@pytest.mark.usefixtures("route_kind")
+def test_who_does_without_a_check_of_keys_is_told_once_a_run(play):
+    platform = {"domain": "example.com", "gateway_kind": "route", "gateway_unchecked_keys_accepted": True}
+    result, _printed = play("projects", "--check", projects={}, tiers=TIERS, platform=platform)
+    (warning,) = result["warnings"]
+    assert warning.startswith("Nobody checks the keys of projects")
+
+
+def test_nobody_is_warned_of_keys_that_are_checked(play):
+    result, _printed = play("projects", "--check", projects={}, tiers=TIERS)
+    assert not result.get("warnings")

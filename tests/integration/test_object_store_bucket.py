@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 from ansible_collections.supalove.platform.plugins.modules import object_store_bucket
 
@@ -94,6 +96,82 @@ def test_a_bucket_is_made_once(address: str) -> None:
         assert run(address, "archive", check=check)["changed"] is False
 
 
+def s3_of(address: str) -> Any:
+    """The administrator's client."""
+    return boto3.client(
+        "s3",
+        endpoint_url=address,
+        region_name="us-east-1",
+        aws_access_key_id=LOGIN["access_key"],
+        aws_secret_access_key=LOGIN["secret_key"],
+    )
+
+
+def lock_of(address: str, name: str) -> dict[str, Any]:
+    found = s3_of(address).get_object_lock_configuration(Bucket=name)["ObjectLockConfiguration"]
+    return dict(found["Rule"]["DefaultRetention"])
+
+
+def rules_of(address: str, name: str) -> dict[str, Any]:
+    found = s3_of(address).get_bucket_lifecycle_configuration(Bucket=name)["Rules"]
+    return {one["ID"]: one for one in found}
+
+
+def test_a_bucket_that_locks_is_made_with_the_end_of_its_older_versions(address: str) -> None:
+    after = "locked\nobject lock: GOVERNANCE for 15 days\nolder versions: expire after 15 days\n"
+    for check in (True, False):
+        made = run(address, "locked", lock_days=15, check=check)
+        assert (made["changed"], made["diff"]) == (True, {"before": "", "after": after})
+    assert lock_of(address, "locked") == {"Mode": "GOVERNANCE", "Days": 15}
+    assert s3_of(address).get_bucket_versioning(Bucket="locked")["Status"] == "Enabled"
+    rule = rules_of(address, "locked")["supalove-versions"]
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 15}
+    assert rule["Expiration"] == {"ExpiredObjectDeleteMarker": True}
+    for check in (True, False):
+        again = run(address, "locked", lock_days=15, check=check)
+        assert (again["changed"], again["diff"]) == (False, {"before": after, "after": after})
+    # Asked for no more, it stays.
+    assert run(address, "locked")["changed"] is False
+    assert lock_of(address, "locked") == {"Mode": "GOVERNANCE", "Days": 15}
+
+
+def test_another_lock_replaces_the_one_before_and_leaves_other_rules(address: str) -> None:
+    run(address, "relocked", lock_days=15)
+    other = {"ID": "theirs", "Status": "Enabled", "Filter": {"Prefix": "tmp/"}, "Expiration": {"Days": 3}}
+    rules = {"Rules": [other, rules_of(address, "relocked")["supalove-versions"]]}
+    s3_of(address).put_bucket_lifecycle_configuration(Bucket="relocked", LifecycleConfiguration=rules)
+    checked = run(address, "relocked", lock_days=30, lock_mode="COMPLIANCE", check=True)
+    assert "-object lock: GOVERNANCE for 15 days" in unified(checked["diff"])
+    assert "+object lock: COMPLIANCE for 30 days" in unified(checked["diff"])
+    assert lock_of(address, "relocked")["Days"] == 15
+    assert run(address, "relocked", lock_days=30, lock_mode="COMPLIANCE")["changed"]
+    assert lock_of(address, "relocked") == {"Mode": "COMPLIANCE", "Days": 30}
+    found = rules_of(address, "relocked")
+    assert found["supalove-versions"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    assert found["theirs"]["Expiration"] == {"Days": 3}
+
+
+def unified(diff: dict[str, str]) -> str:
+    return "\n".join(difflib.unified_diff(diff["before"].splitlines(), diff["after"].splitlines(), lineterm=""))
+
+
+def test_a_run_that_was_killed_after_it_made_the_bucket_is_finished(address: str) -> None:
+    s3_of(address).create_bucket(Bucket="half", ObjectLockEnabledForBucket=True)
+    done = run(address, "half", lock_days=15)
+    assert done["diff"]["before"] == "half\nobject lock: nothing\n"
+    assert (done["changed"], lock_of(address, "half")["Days"]) == (True, 15)
+    assert run(address, "half", lock_days=15)["changed"] is False
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_bucket_that_was_made_without_a_lock_is_refused(address: str, *, check: bool) -> None:
+    run(address, "open")
+    failed = run(address, "open", lock_days=15, check=check)
+    assert failed["failed"]
+    assert "open was made without object lock, which a bucket has from its beginning or never" in failed["msg"]
+    assert run(address, "open")["changed"] is False
+
+
 @pytest.mark.parametrize(
     ("others", "text"),
     [
@@ -101,6 +179,8 @@ def test_a_bucket_is_made_once(address: str) -> None:
         ({"access_key": "nobody"}, "is not known there, or may not do this"),
         ({"name": "No Bucket"}, "No Bucket"),
         ({"ca_path": "/nowhere/ca.pem"}, "/nowhere/ca.pem, by which"),
+        ({"lock_days": -1}, "lock_days is -1; allowed is 0"),
+        ({"lock_days": 1, "lock_mode": "governance"}, "GOVERNANCE, COMPLIANCE"),
     ],
 )
 def test_what_prevents_it_is_said_at_once(address: str, others: dict[str, Any], text: str) -> None:

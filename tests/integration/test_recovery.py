@@ -3,28 +3,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
-import random
-import secrets
-import time
 from collections.abc import Iterator
 
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine import lives
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.recovery import AtPoint, plan_recovery
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import LATEST, TIME, Life
-from fix_archive import ENGINES, FIRST_IN_CI, Archived, archived, life_of
-from fix_object_store import ObjectStore
+from fix_archive import FIRST_IN_CI, Archived, archived, life_of
+from fix_object_store import ObjectStore, with_bucket
 
-WRITE_SECONDS = 5
-TARGETS = 3
 # More than are fetched ahead at once.
 SEGMENTS = 24
-# In the order of WAL, which is that of the numbers, as there is one writer.
-COMMITTED = "SELECT id, pg_xact_commit_timestamp(xmin) FROM rows ORDER BY id"
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(scope="module", params=FIRST_IN_CI)
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -38,40 +32,67 @@ def before(object_store: ObjectStore, engine: str) -> Iterator[Archived]:
         yield made
 
 
-def test_the_rows_are_those_committed_by_the_target_and_the_archive_begins_anew(
-    before: Archived, object_store: ObjectStore, engine: str
-) -> None:
-    before.sql("INSERT INTO rows VALUES (1, now()), (2, now())")
-    target = before.sql("SELECT clock_timestamp()")
-    before.sql("INSERT INTO rows VALUES (3, now())")
-    before.stop()
-    old = set(object_store.keys(f"{before.prefix}/"))
-    life = life_of(before, engine, target=TIME, value=target)
-    with archived(object_store, engine, life=life, before=before) as after:
+@dataclasses.dataclass(frozen=True)
+class Past:
+    """A base backup, rows 1 and 2, the time `target`, row 3, and the end: the server has stopped.
+
+    What is restored from it leaves it as it is, so that it is made once.
+    """
+
+    pair: Archived
+    target: str
+
+
+@pytest.fixture(scope="module")
+def past(object_store_server: ObjectStore, engine: str) -> Iterator[Past]:
+    with archived(with_bucket(object_store_server), engine) as made:
+        made.sql("CREATE TABLE rows (id int PRIMARY KEY, at timestamptz)")
+        made.await_(lambda: made.told()["backup"]["done"] == 1, "no base backup was made")
+        made.sql("INSERT INTO rows VALUES (1, now()), (2, now())")
+        target = made.sql("SELECT clock_timestamp()")
+        made.sql("INSERT INTO rows VALUES (3, now())")
+        made.stop()
+        yield Past(pair=made, target=target)
+
+
+def test_the_rows_are_those_committed_by_the_target_and_the_archive_begins_anew(past: Past, engine: str) -> None:
+    before, store = past.pair, past.pair.store
+    old = set(store.keys(f"{before.prefix}/"))
+    life = life_of(before, engine, target=TIME, value=past.target)
+    with archived(store, engine, life=life, before=before) as after:
         assert after.sql("SELECT string_agg(id::text, ',' ORDER BY id) FROM rows") == "1,2"
         assert after.incarnation != before.incarnation
         after.sql("INSERT INTO rows VALUES (4, now())")
         after.await_archived(after.segment())
-        after.await_(lambda: after.status()["backup"]["done"] == 1, "no base backup of the new life was made")
+        after.await_(lambda: after.told()["backup"]["done"] == 1, "no base backup of the new life was made")
         (told,) = [one for one in after.catalogs() if one.id == after.incarnation]
         assert told.problems == ()
         assert told.incarnation.parent.incarnation == before.incarnation
-        assert told.incarnation.parent.time == datetime.datetime.fromisoformat(target)
-    assert {key for key in object_store.keys(f"{before.prefix}/") if key not in old} == set()
+        assert told.incarnation.parent.time == datetime.datetime.fromisoformat(past.target)
+    assert set(store.keys(f"{before.prefix}/")) == old
 
 
-@pytest.mark.parametrize("engine", FIRST_IN_CI, indirect=True)
-def test_a_target_that_the_archive_does_not_reach_ends_in_an_error_and_no_server(
-    before: Archived, object_store: ObjectStore, engine: str
-) -> None:
-    before.await_archived(before.segment())
-    life = life_of(before, engine, target=TIME, value="2100-01-01 00:00:00+00")
+def test_a_target_that_the_archive_does_not_reach_ends_in_an_error_and_no_server(past: Past, engine: str) -> None:
+    life = life_of(past.pair, engine, target=TIME, value="2100-01-01 00:00:00+00")
     said = "recovery ended before configured recovery target was reached"
-    with pytest.raises(pytest.fail.Exception, match=said), archived(object_store, engine, life=life, before=before):
+    restored = archived(past.pair.store, engine, life=life, before=past.pair)
+    with pytest.raises(pytest.fail.Exception, match=said), restored:
         pass
 
 
-@pytest.mark.parametrize("engine", FIRST_IN_CI, indirect=True)
+def test_latest_is_everything_that_is_archived(past: Past, engine: str) -> None:
+    life = life_of(past.pair, engine, target=LATEST)
+    with archived(past.pair.store, engine, life=life, before=past.pair) as after:
+        assert after.sql("SELECT count(*) FROM rows") == "3"
+
+
+def test_a_target_after_the_last_commit_is_the_end_of_the_archive(past: Past, engine: str) -> None:
+    last = past.pair.last_segment()
+    life = life_of(past.pair, engine, target=TIME, value="2100-01-01 00:00:00+00", last=last)
+    with archived(past.pair.store, engine, life=life, before=past.pair) as after:
+        assert after.sql("SELECT count(*) FROM rows") == "3"
+
+
 def test_segments_are_fetched_ahead_and_of_those_that_nobody_wanted_nothing_is_left(
     before: Archived, object_store: ObjectStore, engine: str
 ) -> None:
@@ -89,7 +110,6 @@ def test_segments_are_fetched_ahead_and_of_those_that_nobody_wanted_nothing_is_l
         after.await_(lambda: not (after.directory / "data/pgdata.ahead").exists(), "the folder stays")
 
 
-@pytest.mark.parametrize("engine", FIRST_IN_CI, indirect=True)
 def test_a_moment_that_was_named_is_reached_in_this_life_and_in_the_next(
     before: Archived, object_store: ObjectStore, engine: str
 ) -> None:
@@ -122,45 +142,3 @@ def to_point(pair: Archived, name: str, incarnation: str | None = None) -> Life:
     return lives.life_of(
         None, catalogs, plan_recovery(catalogs, target, now=datetime.datetime.now(datetime.UTC)), target
     )
-
-
-@pytest.mark.parametrize("engine", FIRST_IN_CI, indirect=True)
-def test_latest_is_everything_that_is_archived(before: Archived, object_store: ObjectStore, engine: str) -> None:
-    before.sql("INSERT INTO rows VALUES (1, now())")
-    before.await_archived(before.segment())
-    with archived(object_store, engine, life=life_of(before, engine, target=LATEST), before=before) as after:
-        assert after.sql("SELECT count(*) FROM rows") == "1"
-
-
-@pytest.mark.parametrize("engine", FIRST_IN_CI, indirect=True)
-def test_a_target_after_the_last_commit_is_the_end_of_the_archive(
-    before: Archived, object_store: ObjectStore, engine: str
-) -> None:
-    before.sql("INSERT INTO rows VALUES (1, now())")
-    before.stop()
-    life = life_of(before, engine, target=TIME, value="2100-01-01 00:00:00+00", last=before.last_segment())
-    with archived(object_store, engine, life=life, before=before) as after:
-        assert after.sql("SELECT count(*) FROM rows") == "1"
-
-
-def test_random_targets_get_exactly_what_was_committed_by_then(
-    before: Archived, object_store: ObjectStore, engine: str
-) -> None:
-    """A writer commits all the time. What is right is decided by the times in the records of its commits."""
-    seed = secrets.randbits(32)
-    with before.session() as writer:
-        end = time.monotonic() + WRITE_SECONDS
-        while time.monotonic() < end:
-            writer.execute("INSERT INTO rows SELECT coalesce(max(id), 0) + 1, now() FROM rows")
-    rows = [line.split("|") for line in before.sql(COMMITTED).splitlines()]
-    commits = [(int(number), datetime.datetime.fromisoformat(at)) for number, at in rows]
-    before.stop()
-    choice = random.Random(seed)  # noqa: S311 (no secret)
-    for _ in range(TARGETS):
-        first, last = commits[0][1], commits[-2][1]
-        target = first + (last - first) * choice.random()
-        later = next(place for place, (_, at) in enumerate(commits) if at > target)
-        life = life_of(before, engine, target=TIME, value=target.isoformat())
-        with archived(object_store, engine, life=life, before=before) as after:
-            found = [int(number) for number in after.sql("SELECT id FROM rows ORDER BY id").splitlines()]
-        assert found == [number for number, _ in commits[:later]], f"seed {seed}, target {target}"

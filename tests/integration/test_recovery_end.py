@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import TIME
-from fix_archive import SECONDS, START_SECONDS, Archived, archived, laid_out, life_of, start
-from fix_flaky import Flaky, flaky
+from fix_archive import SECONDS, START_SECONDS, Archived, archived, laid_out, life_of, restored, start
+from fix_container import logs
+from fix_flaky import Flaky, flaky, is_wal
 from fix_object_store import ObjectStore
-from test_archive_faults import is_wal, logs, restored
 
 # Long enough to put a segment into the store before it is asked for.
 DELAY_SECONDS = 3.0
@@ -30,6 +30,7 @@ def before(object_store: ObjectStore) -> Iterator[Archived]:
         yield made
 
 
+@pytest.mark.long
 def test_what_is_archived_between_two_tries_is_not_restored_if_it_is_later_than_the_target(
     before: Archived, object_store: ObjectStore, way: Flaky
 ) -> None:

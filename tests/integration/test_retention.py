@@ -100,6 +100,15 @@ def test_what_the_window_does_not_need_goes_and_a_second_run_changes_nothing(obj
     assert plan_recovery((found,), Latest(), now=datetime.now(UTC)).last_segment.number == 20
 
 
+def test_a_bucket_that_does_not_lock_as_it_should_is_told_when_all_else_is_done(object_store, thin):
+    life = a_life()
+    fill(object_store, life)
+    result, _printed = thin(ok=False, more={"object_store_lock_days": 7})
+    assert result["totals"]["backups_removed"] == 2
+    said = f"check the object lock of {object_store.bucket}: it locks nothing, and object_store_lock_days asks for 7"
+    assert said in result["msg"]
+
+
 def test_check_mode_removes_nothing_and_says_what_a_run_says(object_store, thin):
     life = a_life()
     fill(object_store, life)

@@ -97,6 +97,13 @@ def test_what_is_pushed_is_fetched_as_it_was(host: Host, archive: Archive, metho
     assert place.read_bytes() == data
 
 
+def test_an_object_is_encrypted_by_the_store_as_asked(host: Host, archive: Archive) -> None:
+    environment = host.environment(archive, WALG_S3_SSE="AES256")
+    assert host.walg(environment, "wal-push", host.file(secrets.token_bytes(1000), SEGMENT)).code == 0
+    place = {"Bucket": archive.store.bucket, "Key": f"{archive.prefix}/{archive.names()[0]}"}
+    assert archive.store.client().head_object(**place)["ServerSideEncryption"] == "AES256"
+
+
 @pytest.mark.parametrize(("size", "chunks"), [(20_000, 3), (16_384, 3), (100, 1)])
 def test_encryption_is_libsodiums_stream_in_chunks_of_8192(
     host: Host, archive: Archive, size: int, chunks: int
@@ -368,6 +375,9 @@ def test_a_signal_ends_a_backup_and_its_session(site: Site) -> None:
         (key() | {"WALG_LIBSODIUM_KEY_TRANSFORM": "none"}, "allowed in the stand-in: hex, base64"),
         (key() | {"WALG_LIBSODIUM_KEY_TRANSFORM": ""}, "WALG_LIBSODIUM_KEY_TRANSFORM is required"),
         (key("abcd"), "key must be exactly 32 bytes (got 2 bytes)"),
+        ({"WALG_S3_SSE": "aes"}, "allowed in the stand-in: AES256, aws:kms"),
+        ({"WALG_S3_SSE": "aws:kms"}, "KMS key ID must be set if 'aws:kms' encryption is used"),
+        ({"WALG_S3_SSE_KMS_ID": "alias/a"}, "KMS key ID must be set if 'aws:kms' encryption is used"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

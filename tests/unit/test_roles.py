@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import KNOWN_RUNTIMES, Platform
 
 ROLES = Path(__file__).parents[2] / "roles"
 NAMES = sorted(path.name for path in ROLES.iterdir() if path.is_dir())
@@ -59,3 +59,13 @@ def test_preflight_passes_the_systems_that_roles_are_tested_on(role: str) -> Non
 def test_the_platforms_namespace_has_one_default() -> None:
     [exempt] = load("k3s", "defaults", "main.yml")["k3s_pod_security_exempt_namespaces"][1:]
     assert exempt.endswith(f"default('{Platform().namespace}') }}}}")
+
+
+@pytest.mark.parametrize("runtime", KNOWN_RUNTIMES)
+def test_a_runtimes_handler_is_the_same_in_its_role_and_in_its_class(runtime: str) -> None:
+    named = [
+        task["vars"]["containerd_runtime_name"]
+        for task in load(f"runtime_{runtime}", "tasks", "configure.yml")
+        if "vars" in task
+    ]
+    assert named == [f"{{{{ __runtime_{runtime}_class.handler | default('{KNOWN_RUNTIMES[runtime].handler}') }}}}"]

@@ -183,6 +183,65 @@ def test_every_segment_is_handed_over_in_its_turn_and_the_next_ones_wait_for_the
     assert sorted(recovery.archive.asked()) == NAMES
 
 
+def with_one_taken(recovery: Recovery, monkeypatch: pytest.MonkeyPatch) -> ahead.Ahead:
+    """Without hands of its own: the first segment was asked for, and the second one fetched ahead and just taken."""
+    monkeypatch.setattr(ahead, "HANDS", 0)
+    made = ahead.Ahead(data=recovery.data, source_of=lambda: recovery.archive, state=recovery.state)
+    fetch = ahead.Fetch(lambda: recovery.archive, lambda: "")
+    made.tick({NAMES[0]: NAMES[-1]})
+    assert made._next() == NAMES[1]
+    made._fetch(NAMES[1], fetch)
+    fetch.close()
+    (recovery.folder / NAMES[1]).unlink()
+    return made
+
+
+def test_a_segment_that_is_asked_for_right_after_one_was_taken_is_not_fetched_twice(
+    recovery: Recovery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it took was seen after what it asked for, and led back: a hand fetched what was being fetched already."""
+    made = with_one_taken(recovery, monkeypatch)
+    made.tick({NAMES[2]: NAMES[-1]})
+    assert not made.has(NAMES[2])
+    assert made._next() == NAMES[3]
+
+
+def test_what_the_server_has_just_taken_is_not_fetched_again_for_a_wish_that_is_about_to_go(
+    recovery: Recovery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "TAKEN_SECONDS", 0.2)
+    made = with_one_taken(recovery, monkeypatch)
+    made.tick({NAMES[1]: NAMES[-1]})
+    assert made.has(NAMES[1])
+    # A server that was started again may want it once more.
+    await_(lambda: not made.has(NAMES[1]), "it is never fetched again")
+
+
+def test_what_came_after_the_server_had_looked_is_there_when_it_looks_again(
+    recovery: Recovery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was thrown away as what is behind the server, and fetched once more."""
+    made = with_one_taken(recovery, monkeypatch)
+    made.tick({NAMES[1]: NAMES[-1]})
+    assert made._next() == NAMES[2]
+    fetch = ahead.Fetch(lambda: recovery.archive, lambda: "")
+    made._fetch(NAMES[2], fetch)
+    fetch.close()
+    made.tick({NAMES[2]: NAMES[-1]})
+    assert made._next() == NAMES[3]
+    assert made.has(NAMES[2])
+    assert (recovery.folder / NAMES[2]).exists()
+
+
+def test_a_wish_that_was_read_before_the_server_went_on_leads_nobody_back(
+    recovery: Recovery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = with_one_taken(recovery, monkeypatch)
+    assert made._next() == NAMES[2]
+    made.tick({NAMES[1]: NAMES[-1]})
+    assert made._next() == NAMES[3]
+
+
 def test_no_more_than_the_bound_waits_for_the_server(recovery: Recovery) -> None:
     with recovery.archiving():
         assert recovery.ask(START, NAMES[-1]) == (0, START)

@@ -32,13 +32,16 @@ OVERRIDES = {"cpu": 8, "memory": "64Gi", "storage": "1Ti", "connections": 1000, 
 SHARED = {"placement": "shared", "storage": "500Mi"}
 CLUSTER = {"cpu": 1, "memory": "1Gi", "storage": "20Gi"}
 DEDICATED = Placement()
+# What the platform of a_project has.
+RUNTIMES = {"gvisor": {}}
 PRO = {"cpu": 2, "memory": "4Gi", "storage": "20Gi", "connections": 100, "clients": 1000, "priority": 1000}
 
 
 def a_project(ref: str = "acme", *, tier: dict[str, Any] | None = None, **spec: Any) -> Project:
     """A project in a tier with these limits."""
     tiers = {"t": {**FREE, "overrides": OVERRIDES, **(tier or {})}}
-    (project,) = parse(projects={ref: {"tier": "t", **spec}}, tiers=tiers, platform={}).projects
+    platform = {"runtime_classes": RUNTIMES}
+    (project,) = parse(projects={ref: {"tier": "t", **spec}}, tiers=tiers, platform=platform).projects
     return project
 
 
@@ -46,6 +49,13 @@ def a_shared_project(ref: str = "acme", **spec: Any) -> Project:
     """A project in a tier of shared placement."""
     (project,) = parse(projects={ref: {"tier": "t", **spec}}, tiers={"t": SHARED}, platform={}).projects
     return project
+
+
+def a_served_project(ref: str = "acme", *, tier: dict[str, Any] | None = None, **spec: Any) -> Project:
+    """A project with services, in a tier of shared placement unless `tier` says otherwise."""
+    platform = {"domain": "example.com", "gateway_kind": "gateway"}
+    found = parse(projects={ref: {"tier": "t", **spec}}, tiers={"t": tier or SHARED}, platform=platform)
+    return found.projects[0]
 
 
 def a_cluster(name: str = "main", **limits: Any) -> SharedCluster:

@@ -59,16 +59,23 @@ def test_each_side_gets_of_a_password_only_what_it_needs():
     (desired,) = [each for each in objects_of() if each.id.kind == "Secret"]
     texts = new_texts(desired.generates, lambda count: b"r" * count)
     assert sorted(texts) == [
+        *("anon.digest", "anon.end", "anon.key", "auth.env", "auth.password", "auth.user", "auth.verifier"),
+        *("jwt.secret", "migrate.env", "migrate.service"),
         *("owner.password", "owner.user", "pauser.password", "pauser.user"),
-        *("probe.password", "probe.user", "probe.verifier", "server.password", "server.user", "server.verifier"),
+        *("probe.password", "probe.user", "probe.verifier"),
+        *("rest.jwks", "rest.password", "rest.uri", "rest.user", "rest.verifier"),
+        *("server.password", "server.user", "server.verifier"),
+        *("service_role.digest", "service_role.end", "service_role.key"),
         *("signing.jwk", "userlist.txt", "verifying.jwks"),
     ]
-    owner, server, probe, pauser = texts["userlist.txt"].splitlines()
+    owner, server, probe, pauser, rest, auth = texts["userlist.txt"].splitlines()
     verifier = scram_verifier(Secret(texts["owner.password"]), salt=b"r" * 16)
     assert owner == f'"owner_a" "{verifier}"'
     assert server == f'"p_abcdefgh2345_owner" "{texts["server.password"]}"'
     assert probe == f'"p_abcdefgh2345_probe" "{texts["probe.password"]}"'
     assert pauser == f'"supalove_pauser" "{texts["pauser.password"]}"'
+    assert rest == f'"p_abcdefgh2345_rest" "{texts["rest.password"]}"'
+    assert auth == f'"p_abcdefgh2345_auth" "{texts["auth.password"]}"'
 
 
 def test_a_login_that_no_pooler_knows_has_no_line_for_one():

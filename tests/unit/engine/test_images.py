@@ -8,7 +8,13 @@ import pytest
 import yaml
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.postgresql import statements
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import IMAGES
-from ansible_collections.supalove.platform.plugins.module_utils._engine.render import Context, pooler, postgresql, quota
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render import (
+    Context,
+    pooler,
+    postgresql,
+    quota,
+    services,
+)
 from builders import one
 
 ROOT = Path(__file__).parents[3] / "images"
@@ -18,7 +24,19 @@ def recipe(name):
     return yaml.safe_load((ROOT / name / "recipe.yml").read_text())
 
 
-@pytest.mark.parametrize("name", sorted(IMAGES))
+# Those that others make, of which the lab has stand-ins.
+FOREIGN = {"auth": "gotrue", "rest": "postgrest", "traefik": "traefik"}
+
+
+@pytest.mark.parametrize("name", sorted(FOREIGN))
+def test_the_lab_has_a_stand_in_under_the_name_of_an_image_that_others_make(name):
+    made = yaml.safe_load((ROOT.parent / "tests/lab/images" / FOREIGN[name] / "recipe.yml").read_text())
+    assert IMAGES[name] == f"{made['name']}:{made['tag']}"
+    if name != "traefik":
+        assert made["users"].popitem()[1]["uid"] == services.USER
+
+
+@pytest.mark.parametrize("name", sorted({*IMAGES} - {*FOREIGN}))
 def test_the_default_image_is_the_one_that_its_recipe_makes(name):
     assert IMAGES[name] == f"{recipe(name)['name']}:{recipe(name)['tag']}"
 

@@ -11,12 +11,14 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.project.
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.placement import Placement
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render import render
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.inputs import Inputs
-from builders import DEDICATED, PRO, UID, a_project, a_shared_project
+from builders import DEDICATED, FREE, OVERRIDES, PRO, UID, a_project, a_served_project, a_shared_project
 from hypothesis import given
 from hypothesis import strategies as st
 
 HERE, THERE = Placement(cluster="one"), Placement(cluster="two")
 PLATFORM = Platform()
+SERVED = replace(PLATFORM, domain="example.com", gateway_kind="gateway")
+ROUTED = replace(SERVED, gateway_kind="route", gateway_unchecked_keys_accepted=True)
 
 
 def digest(project: Any, *, placement: Placement = DEDICATED, platform: Platform = PLATFORM, by: str = "s") -> str:
@@ -33,11 +35,18 @@ def digest(project: Any, *, placement: Placement = DEDICATED, platform: Platform
         {"project": a_project(tier={"runtime_class": "gvisor"})},
         {"platform": replace(PLATFORM, images={**PLATFORM.images, "pgbouncer": "x:1"})},
         {"platform": replace(PLATFORM, storage_class="fast")},
+        {"project": a_served_project(tier={**FREE, "overrides": OVERRIDES}), "platform": SERVED},
+        {"project": a_served_project(tier={**FREE, "overrides": OVERRIDES}), "platform": ROUTED},
         {"by": "another"},
     ],
 )
 def test_what_changes_an_object_changes_the_digest(other):
     assert digest(**{"project": a_project(), **other}) != digest(a_project())
+
+
+def test_another_gateway_is_another_digest():
+    project = a_served_project(tier={**FREE, "overrides": OVERRIDES})
+    assert digest(project, platform=SERVED) != digest(project, platform=ROUTED)
 
 
 def test_another_cluster_is_another_digest():

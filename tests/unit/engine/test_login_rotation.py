@@ -57,7 +57,7 @@ def test_logins_take_turns_and_no_password_comes_back(texts):
         current = published(begun(current), now=1000.0)
         assert current["owner.user"] == ("owner_a", "owner_b")[number % 2]
         seen.append(current["owner.password"])
-        assert len(lines(current)) == 5
+        assert len(lines(current)) == 7
     assert len(set(seen)) == 6
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.object_store.client import _error_of
+from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.object_store import answers
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import (
     Conflict,
     Denied,
@@ -37,7 +37,7 @@ def error_of(status, code, **headers):
         "Error": {"Code": code, "Message": "because  of\nthat"},
         "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": headers},
     }
-    return _error_of(answer, "bucket/key", "GET")
+    return answers.error_of(answer, "bucket/key", "GET")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,9 @@ def test_how_long_a_store_asks_to_wait_is_kept(said, seconds):
 
 
 def test_an_answer_without_words_is_still_an_error():
-    assert isinstance(_error_of({"ResponseMetadata": {"HTTPStatusCode": 502}}, "bucket/key", "GET"), ServerFailed)
+    assert isinstance(
+        answers.error_of({"ResponseMetadata": {"HTTPStatusCode": 502}}, "bucket/key", "GET"), ServerFailed
+    )
 
 
 def test_without_the_library_it_is_named():

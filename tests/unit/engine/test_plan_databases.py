@@ -180,7 +180,7 @@ def test_two_databases_are_the_same_only_if_nothing_wanted_differs(one, other):
     ],
 )
 def test_a_verifier_is_known_only_by_our_own_word_about_the_same_verifier(comment, digest, source):
-    found = {"login": True, "connectionLimit": 1, "attributes": [], "memberOf": [], "comment": comment}
+    found = {"login": True, "connectionLimit": 1, "attributes": [], "memberOf": [], "settings": [], "comment": comment}
     assert _role_spec({**found, "digest": digest})["verifier"] == source
 
 

@@ -40,11 +40,11 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.c
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.platform import render_platform
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Settings
 from builders import live
-from hypothesis import given, reject, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
-# Rendering whole platforms takes its time.
-FEWER = settings(max_examples=40)
+# Rendering whole platforms takes its time. Much of what is drawn has no place, at times most of the first fifty.
+FEWER = settings(max_examples=40, suppress_health_check=[HealthCheck.filter_too_much])
 names = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?", fullmatch=True)
 uids = st.text("abcdefghijklmnopqrstuvwxyz234567", min_size=12, max_size=12).map(Uid)
 sizes = st.sampled_from(["512Mi", "1Gi", "1536Mi", "64Gi", "999999Mi", "2Ti"])
@@ -62,6 +62,7 @@ shared_tiers = st.fixed_dictionaries(
     {"placement": st.just("shared"), "storage": sizes},
     optional={**limits, "connections": st.integers(1, 20), "runtime_class": names},
 )
+runtimes = st.fixed_dictionaries({"handler": names}, optional={"cpu": cores, "memory": sizes})
 clusters = st.fixed_dictionaries(
     {"cpu": cores, "memory": sizes, "storage": st.just("10Gi")},
     optional={
@@ -77,6 +78,7 @@ clusters = st.fixed_dictionaries(
 def written(draw: st.DrawFn, *, most: int = 6) -> dict[str, Any]:
     """The three inputs as a user might write them; not all of them can be kept."""
     tiers = draw(st.dictionaries(names, dedicated_tiers | shared_tiers, min_size=1, max_size=3))
+    classes = {tier["runtime_class"]: draw(runtimes) for tier in tiers.values() if "runtime_class" in tier}
     found = draw(st.dictionaries(names, clusters, max_size=3))
     projects = st.fixed_dictionaries(
         {"tier": st.sampled_from(sorted(tiers))},
@@ -84,7 +86,7 @@ def written(draw: st.DrawFn, *, most: int = 6) -> dict[str, Any]:
     )
     chosen = draw(st.dictionaries(names, projects, max_size=most))
     own = ["supalove-system", *(f"p-{ref}" for ref in chosen), *(f"s-{name}" for name in found)]
-    platform = {"namespace": draw(st.sampled_from(own)), "shared_clusters": found}
+    platform = {"namespace": draw(st.sampled_from(own)), "shared_clusters": found, "runtime_classes": classes}
     return {"projects": chosen, "tiers": tiers, "platform": platform}
 
 

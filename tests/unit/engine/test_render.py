@@ -11,9 +11,11 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.project.
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.placement import Placement
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.quantities import parse_bytes, parse_cpu
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render import endpoints_of
-from builders import DEDICATED, FREE, PRO, UID, a_project, a_shared_project, objects_of, one
+from builders import DEDICATED, FREE, PRO, UID, a_project, a_served_project, a_shared_project, objects_of, one
 
 GOLDEN = Path(__file__).parent / "golden"
+GATEWAY = Platform(domain="example.com", gateway_kind="gateway")
+ROUTED = Platform(domain="example.com", gateway_kind="route", gateway_unchecked_keys_accepted=True)
 TIERS = {"small": FREE, "pro": {**PRO, "runtime_class": "gvisor"}}
 
 
@@ -30,6 +32,46 @@ def test_the_objects_of_a_tier_are_the_reviewed_ones(tier):
 def test_the_objects_of_a_shared_project_are_the_reviewed_ones():
     objects = objects_of(a_shared_project(), placement=Placement(cluster="one"))
     assert as_json(objects) == (GOLDEN / "shared.json").read_text()
+
+
+def test_what_services_add_to_a_project_are_the_reviewed_objects():
+    assert as_json(of_services()) == (GOLDEN / "services.json").read_text()
+
+
+def of_services() -> tuple[Desired, ...]:
+    """What of a shared project is not as it is without a gateway."""
+    before = {one.id: one.body for one in objects_of(a_shared_project(), placement=Placement(cluster="one"))}
+    platform = Platform(domain="example.com", gateway_kind="gateway")
+    objects = objects_of(a_served_project(), platform=platform, placement=Placement(cluster="one"))
+    return tuple(one for one in objects if before.get(one.id) != one.body)
+
+
+def of_served(platform: Platform) -> tuple[Desired, ...]:
+    return objects_of(a_served_project(), platform=platform, placement=Placement(cluster="one"))
+
+
+def test_what_openshift_routes_make_of_a_project_are_the_reviewed_objects():
+    behind_gateway = {one.id: one.body for one in of_served(GATEWAY)}
+    objects = tuple(one for one in of_served(ROUTED) if behind_gateway.get(one.id) != one.body)
+    assert as_json(objects) == (GOLDEN / "routed.json").read_text()
+
+
+def test_behind_openshift_routes_there_is_nothing_of_the_gateway():
+    gone = {one.id for one in of_served(GATEWAY)} - {one.id for one in of_served(ROUTED)}
+    assert {(id.kind, id.name) for id in gone} == {
+        ("Middleware", "api-key"),
+        ("Middleware", "share"),
+        ("HTTPRoute", "project"),
+        ("TLSRoute", "sql"),
+    }
+    assert "supalove-system-gateway" not in as_json(of_served(ROUTED))
+
+
+def test_no_other_project_can_have_the_name_of_a_pooler_behind_openshift_routes():
+    """A ref has no dot."""
+    (secret,) = [one for one in of_served(ROUTED) if one.id.kind == "Secret"]
+    assert "sql.acme.example.com" in [getattr(one, "host", "") for one in secret.generates]
+    assert one("Route", "sql", of_served(ROUTED))["spec"]["host"] == "sql.acme.example.com"
 
 
 def test_a_shared_project_has_no_volume_and_no_postgresql_of_its_own():
@@ -209,3 +251,50 @@ def test_endpoints_name_the_secret_and_not_what_is_in_it():
         "database": "postgres",
         "secret": "p-acme/credentials",
     }
+    served = endpoints_of(a_served_project(), Platform(domain="example.com", gateway_kind="gateway"), UID)
+    sql = "postgresql://acme.example.com:5432/postgres?sslmode=verify-full"
+    assert served == {**endpoints, "url": "https://acme.example.com", "sql": sql}
+    routed = endpoints_of(a_served_project(), ROUTED, UID)
+    sql = "postgresql://sql.acme.example.com:443/postgres?sslmode=verify-full&sslnegotiation=direct"
+    assert routed == {**endpoints, "url": "https://acme.example.com", "sql": sql}
+
+
+def served_pods():
+    platform = Platform(domain="example.com", gateway_kind="gateway")
+    for desired in objects_of(a_served_project(), platform=platform, placement=Placement(cluster="one")):
+        if desired.id.kind == "Deployment":
+            yield desired.id.name, desired.body["spec"]["template"]["spec"]
+
+
+def test_no_secret_is_in_the_environment_of_a_service():
+    pods = dict(served_pods())
+    assert {*pods} == {"pooler", "auth", "rest"}
+    for pod in pods.values():
+        for container in [*pod.get("initContainers", []), *pod["containers"]]:
+            assert all("valueFrom" not in one for one in container.get("env", []))
+            assert "envFrom" not in container
+
+
+def test_a_service_mounts_of_the_secret_its_own_files_only():
+    found = {
+        name: [item["key"] for one in pod["volumes"] for item in one.get("secret", {}).get("items", [])]
+        for name, pod in served_pods()
+    }
+    assert found == {
+        "pooler": ["userlist.txt", "sql.crt", "sql.key"],
+        "auth": ["auth.env", "migrate.env", "migrate.service"],
+        "rest": ["rest.uri", "rest.jwks"],
+    }
+
+
+def test_a_project_without_a_gateway_has_no_services():
+    names = {desired.id.name for desired in objects_of(a_shared_project(), placement=Placement(cluster="one"))}
+    assert not {"auth", "rest"} & names
+
+
+def test_a_project_has_the_share_of_requests_that_its_tier_gives():
+    tier = {"placement": "shared", "storage": "500Mi", "requests_per_second": 7}
+    platform = Platform(domain="example.com", gateway_kind="gateway")
+    objects = objects_of(a_served_project(tier=tier), platform=platform, placement=Placement(cluster="one"))
+    limit = one("Middleware", "share", objects)["spec"]["rateLimit"]
+    assert (limit["average"], limit["burst"]) == (7, 14)

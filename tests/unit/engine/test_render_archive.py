@@ -88,3 +88,17 @@ def test_given_keys_are_taken_over_and_need_no_identity():
     (secret,) = (desired for desired in objects if desired.id.name == "archive" and desired.id.kind == "Secret")
     assert [type(each).__name__ for each in secret.generates] == ["GeneratedAccess", "GeneratedText"]
     assert secret.generates[0].is_given
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({}, ("", "")),
+        ({"object_store_encryption": "AES256"}, ("AES256", "")),
+        ({"object_store_encryption": "aws:kms", "object_store_kms_key": "alias/a"}, ("aws:kms", "alias/a")),
+    ],
+)
+def test_the_archiver_is_told_how_the_store_is_to_encrypt(asked, told):
+    config = one("ConfigMap", "archiver", of_project(Platform(object_store_endpoint=ENDPOINT, **asked)))
+    found = json.loads(config["data"]["archive.json"])
+    assert (found["encryption"], found["kms_key"]) == told

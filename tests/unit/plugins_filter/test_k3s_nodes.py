@@ -25,6 +25,13 @@ def test_a_host_in_both_pools_has_both_labels_and_no_taint() -> None:
     assert nodes()["both"]["taints"] == []
 
 
+def test_a_host_of_the_gateway_has_its_label_too_and_keeps_its_taint() -> None:
+    pools, labels = {**POOLS, "gateway": ["agent"]}, {**LABELS, "gateway": {"pool/gateway": "true"}}
+    found = k3s_nodes(pools, hostvars={"server": {}, "both": {}, "agent": {}}, labels=labels, taints=TAINTS)
+    assert found["agent"]["labels"] == {"pool/data": "true", "pool/gateway": "true"}
+    assert found["agent"]["taints"] == ["data=true:NoSchedule"]
+
+
 def test_a_hosts_own_label_wins_over_that_of_its_pool() -> None:
     own = {"k3s_node_labels": {"pool/data": "special", "rack": 7}}
     assert nodes(agent=own)["agent"]["labels"] == {"pool/data": "special", "rack": "7"}

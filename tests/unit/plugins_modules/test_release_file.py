@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,9 +20,10 @@ from typing import Any
 
 import pytest
 
-MODULE = Path(__file__).parents[3] / "plugins/modules/release_file.py"
+COLLECTION = "ansible_collections.supalove.platform.plugins"
 CONTENT = b"the program\n"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
+STRANGER = 4711
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -96,7 +101,8 @@ class Mirror:
         }
         self.asked.clear()
         done = subprocess.run(
-            [sys.executable, "-P", str(MODULE)],  # its folder has a platform.py
+            [sys.executable, "-P", "-m", f"{COLLECTION}.modules.release_file"],
+            env={**os.environ, "PYTHONPATH": os.environ["SUPALOVE_COLLECTIONS"]},
             input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
             capture_output=True,
             text=True,
@@ -238,3 +244,107 @@ def test_a_place_that_cannot_be_written_is_named(mirror: Mirror, tmp_path: Path,
 def test_a_place_that_is_a_directory_is_named(mirror: Mirror) -> None:
     mirror.dest.mkdir(parents=True)
     assert f"{mirror.dest} cannot be read: Is a directory" in mirror.run()["msg"]
+
+
+FILES = {"runsc": b"first", "gvisor-bin/sentry": b"second"}
+FORMS = {"bz2": "w:bz2", "xz": "w:xz", "zst": "w"}
+needs_zstd = pytest.mark.skipif(not shutil.which("zstd"), reason="the program zstd is not here")
+
+
+def pack(path: Path, files: dict[str, bytes]) -> str:
+    """A tarball, compressed as its name says; its SHA-512."""
+    with tarfile.open(path, FORMS[path.suffix[1:]]) as tarball:  # type: ignore[call-overload]
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size, member.mode = len(content), 0o777
+            member.uid = member.gid = STRANGER
+            member.uname = member.gname = "daemon"
+            tarball.addfile(member, io.BytesIO(content))
+    if path.suffix == ".zst":
+        subprocess.run(["zstd", "--quiet", "--force", str(path), "-o", f"{path}.made"], check=True)
+        os.replace(f"{path}.made", path)
+    return hashlib.sha512(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(params=["bz2", "xz", pytest.param("zst", marks=needs_zstd)])
+def archive(mirror: Mirror, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A release's archive with a SHA-512 beside it; the options by which it is unpacked."""
+    name = f"gvisor.tar.{request.param}"
+    digest = pack(mirror.release / name, FILES)
+    mirror.release.joinpath(f"{name}.sha512").write_text(f"{digest}  {name}\n")
+    url = f"{mirror.url}/{name}"
+    return {"url": url, "checksums_url": f"{url}.sha512", "algorithm": "sha512", "unpack": True}
+
+
+def unpacked(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_archive_is_unpacked_whole_with_its_modes(mirror: Mirror, archive: dict[str, Any]) -> None:
+    assert mirror.run(**archive, check=True)["changed"]
+    assert not mirror.dest.exists()
+    assert mirror.run(**archive)["changed"]
+    assert unpacked(mirror.dest) == FILES
+    assert mirror.dest.joinpath("runsc").stat().st_mode & 0o777 == 0o755
+    assert [path.name for path in mirror.dest.parent.iterdir()] == [mirror.dest.name]
+    assert (mirror.run(**archive)["changed"], mirror.asked) == (False, [])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("before", ["", "del tarfile.tar_filter\n"], ids=["with filters", "before they were"])
+def test_what_is_unpacked_is_roots_and_nobody_elses_to_write(tmp_path: Path, before: str) -> None:
+    pack(tmp_path / "a.tar.xz", FILES)
+    program = f"import sys, tarfile\n{before}from {COLLECTION}.module_utils._release_archive import unpack\n"
+    program += "unpack(*sys.argv[1:], 'a.tar.xz')"
+    arguments = [str(tmp_path / "a.tar.xz"), str(tmp_path / "made")]
+    environment = {**os.environ, "PYTHONPATH": os.environ["SUPALOVE_COLLECTIONS"]}
+    subprocess.run([sys.executable, "-P", "-c", program, *arguments], check=True, env=environment)
+    found = [path.stat() for path in (tmp_path / "made").rglob("*")]
+    assert found
+    assert {(one.st_uid, one.st_gid, one.st_mode & 0o022) for one in found} == {(0, 0, 0)}
+
+
+def test_another_archive_replaces_all_that_was_unpacked(mirror: Mirror) -> None:
+    for files in ({"old": b"1"}, {"new": b"2"}):
+        digest = pack(mirror.release / "a.tar.xz", files)
+        mirror.release.joinpath("sums.txt").write_text(f"{digest}  a.tar.xz\n")
+        shutil.rmtree(mirror.records, ignore_errors=True)
+        assert mirror.run(url=f"{mirror.url}/a.tar.xz", algorithm="sha512", unpack=True)["changed"]
+    assert unpacked(mirror.dest) == {"new": b"2"}
+
+
+def test_a_changed_archive_is_refused_before_it_is_unpacked(mirror: Mirror, archive: dict[str, Any]) -> None:
+    mirror.release.joinpath(archive["url"].rpartition("/")[2]).write_bytes(b"changed")
+    assert "is not the file that was released: found sha512" in mirror.run(**archive)["msg"]
+    assert not list(mirror.dest.parent.iterdir())
+
+
+def test_a_directory_that_was_lost_is_unpacked_again(mirror: Mirror, archive: dict[str, Any]) -> None:
+    mirror.run(**archive)
+    shutil.rmtree(mirror.dest)
+    assert mirror.run(**archive)["changed"]
+    assert unpacked(mirror.dest) == FILES
+
+
+@pytest.mark.parametrize("options", [{"unpack": True}, {"member": "./runsc"}], ids=["whole", "member"])
+def test_what_is_remembered_says_of_what_kind_the_digest_is(mirror: Mirror, options: dict[str, Any]) -> None:
+    digest = pack(mirror.release / "a.tar.xz", FILES)
+    mirror.release.joinpath("sums.txt").write_text(f"{digest}  a.tar.xz\n")
+    given = {"url": f"{mirror.url}/a.tar.xz", "algorithm": "sha512", **options}
+    assert mirror.run(**given)["changed"]
+    (record,) = (json.loads(path.read_text()) for path in mirror.records.iterdir())
+    assert (record["sha512"], "sha256" in record) == (digest, False)
+    assert (mirror.run(**given)["changed"], mirror.asked) == (False, [])
+
+
+def test_a_digest_of_another_kind_does_not_count(mirror: Mirror) -> None:
+    assert "has no line for k3s" in mirror.run(algorithm="sha512")["msg"]
+
+
+@needs_zstd
+def test_a_host_without_zstd_is_told_what_to_install(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = pack(mirror.release / "a.tar.zst", FILES)
+    mirror.release.joinpath("sums.txt").write_text(f"{digest}  a.tar.zst\n")
+    monkeypatch.setenv("PATH", "/nowhere")
+    result = mirror.run(url=f"{mirror.url}/a.tar.zst", algorithm="sha512", unpack=True)
+    assert "compressed by zstd, which is not on this host" in result["msg"]

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.catalog import Engine, Parent
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.recovery import (
@@ -18,6 +20,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.
     Segment,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import Lost, Unrecoverable
+from ansible_collections.supalove.platform.plugins.module_utils._engine.lives import life_of
 from archives import ARCHIVE, Life, at, catalogs
 
 
@@ -67,6 +70,17 @@ def test_a_target_later_than_the_archive_goes_to_its_end_and_says_so():
     life.backup(2, 2)
     found = plan(life, target=to(25))
     assert (found.needed_segment, found.is_beyond_archive) == (Segment(1, 19), True)
+
+
+def test_a_target_within_the_second_of_the_last_upload_is_not_passed():
+    """A listing tells whole seconds: what was uploaded at 19.9 is listed at 19, and its commits may be after 19.5."""
+    life = Life().segments(range(1, 20))
+    life.backup(2, 2)
+    target = AtTime(time=at(19) + timedelta(seconds=0.5))
+    found = plan(life, target=target)
+    assert (found.needed_segment, found.is_beyond_archive) == (Segment(1, 19), False)
+    told = life_of(None, catalogs(life), found, target)
+    assert (told.target, told.value) == ("time", target.time.isoformat(sep=" "))
 
 
 def test_a_target_in_the_future_is_refused():

@@ -25,7 +25,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.project.
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import LIFE_ANNOTATION
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
-from ansible_collections.supalove.platform.plugins.module_utils._engine.retain import choose, earlier
+from ansible_collections.supalove.platform.plugins.module_utils._engine.retain import choose, earlier, sources_of
 from ansible_collections.supalove.platform.plugins.module_utils._engine.retained import (
     Archive,
     Choice,
@@ -65,7 +65,9 @@ def a_record(ref="acme", *, phase="Ready", archive=""):
 
 
 def chosen(names, known=None, **choice):
-    return [(one.name, one.owner, one.held) for one in choose(Choice(**choice), set(names), known or {}, PLATFORM)]
+    held = dict(sources_of(known or {}))
+    found = choose(Choice(**choice), set(names), known or {}, PLATFORM, held)
+    return [(one.name, one.owner, one.held) for one in found]
 
 
 def test_all_archives_are_chosen_those_of_projects_that_are_gone_too_and_no_other_folder():
