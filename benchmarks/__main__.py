@@ -10,15 +10,17 @@ import os
 import time
 from pathlib import Path
 
-from . import archived, machine, pods, report, sizes
-from .cases import ARCHIVES, CASES, LAST, Options
+from . import archived, fronted, machine, pods, report, sizes
+from .cases import ARCHIVES, CASES, FRONT, LAST, Options
 
 DOCUMENT = Path(__file__).parent.parent / "docs/benchmarks.md"
-# Between the parts of the page, which may be of two runs.
+# Between the parts of the page, which may be of several runs.
 SEAM = "<!-- What follows is of a run of the cases on archives. -->\n"
+FRONT_SEAM = "<!-- What follows is of a run of the case on the gateway. -->\n"
 # What the table speaks of; other sizes are for trying things out and leave it alone.
 PUBLISHED_PROJECTS = 1000
 PUBLISHED_ROUNDS = 10
+PUBLISHED_REQUESTS = 20000
 LAB_IS_UP = "The lab's hosts run and would take the processor from what is measured; `make lab-down`, or --beside-lab."
 
 
@@ -38,6 +40,7 @@ def main() -> None:
         rounds=arguments.rounds,
         controllers=arguments.controllers,
         rivals=arguments.rivals,
+        requests=arguments.requests,
         sizes=sizes.sizes_from(arguments),
     )
     started = time.monotonic()
@@ -50,6 +53,8 @@ def main() -> None:
     }
     if not ARCHIVES.keys().isdisjoint(arguments.cases):
         run["archives"] = machine.describe_archives()
+    if not FRONT.keys().isdisjoint(arguments.cases):
+        run["gateway"] = machine.describe_gateway()
     for name in arguments.cases:
         print(f"== {name}", flush=True)
         run["figures"][name] = CASES[name](options)
@@ -60,9 +65,10 @@ def main() -> None:
 
 def _publish(run: report.Run) -> None:
     """Print what the run has to say; of the published page replace the parts whose cases it has all run."""
-    engine, _seam, archives = DOCUMENT.read_text().partition(SEAM)
+    engine, _seam, rest = DOCUMENT.read_text().partition(SEAM)
+    archives, _seam, front = rest.partition(FRONT_SEAM)
     names = run["figures"].keys()
-    if not names <= ARCHIVES.keys():
+    if names - ARCHIVES.keys() - FRONT.keys():
         text = report.document(run)
         engine = text if _is_whole(run) else engine
         print(text)
@@ -70,19 +76,29 @@ def _publish(run: report.Run) -> None:
         text = archived.document(run)
         archives = text if _is_whole_of_archives(run) else archives
         print(text)
-    DOCUMENT.write_text(f"{engine}{SEAM}{archives}")
+    if names & FRONT.keys():
+        text = fronted.document(run)
+        front = text if _is_whole_of_front(run) else front
+        print(text)
+    DOCUMENT.write_text(f"{engine}{SEAM}{archives}" + (f"{FRONT_SEAM}{front}" if front else ""))
 
 
 def _is_whole(run: report.Run) -> bool:
     options = run["options"]
     is_published = (options["projects"], options["rounds"]) == (PUBLISHED_PROJECTS, PUBLISHED_ROUNDS)
-    has_all = CASES.keys() - ARCHIVES.keys() <= run["figures"].keys()
+    has_all = CASES.keys() - ARCHIVES.keys() - FRONT.keys() <= run["figures"].keys()
     return is_published and options["rivals"] and has_all and not run["beside_lab"]
 
 
 def _is_whole_of_archives(run: report.Run) -> bool:
     has_all = ARCHIVES.keys() <= run["figures"].keys()
     return sizes.sizes_of(run["sizes"]) == sizes.Sizes() and has_all and not run["beside_lab"]
+
+
+def _is_whole_of_front(run: report.Run) -> bool:
+    options = run["options"]
+    found = (options["projects"], options["rounds"], options["requests"])
+    return found == (PUBLISHED_PROJECTS, PUBLISHED_ROUNDS, PUBLISHED_REQUESTS) and not run["beside_lab"]
 
 
 def _keep(run: report.Run, file: Path) -> None:
@@ -98,13 +114,16 @@ def _parser() -> argparse.ArgumentParser:
         "--projects",
         type=int,
         default=PUBLISHED_PROJECTS,
-        help="of cases 1 to 3 and databases, there at most 200",
+        help="of cases 1 to 3, gateway, and databases, there at most 200",
     )
     parser.add_argument("--in-flight", type=_numbers, default=(8, 16, 24, 32), help="the floor's requests in flight")
     parser.add_argument("--growth", type=_numbers, default=(100, 300, 1000, 3000), help="projects of the case growth")
     parser.add_argument("--list-projects", type=int, default=20, help="projects of the loop with a list per project")
     parser.add_argument("--loop-objects", type=int, default=5, help="objects of the loop with a task per object")
-    parser.add_argument("--rounds", type=int, default=PUBLISHED_ROUNDS, help="of the case pods; of databases, up to 3")
+    parser.add_argument(
+        "--rounds", type=int, default=PUBLISHED_ROUNDS, help="of the case pods; of databases up to 3, gateway 5"
+    )
+    parser.add_argument("--requests", type=int, default=PUBLISHED_REQUESTS, help="of the case gateway, in each turn")
     parser.add_argument("--controllers", action=argparse.BooleanOptionalAction, default=True, help="needs kwok")
     parser.add_argument("--rivals", action=argparse.BooleanOptionalAction, default=True, help="kubernetes.core")
     sizes.add_arguments(parser)

@@ -14,13 +14,16 @@ from typing import Any
 
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import PROJECT_LABEL
 
-from . import backups, lag, one_database, pods, postgresql, retention, rivals, workload
+from . import backups, gateway, lag, one_database, pods, postgresql, retention, rivals, workload
 from .cluster import Cluster, Figures, fresh
 from .sizes import Sizes
 
 # The reads of one client at a time, and all kinds at once, with something between.
 LISTS_IN_FLIGHT = (1, 2, 4, 11)
 REPEATS = 3
+# Of case 11.
+MOST_TURNS = 5
+CONNECTIONS = 16
 # Of case 6: what one shared cluster takes.
 DATABASES = 200
 LAST = "pods"
@@ -28,7 +31,7 @@ LAST = "pods"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """Sizes of a run. `rounds`: of case 5, and the most of case 6.
+    """Sizes of a run. `rounds`: of case 5, and the most of cases 6 and 11. `requests`: of each turn of case 11.
 
     `controllers`: create the state of cases 2 and 3 with all controllers and kwok at work. `sizes`: of cases 7 to 10.
     """
@@ -41,6 +44,7 @@ class Options:
     rounds: int
     controllers: bool
     rivals: bool
+    requests: int = 20000
     sizes: Sizes = field(default_factory=Sizes)
 
 
@@ -172,6 +176,17 @@ def real_pods(options: Options) -> Figures:
     return figures
 
 
+def front_door(options: Options) -> Figures:
+    """Case 11: the projects of case 2 behind one gateway, and that beside a bare Traefik."""
+    size = gateway.Size(
+        projects=options.projects,
+        rounds=min(MOST_TURNS, options.rounds),
+        requests=options.requests,
+        connections=CONNECTIONS,
+    )
+    return gateway.measure(size)
+
+
 # Cases 7 to 10: of a PostgreSQL and its archive. They need no API server, and are a part of the page by themselves.
 ARCHIVES: Mapping[str, Callable[[Options], Figures]] = {
     "lag": lambda options: lag.measure(options.sizes),
@@ -179,6 +194,8 @@ ARCHIVES: Mapping[str, Callable[[Options], Figures]] = {
     "one_database": lambda options: one_database.measure(options.sizes),
     "retention": lambda options: retention.measure(options.sizes),
 }
+# Case 11, a part of the page, too.
+FRONT: Mapping[str, Callable[[Options], Figures]] = {"gateway": front_door}
 CASES: Mapping[str, Callable[[Options], Figures]] = {
     "create": create,
     "unchanged": unchanged,
@@ -186,6 +203,7 @@ CASES: Mapping[str, Callable[[Options], Figures]] = {
     "growth": growth,
     "databases": databases,
     **ARCHIVES,
+    **FRONT,
     # The last: the lab's hosts would take the others' processor.
     LAST: real_pods,
 }

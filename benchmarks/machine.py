@@ -60,6 +60,16 @@ def describe_archives() -> dict[str, str]:
     }
 
 
+def describe_gateway() -> dict[str, str]:
+    """What takes part in case 11 beside what `describe` says."""
+    return {
+        # The word after "Version:".
+        "Traefik": _said("traefik", "version").split()[1],
+        "Go, of server and client": _said("go", "env", "GOVERSION"),
+        "podman": _said("podman", "--version").split()[-1],
+    }
+
+
 def _said(*argv: str) -> str:
     """The first line of a program's output."""
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()[0]

@@ -13,8 +13,12 @@ def high_water(process: Path) -> int:
 
     Not getrusage(2): its peak is inherited from the process that forked.
     """
-    lines = [line.split() for line in (process / "status").read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(lines[0][1]) * 1024 if lines else 0
+    return _status(process, "VmHWM:")
+
+
+def resident(pid: int) -> int:
+    """Resident memory in bytes of a process as it is now."""
+    return _status(Path(f"/proc/{pid}"), "VmRSS:")
 
 
 def peak_memory(word: str) -> int:
@@ -26,6 +30,16 @@ def cpu_seconds(folder: Path) -> float:
     """Processor time so far of the programs that were started out of a folder."""
     ticks = sum(_ticks(process) for process, line in _processes() if line.startswith(f"{folder}/"))
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds_of(pid: int) -> float:
+    """Processor time so far of one process."""
+    return _ticks(Path(f"/proc/{pid}")) / os.sysconf("SC_CLK_TCK")
+
+
+def _status(process: Path, key: str) -> int:
+    lines = [line.split() for line in (process / "status").read_text().splitlines() if line.startswith(key)]
+    return int(lines[0][1]) * 1024 if lines else 0
 
 
 def _processes() -> Iterator[tuple[Path, str]]:

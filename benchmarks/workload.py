@@ -178,9 +178,9 @@ def _sends(wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
         record = render_record(project, inventory.platform, placement, uid)
         objects = render(project, inventory.platform, placement, uid, str(uuid.uuid4()))
         for desired in (record, *(one for one in objects if one.id.kind in KINDS)):
-            yield _send(_whole(desired), NAMESPACES if desired.id.kind == "Namespace" else OBJECTS)
+            yield send(_whole(desired), NAMESPACES if desired.id.kind == "Namespace" else OBJECTS)
         status = _status(project, inventory.platform, placement, uid, [one.id for one in objects])
-        yield _send({**_named(record.body), "status": status.to_object()}, STATUSES)
+        yield send({**_named(record.body), "status": status.to_object()}, STATUSES)
 
 
 def _whole(desired: Desired) -> Body:
@@ -210,7 +210,7 @@ def _status(project: Project, where: Platform, placement: Placement, uid: Uid, i
     )
 
 
-def _send(body: Body, stage: int) -> dict[str, Any]:
+def send(body: Body, stage: int = OBJECTS) -> dict[str, Any]:
     """As the engine sends it: a Secret is created, everything else applied."""
     id = ObjectId.of(body)
     path = object_path(id) + ("/status" if stage == STATUSES else "")
