@@ -14,7 +14,15 @@ options:
     description:
       - 'What all projects share.'
       - 'C(images) - Images of the platform''s own programs, each with a tag other than latest or a digest.'
+      - 'C(runtime_classes) - Runtimes that nodes have besides their own, by name, each made a RuntimeClass; {} for
+        gvisor or kata.'
       - 'C(shared_clusters) - PostgreSQL clusters that projects of shared placement live on, by name.'
+      - 'C(runtime_classes.NAME.handler) - The runtime''s name in the nodes'' containerd. By default runsc for gvisor
+        and kata-qemu for kata, required for other names.'
+      - 'C(runtime_classes.NAME.cpu) - CPU that the runtime takes for itself in each pod. It counts in quotas and on
+        nodes. By default 50m for gvisor, 250m for kata, none for others.'
+      - 'C(runtime_classes.NAME.memory) - Memory that the runtime takes for itself in each pod, as its CPU. By default
+        64Mi for gvisor, 160Mi for kata, none for others.'
       - 'C(shared_clusters.NAME.cpu) - Cores of the cluster''s PostgreSQL.'
       - 'C(shared_clusters.NAME.memory) - Memory of the cluster''s PostgreSQL.'
       - 'C(shared_clusters.NAME.storage) - Size of the cluster''s volume.'
@@ -24,6 +32,9 @@ options:
       - 'C(shared_clusters.NAME.max_transaction_seconds) - The age at which the cluster itself ends a tenant''s
         transaction, whatever the tenant has set.'
       - 'C(shared_clusters.NAME.cordoned) - A cordoned cluster keeps the projects that it has and takes no new ones.'
+      - 'C(shared_clusters.NAME.runtime_class) - Runtime of the cluster''s own PostgreSQL, a name out of the
+        platform''s runtime_classes; tiers say that of projects'' pods. By default the Kubernetes cluster''s own
+        runtime.'
       - 'C(shared_clusters.NAME.archive_engine) - What archives the PostgreSQL. Only wal-g encrypts before it sends,
         and makes deltas. By default wal-g. An archive that has begun is gone on with as it is, until the next
         restore.'
@@ -36,6 +47,11 @@ options:
         can.'
       - 'C(namespace) - Namespace of the records and of the lease.'
       - 'C(domain) - Domain below which projects get host names.'
+      - 'C(gateway_kind) - How projects are reached from outside. With gateway each has Auth, PostgREST, and an
+        HTTPRoute of the Gateway API to them below the domain; with route the same, and Routes of OpenShift instead,
+        whose router checks no keys; with none it has its pooler alone.'
+      - 'C(gateway_unchecked_keys_accepted) - Says that requests may come without a key. Required to be true for the
+        gateway_kind route, refused for others.'
       - 'C(cluster_domain) - DNS domain of the Kubernetes cluster.'
       - 'C(storage_class) - StorageClass of the databases'' volumes; it is made.'
       - 'C(storage_provisioner) - Provisioner of that StorageClass.'
@@ -56,6 +72,12 @@ options:
       - 'C(object_store_identities) - Whose keys archives are written with. With per_archive each has an identity of
         its own, made through the store''s IAM API as SeaweedFS has it, that opens nothing else; with shared all use
         the given keys.'
+      - 'C(object_store_encryption) - How the object store is asked to encrypt what is written: AES256 with a key of
+        its own, aws:kms with object_store_kms_key, or none, which leaves it to the bucket.'
+      - 'C(object_store_kms_key) - Key of the store''s key service that it encrypts with. Required for the encryption
+        aws:kms, refused for others.'
+      - 'C(object_store_lock_days) - For how many days the bucket is expected to lock what is written, at least
+        recovery_window_days. Retention fails if it does not. With 0 no lock is expected.'
       - 'C(recovery_window_days) - How far back every second can be restored.'
       - 'C(kept_database_days) - How long a database stays on its server that a restore, an import or a move has
         replaced.'
@@ -80,8 +102,12 @@ options:
       - 'C(clients) - Connections of clients to the pooler at once. By default 20 times as many as connections.'
       - 'C(transaction_seconds) - The age at which the pooler ends a client''s transaction. By default 300 for shared
         placement and 86400 for dedicated.'
-      - 'C(runtime_class) - RuntimeClass of the project''s pods. By default the cluster''s own runtime.'
+      - 'C(runtime_class) - Runtime of all of the project''s pods, a name out of the platform''s runtime_classes: of
+        its pooler and services, and for dedicated placement of its PostgreSQL. By default the cluster''s own
+        runtime.'
       - 'C(priority) - Whose pods go first when a node is full; higher wins. It cannot be changed later.'
+      - 'C(requests_per_second) - Requests that each node of the gateway lets through to one project, twice as many in
+        a burst; what is more is answered with 429. By default 100.'
       - 'C(archive_engine) - What archives the PostgreSQL. Only wal-g encrypts before it sends, and makes deltas. By
         default wal-g. An archive that has begun is gone on with as it is, until the next restore.'
       - 'C(rpo_seconds) - The longest that a commit is not in the archive. Each period costs an object there. By

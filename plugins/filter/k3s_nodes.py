@@ -13,9 +13,10 @@ author:
 description:
   - Merges the labels of a host's pools with its own, which win, and adds its own taints to those of its pool.
   - A host in both pools carries no pool taint, as nothing could run on it.
+  - The pool V(gateway) gives its hosts, which are in another one too, a label and no taint.
 options:
   _input:
-    description: By pool (V(control_plane), V(data_plane)), the names of its hosts.
+    description: By pool (V(control_plane), V(data_plane), V(gateway)), the names of its hosts.
     type: dict
     required: true
   hostvars:
@@ -55,6 +56,8 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 TAINT = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_./]*(=[-A-Za-z0-9_.]*)?:(NoSchedule|PreferNoSchedule|NoExecute)")
+# Every host is in one of these, or in both.
+HOMES = ("control_plane", "data_plane")
 # The kubelet refuses to label its own node under these, K3s refuses to start.
 RESERVED_DOMAINS = ("kubernetes.io", "k8s.io")
 
@@ -82,9 +85,10 @@ def node_of(
     1. Labels: those of its pools, then its own, which win.
     2. Taints: those of its pool if it is in exactly one, then its own; by key and effect the own one wins.
     """
+    homes = [pool for pool in pools if pool in HOMES]
     merged = {key: value for pool in pools for key, value in labels.get(pool, {}).items()}
     merged = {key: label_value(value) for key, value in {**merged, **own.get("k3s_node_labels", {})}.items()}
-    asked = [*(taints.get(pools[0], []) if len(pools) == 1 else []), *own.get("k3s_node_taints", [])]
+    asked = [*(taints.get(homes[0], []) if len(homes) == 1 else []), *own.get("k3s_node_taints", [])]
     wrong = [taint for taint in asked if not TAINT.fullmatch(taint)]
     if wrong:
         raise AnsibleFilterError(
@@ -109,8 +113,8 @@ def k3s_nodes(
     taints: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
     """Give the node of every host of both pools, by host name."""
-    hosts = dict.fromkeys([*pools["control_plane"], *pools["data_plane"]])
-    member = {host: [pool for pool in ("control_plane", "data_plane") if host in pools[pool]] for host in hosts}
+    hosts = dict.fromkeys(host for pool in HOMES for host in pools[pool])
+    member = {host: [pool for pool in (*HOMES, "gateway") if host in pools.get(pool, ())] for host in hosts}
     return {host: node_of(host, member[host], hostvars[host], labels, taints) for host in hosts}
 
 

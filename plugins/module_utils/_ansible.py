@@ -33,6 +33,7 @@ from ._engine.progress import Lines, Progress, Silent
 from ._engine.project.model import Inventory, Platform
 from ._engine.project.parse import parse
 from ._engine.project.vocabulary import PER_ARCHIVE, PLATFORM_VARIABLE
+from ._engine.render.archive import encryption_of
 from ._engine.settings import Drift, Settings
 from ._engine.vault import ARCHIVE_FOLDER, FOLDERS
 from ._specs import Spec
@@ -48,6 +49,13 @@ LEAST = {
     "removal_limit_percent": 0,
     "most": 1,
     "keep_days": 1,
+    "gateway_port": 1,
+    "tries": 1,
+    "pause_seconds": 0,
+    "answer_seconds": 1,
+    "restarts_a_day": 1,
+    "restart_limit": 1,
+    "recovery_seconds": 0,
 }
 
 Work = t.Callable[["Client | None", Settings, Progress], dict[str, t.Any]]
@@ -172,6 +180,7 @@ def _archives(
         ca_file=_written(platform.object_store_ca, stack),
         access_key=keys[ACCESS_KEY],
         secret_key=keys[SECRET_KEY],
+        **encryption_of(platform),
     )
     client = ObjectStoreClient(target, workers=settings.workers, backoff=settings.backoff)
     per_archive = platform.object_store_identities == PER_ARCHIVE

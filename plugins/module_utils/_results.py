@@ -10,10 +10,12 @@ from ._engine.backup import BackupOutcome, BackupReport
 from ._engine.drill import Drilled, DrillReport
 from ._engine.errors import code_of
 from ._engine.export import Exported, ExportReport
+from ._engine.health import Checked, HealthReport
 from ._engine.import_dump import Imported
 from ._engine.move import Moved
 from ._engine.restore import Restored
 from ._engine.restore_points import Pointed, PointReport
+from ._engine.service_health import State
 from ._engine.steps import Outcome, Plan, Report, Result, Step
 
 # A result goes to callbacks, logs and AWX's database whole.
@@ -54,7 +56,8 @@ def restored_result_of(done: Restored, *, show_diff: bool) -> dict[str, t.Any]:
         "last_segment": plan.last_segment.name,
         "point_made": "" if plan.point is None else plan.point.made.isoformat(timespec="seconds"),
     }
-    result = {**result_of(done.report, show_diff=show_diff), "source": source, "kept": done.kept}
+    told = {"source": source, "kept": done.kept, "came_back": list(done.came_back[:SHOWN_PROJECTS])}
+    result = {**result_of(done.report, show_diff=show_diff), **told}
     # The change of names is none that a plan of objects shows.
     return result if done.is_whole else {**result, "changed": True}
 
@@ -121,6 +124,47 @@ def _drill(one: Drilled) -> dict[str, t.Any]:
         "databases": proof.databases,
         "error": proof.error,
     }
+
+
+# Of a project that was not asked.
+UNKNOWN, SKIPPED = "unknown", "skipped"
+
+
+def health_result_of(report: HealthReport) -> dict[str, t.Any]:
+    """The result of a look at projects, bounded: counts always, the worst first, at most SHOWN_PROJECTS one by one."""
+    order = (State.DOWN, State.DEGRADED, State.UNREACHABLE, UNKNOWN, State.LIMITED, State.UP, SKIPPED)
+    shown = sorted(report.checked, key=lambda one: (one.is_well, order.index(_state_of(one)), not one.restarted))
+    result: dict[str, t.Any] = {
+        "changed": report.changed,
+        "counts": {
+            **{str(state): sum(_state_of(one) == state for one in shown) for state in order},
+            "restarted": sum(len(one.restarted) for one in shown),
+        },
+        "projects": [_health(one) for one in shown[:SHOWN_PROJECTS]],
+        "projects_left_out": max(0, len(shown) - SHOWN_PROJECTS),
+    }
+    wrong = [f"{one.ref}: {_why_not_up(one)}" for one in shown if not one.is_well]
+    if wrong:
+        result.update(failed=True, msg=_text_of(wrong, len(shown), "are not as their clients need them"))
+    return result
+
+
+def _state_of(one: Checked) -> str:
+    return SKIPPED if one.skipped else UNKNOWN if one.state is None else one.state.value
+
+
+def _health(one: Checked) -> dict[str, t.Any]:
+    return {
+        "ref": one.ref,
+        "state": _state_of(one),
+        "parts": {part: found.state.value for part, found in sorted(one.parts.items())},
+        "why": _why_not_up(one),
+        "restarted": list(one.restarted),
+    }
+
+
+def _why_not_up(one: Checked) -> str:
+    return "; ".join(text for text in (one.why, one.error, one.skipped) if text)
 
 
 def export_result_of(report: ExportReport) -> dict[str, t.Any]:

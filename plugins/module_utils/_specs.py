@@ -17,6 +17,8 @@ from ._engine.errors import InvalidSpec, Problem
 from ._engine.project.model import Platform
 from ._engine.project.names import UID_PATTERN, Uid
 from ._engine.project.quantities import parse_bytes
+from ._engine.render.gateway_pods import Arrival, FrontDoor
+from ._engine.render.traefik import Limits
 from ._engine.restore import Origin
 from ._engine.retained import REMOVAL_LIMIT_PERCENT, Rules
 from ._engine.retained import Choice as ArchiveChoice
@@ -99,13 +101,36 @@ def platform_spec() -> Spec:
     }
 
 
+def gateway_spec() -> Spec:
+    """The options of the module gateway."""
+    return {
+        **connection_spec(),
+        "platform": {"type": "dict", "default": {}},
+        "definitions": {"type": "list", "elements": "path", "required": True},
+        "certificate": {"type": "path", "required": True},
+        "private_key": {"type": "path", "required": True},
+        "arrival": {"type": "str", "choices": [one.value for one in Arrival], "default": Arrival.HOST_PORT.value},
+        "load_balancer_class": {"type": "str"},
+        "address": {"type": "str"},
+        "service_annotations": {"type": "dict", "default": {}},
+        "replicas": {"type": "int", "default": FrontDoor(certificate="").replicas},
+        "body_mib": {"type": "int", "default": Limits().body_bytes // 1024**2},
+        "header_kib": {"type": "int", "default": Limits().header_bytes // 1024},
+        "read_timeout": {"type": "int", "default": Limits().read_seconds},
+        "idle_timeout": {"type": "int", "default": Limits().idle_seconds},
+        "trusted_networks": {"type": "list", "elements": "str", "default": []},
+        "wait": {"type": "bool", "default": Settings().wait},
+    }
+
+
 def restore_spec() -> Spec:
     """The options of the module restore."""
     return {
         **connection_spec(),
         **vault_spec(),
         **object_store_spec(),
-        "ref": {"type": "str", "required": True},
+        "ref": {"type": "str"},
+        "cluster": {"type": "str"},
         "source_ref": {"type": "str"},
         "source_uid": {"type": "str"},
         "source_archive": {"type": "str"},
@@ -116,6 +141,21 @@ def restore_spec() -> Spec:
         "latest": {"type": "bool", "default": False},
         **inventory_spec(),
     }
+
+
+def cluster_from(params: t.Mapping[str, t.Any]) -> str | None:
+    """Which shared cluster is restored, out of the arguments of the module restore; None for a project.
+
+    Raises InvalidSpec unless it is just one of both, and with a cluster for what makes sense of a project only.
+    """
+    ref, cluster = params["ref"] or None, params["cluster"] or None
+    if (ref is None) == (cluster is None):
+        raise InvalidSpec((Problem(path="ref", value=ref, allowed="one of ref, cluster"),))
+    wrong = [name for name in ("source_ref", "source_uid", "source_archive", "point") if params[name]]
+    if cluster is not None and wrong:
+        allowed = "none with cluster, which goes back as a whole: it is of one project"
+        raise InvalidSpec(tuple(Problem(path=name, value=params[name], allowed=allowed) for name in wrong))
+    return cluster
 
 
 def origin_from(params: t.Mapping[str, t.Any]) -> Origin:

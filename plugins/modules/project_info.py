@@ -33,6 +33,7 @@ options:
 seealso:
   - module: supalove.platform.projects
   - module: supalove.platform.backup
+  - module: supalove.platform.health
 """
 
 EXAMPLES = r"""
@@ -157,7 +158,10 @@ projects:
       elements: str
       returned: always
     endpoints:
-      description: Host, port, database and user for clients, and the Secret with the password.
+      description:
+        - Host, port and database for clients in the cluster, and the Secret with login and password.
+        - With a gateway, C(url) is the address of services from outside, and C(sql) that of the database, which is
+          verified by RV(projects[].authority).
       type: dict
       returned: always
       sample:
@@ -165,6 +169,24 @@ projects:
         port: "6432"
         database: postgres
         secret: p-acme/credentials
+        url: https://acme.example.com
+        sql: postgresql://acme.example.com:5432/postgres?sslmode=verify-full
+    health:
+      description:
+        - What M(supalove.platform.health) found when it last looked, V(up), V(degraded) or V(down), why, and since when
+          it is well or is not. Empty if nobody has looked.
+      type: dict
+      returned: always
+      sample:
+        state: up
+        message: all answer
+        since: "2026-11-26T14:03:59+00:00"
+    authority:
+      description:
+        - The certificate, in PEM, by which clients from outside verify the project's pooler, C(sslrootcert) of libpq.
+        - Empty without a gateway.
+      type: str
+      returned: always
     archive:
       description:
         - How the project's own PostgreSQL is archived, or the cluster that it is on, as the archiver beside it tells.

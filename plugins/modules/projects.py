@@ -212,10 +212,17 @@ from ..module_utils._engine.settings import Settings
 from ..module_utils._results import result_of
 from ..module_utils._specs import projects_spec
 
+KEYS_UNCHECKED = (
+    "Nobody checks the keys of projects before their services: OpenShift's router lets every request through, and one "
+    "without a key is the role anon (supalove_platform.gateway_unchecked_keys_accepted)."
+)
+
 
 def _work(module: AnsibleModule) -> Work:
     params: dict[str, t.Any] = module.params
     inventory = inventory_from(params)
+    if inventory.platform.gateway_unchecked_keys_accepted:
+        module.warn(KEYS_UNCHECKED)
 
     def work(client: Client | None, settings: Settings, progress: Progress) -> dict[str, t.Any]:
         with access_of(module, client, inventory.platform, settings) as access:

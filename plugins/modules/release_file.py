@@ -10,7 +10,7 @@ module: release_file
 short_description: Put a verified file of a release in place
 version_added: 0.1.0
 description:
-  - Downloads a file, compares its SHA-256 with the wanted one, and only then moves it to its place.
+  - Downloads a file, compares its digest with the wanted one, and only then moves it to its place.
   - A file that is in place with the wanted digest is not downloaded again. A digest from the release's checksum file
     is remembered in O(record_dir), so that a further run asks the network for nothing.
 author:
@@ -34,6 +34,14 @@ options:
         digests are the archive's.
     type: str
     default: ""
+  unpack:
+    description:
+      - Whether the archive at O(url) is unpacked, and O(dest) is the directory with what is in it. A directory that is
+        there already is replaced. What is in it is not looked at again. The digests are the archive's.
+      - What is unpacked is root's, whoever owned it in the archive, and nobody else may write it.
+      - An archive whose name ends in C(.zst) needs the program C(zstd) on the host.
+    type: bool
+    default: false
   dest:
     description:
       - The path of the file. Its directory is made if it is missing.
@@ -49,6 +57,12 @@ options:
       - The release's checksum file, lines of digest and name as C(sha256sum) prints them.
     type: str
     default: ""
+  algorithm:
+    description:
+      - What the digests at O(checksums_url) are.
+    type: str
+    choices: [sha256, sha512]
+    default: sha256
   record_dir:
     description:
       - Where digests found at O(checksums_url) are remembered.
@@ -86,12 +100,12 @@ dest:
   returned: always
   type: str
 sha256:
-  description: The digest of the file that is, or would be, in place, or of the archive that it is from.
+  description: The digest of the file that is, or would be, in place, or of the archive that it is from. It is a
+    SHA-512 if that is what was asked for.
   returned: always
   type: str
 """
 
-import contextlib
 import errno
 import hashlib
 import http.client
@@ -99,42 +113,47 @@ import json
 import os
 import re
 import shutil
-import tarfile
 import time
 import typing as t
 import urllib.error
-import zipfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
 
+from ..module_utils._release_archive import ReleaseError, extract, unpack
+
 CHUNK = 1 << 20
 CHECKSUM_FILE_LIMIT = 1 << 20
-DIGEST = re.compile(r"[0-9a-f]{64}")
+DIGEST = re.compile(r"[0-9a-f]{64}|[0-9a-f]{128}")
+# By their length, as hexadecimal digits.
+ALGORITHMS = {64: "sha256", 128: "sha512"}
+# Under which the record has the digest of a member that is in place, beside that of its archive.
+MEMBER_KEY = "member_sha256"
 
 
-class ReleaseError(Exception):
-    """What went wrong, in words for the operator."""
-
-
-def find_digest(text: str, name: str) -> str:
-    r"""Give the digest of exactly ``name`` in the lines of ``sha256sum``, or an empty string.
+def find_digest(text: str, name: str, algorithm: str = "sha256") -> str:
+    r"""Give the digest of exactly ``name`` in the lines of ``sha256sum`` or ``sha512sum``, or an empty string.
 
     >>> find_digest("ab" * 32 + "  k3s-arm64\n" + "cd" * 32 + " *k3s\n", "k3s")[:4]
     'cdcd'
     """
     for line in text.splitlines():
         digest, _space, rest = line.strip().partition(" ")
-        if rest.lstrip(" *") == name and DIGEST.fullmatch(digest.lower()):
+        if rest.lstrip(" *") == name and is_digest(digest, algorithm):
             return digest.lower()
     return ""
 
 
-def digest_of(path: str) -> str:
-    """Give a file's SHA-256, or an empty string if there is no such file."""
+def is_digest(text: str, algorithm: str) -> bool:
+    """Whether a text is a digest of that kind."""
+    return DIGEST.fullmatch(text.lower()) is not None and ALGORITHMS[len(text)] == algorithm
+
+
+def digest_of(path: str, algorithm: str = "sha256") -> str:
+    """Give a file's digest, or an empty string if there is no such file."""
     try:
         with open(path, "rb") as file:
-            digest = hashlib.sha256()
+            digest = hashlib.new(algorithm)
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
             return digest.hexdigest()
@@ -197,7 +216,7 @@ def read_release_digest(checksums_url: str, name: str, params: dict[str, t.Any])
         content += chunk
         if len(content) > CHECKSUM_FILE_LIMIT:
             raise ReleaseError(f"{checksums_url} is no checksum file: it has more than {CHECKSUM_FILE_LIMIT} bytes")
-    digest = find_digest(content.decode("utf-8", errors="replace"), name)
+    digest = find_digest(content.decode("utf-8", errors="replace"), name, params["algorithm"])
     if not digest:
         raise ReleaseError(f"{checksums_url} has no line for {name}. Is it the one of this release and architecture?")
     return digest
@@ -208,31 +227,39 @@ def record_path(record_dir: str, dest: str) -> str:
     return os.path.join(record_dir, dest.strip("/").replace("/", "__") + ".json")
 
 
-def recorded_digest(record_dir: str, dest: str, url: str, key: str = "sha256") -> str:
-    """Give the digest remembered for ``dest`` if it came from ``url``; a damaged record counts as none."""
+def recorded_digest(params: dict[str, t.Any], key: str = "") -> str:
+    """Give the digest remembered for the file if it came from this URL; a damaged record counts as none.
+
+    ``key``: of what kind it is; by default as digests are compared.
+    """
     try:
-        with open(record_path(record_dir, dest), encoding="utf-8") as file:
+        with open(record_path(params["record_dir"], params["dest"]), encoding="utf-8") as file:
             record = json.load(file)
-        return str(record[key]) if record["url"] == url else ""
+        return str(record[key or algorithm_of(params)]) if record["url"] == params["url"] else ""
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
 
 def digest_in_place(params: dict[str, t.Any]) -> str:
     """Give the digest of what is in place: the file's, or that of the archive that it is known to be from."""
+    if params["unpack"]:
+        return recorded_digest(params) if os.path.isdir(params["dest"]) else ""
+    if not params["member"]:
+        return digest_of(params["dest"], algorithm_of(params))
     found = digest_of(params["dest"])
-    if not params["member"] or not found:
-        return found
-    place = (params["record_dir"], params["dest"], params["url"])
-    known = recorded_digest(*place, key="member_sha256")
-    return recorded_digest(*place) if known == found else "another"
+    return recorded_digest(params) if recorded_digest(params, MEMBER_KEY) == found else "another" if found else ""
+
+
+def algorithm_of(params: dict[str, t.Any]) -> str:
+    """Give what digests are compared: as the given one is, else as the release has them."""
+    return "sha256" if params["sha256"] else str(params["algorithm"])
 
 
 def write_record(module: AnsibleModule, dest: str, url: str, digest: str) -> None:
     """Remember the digest, after the file is in place."""
-    record = {"url": url, "sha256": digest}
+    record = {"url": url, algorithm_of(module.params): digest}
     if module.params["member"]:
-        record["member_sha256"] = digest_of(dest)
+        record[MEMBER_KEY] = digest_of(dest)
     path = record_path(module.params["record_dir"], dest)
     try:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
@@ -248,7 +275,7 @@ def write_record(module: AnsibleModule, dest: str, url: str, digest: str) -> Non
 def download(url: str, part: str, params: dict[str, t.Any]) -> str:
     """Write what a URL answers to ``part``, flushed to the disk, and give its digest."""
     free = shutil.disk_usage(os.path.dirname(part)).free
-    digest = hashlib.sha256()
+    digest = hashlib.new(algorithm_of(params))
     with open(part, "wb") as file:
         for chunk, length in chunks(url, params):
             if length > free:
@@ -265,49 +292,22 @@ def no_space(path: str, figures: str) -> str:
     return f"the disk of {os.path.dirname(path)} is full: {figures}. Free space or grow the disk, then run again"
 
 
-def extract(archive: str, member: str, url: str) -> None:
-    """Put a file of an archive in the archive's own place, flushed to the disk."""
-    inner = archive + ".member"
-    try:
-        with open_member(archive, member) as source, open(inner, "wb") as file:
-            shutil.copyfileobj(source, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(inner, archive)
-    except (KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
-        raise ReleaseError(f"{url} is no archive with {member} in it: {error}") from error
-    finally:
-        if os.path.exists(inner):
-            os.unlink(inner)
-
-
-@contextlib.contextmanager
-def open_member(archive: str, member: str) -> t.Iterator[t.IO[bytes]]:
-    """Open a file in a zip file or a tarball."""
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as zipped, zipped.open(member) as file:
-            yield file
-        return
-    with tarfile.open(archive) as tarball:
-        found = tarball.extractfile(member)
-        if found is None:
-            raise KeyError(f"{member} is no file")
-        yield found
-
-
 def place(module: AnsibleModule, url: str, dest: str, wanted: str) -> None:
     """Download, verify, and move into place; a leftover of a killed run is overwritten."""
     part = dest + ".part"
     try:
         os.makedirs(os.path.dirname(dest), mode=0o755, exist_ok=True)
-        found = download(url, part, module.params)
+        algorithm, found = algorithm_of(module.params), download(url, part, module.params)
         if found != wanted:
             raise ReleaseError(
-                f"{url} is not the file that was released: found sha256 {found}, wanted {wanted}. "
+                f"{url} is not the file that was released: found {algorithm} {found}, wanted {wanted}. "
                 "Nothing was installed. Repair the mirror's copy, or correct the checksum in the inventory"
             )
         if module.params["member"]:
             extract(part, module.params["member"], url)
+        if module.params["unpack"]:
+            unpack(part, dest, url)
+            return
         os.chmod(part, int(module.params["mode"], 8))
         os.replace(part, dest)
     except OSError as error:
@@ -321,7 +321,7 @@ def wanted_digest(params: dict[str, t.Any], in_place: str) -> str:
     """Give the wanted digest: the given one, else the remembered one if the file has it, else the release's."""
     if params["sha256"]:
         return str(params["sha256"]).lower()
-    remembered = recorded_digest(params["record_dir"], params["dest"], params["url"])
+    remembered = recorded_digest(params)
     if remembered and remembered == in_place:
         return remembered
     name = params["url"].rsplit("/", 1)[1]
@@ -336,15 +336,16 @@ def ensure(module: AnsibleModule) -> dict[str, t.Any]:
     changed = in_place != wanted
     if changed and not module.check_mode:
         place(module, url, dest, wanted)
-    remembered = recorded_digest(module.params["record_dir"], dest, url)
-    kept = not module.params["sha256"] or bool(module.params["member"])
+    remembered = recorded_digest(module.params)
+    kept = not module.params["sha256"] or bool(module.params["member"]) or module.params["unpack"]
     if kept and remembered != wanted and not module.check_mode:
         write_record(module, dest, url, wanted)
     mode = {"path": dest, "mode": module.params["mode"], "owner": None, "group": None, "attributes": None}
-    if os.path.exists(dest):
+    if os.path.exists(dest) and not module.params["unpack"]:
         arguments = {**mode, "seuser": None, "serole": None, "selevel": None, "secontext": [None, None, None]}
         changed = module.set_fs_attributes_if_different(arguments, changed)
-    diff = {"before": f"{dest} sha256:{in_place or 'absent'}\n", "after": f"{dest} sha256:{wanted}\n"}
+    algorithm = algorithm_of(module.params)
+    diff = {"before": f"{dest} {algorithm}:{in_place or 'absent'}\n", "after": f"{dest} {algorithm}:{wanted}\n"}
     return {"changed": changed, "dest": dest, "sha256": wanted, "diff": diff}
 
 
@@ -354,9 +355,11 @@ def main() -> None:
         argument_spec={
             "url": {"type": "str", "required": True},
             "member": {"type": "str", "default": ""},
+            "unpack": {"type": "bool", "default": False},
             "dest": {"type": "path", "required": True},
             "sha256": {"type": "str", "default": ""},
             "checksums_url": {"type": "str", "default": "", "no_log": False},
+            "algorithm": {"type": "str", "choices": ["sha256", "sha512"], "default": "sha256"},
             "record_dir": {"type": "path", "default": "/var/lib/supalove/releases"},
             "mode": {"type": "str", "default": "0644"},
             "timeout_seconds": {"type": "int", "default": 30},
@@ -364,6 +367,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    if module.params["member"] and module.params["unpack"]:
+        module.fail_json(msg=f"{module.params['dest']}: member and unpack are two ways, of which one can be gone")
     if not module.params["sha256"] and not module.params["checksums_url"]:
         module.fail_json(msg=f"{module.params['dest']}: neither sha256 nor checksums_url says what the file must be")
     try:

@@ -1,13 +1,13 @@
 #!/usr/bin/python
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Bring a project back to a moment of its past."""
+"""Bring a project or a shared cluster back to a moment of its past."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: restore
-short_description: Bring a project back to a moment of its past
+short_description: Bring a project or a shared cluster back to a moment of its past
 description:
   - Restores one project from the archive of its PostgreSQL, in place, to a moment that was named, a time, a position in
     WAL, or the end of the archive. Clients find their database where it was, with the logins that they have.
@@ -22,6 +22,11 @@ description:
     in use, and while the project's clients are held, the two change names. The neighbours notice nothing. The database
     of before is kept on the server under the name in RV(kept). After a kill before the change of names everything is
     as it was; run the module again.
+  - With O(cluster) a shared cluster goes back as a whole, with all databases on it, in the way of a PostgreSQL of a
+    project's own; for example after it has lost its volume. Then its projects, as far as they are listed, are brought
+    to what they should be, as by M(supalove.platform.projects). One whose database was made after the moment is
+    reported as failed, as its database is gone. Databases of projects that have been purged or have moved away since
+    are there again (RV(came_back)). Nothing uses them, and nothing removes them.
   - With O(source_ref) the database of another project at that moment replaces the one of O(ref), in the same way, from
     any placement to any other; with O(source_uid) that of one that is not there any more. Grants in it are left out
     then, as logins of projects have names of their own.
@@ -40,8 +45,13 @@ options:
   ref:
     description:
       - Ref of the project. It is listed in O(projects) or O(directory), which say what it is besides its data.
+      - Just one of O(ref) and O(cluster) is given.
     type: str
-    required: true
+  cluster:
+    description:
+      - Name of a shared cluster of O(platform), which goes back as a whole. With it there is no O(point), as a name is
+        that of one project's moment, and none of the options that begin with C(source_).
+    type: str
   source_ref:
     description:
       - Ref of the project whose past it is; by default that of O(ref). It is listed, too.
@@ -113,6 +123,16 @@ EXAMPLES = r"""
     ref: acme
     point: before-v2
 
+- name: Bring a shared cluster whose volume is lost back to all that is archived of it
+  supalove.platform.restore:
+    kubeconfig: "{{ k3s_kubeconfig_path }}"
+    platform: "{{ supalove_platform }}"
+    tiers: "{{ supalove_tiers }}"
+    projects: "{{ supalove_projects }}"
+    object_store_credentials_file: "{{ object_store_credentials_path }}"
+    cluster: free-1
+    latest: true
+
 - name: Give staging the data that acme had last night
   supalove.platform.restore:
     kubeconfig: "{{ k3s_kubeconfig_path }}"
@@ -143,9 +163,17 @@ kept:
   returned: when there is a way to the target
   type: str
   sample: p_abcdefgh2345_20261125t141500z
+came_back:
+  description:
+    - With O(cluster), databases on it that none of its projects has, of projects that have been purged or have moved
+      away since the moment, at most 100 of them. Empty in check mode.
+  returned: when there is a way to the target
+  type: list
+  elements: str
+  sample: [p_bcdefgh23456]
 source:
   description:
-    - What the project was, or would be, restored from. C(point_made) is when a named moment was; empty for any other.
+    - What was, or would be, restored from. C(point_made) is when a named moment was; empty for any other.
   returned: when there is a way to the target
   type: dict
   sample:
@@ -157,12 +185,14 @@ source:
     last_segment: "00000001000000000000000A"
     point_made: ""
 counts:
-  description: How many projects ended how; there is one.
+  description: How many projects ended how; there is one, or with O(cluster) the cluster and its projects.
   returned: always
   type: dict
   sample: {changed: 1, failed: 0, held: 0, unchanged: 0, waiting: 0}
 outcomes:
-  description: What was done for the project.
+  description:
+    - What was done for the project, or with O(cluster) for each project on it that is not as it was before. The cluster
+      itself is there under the name of the platform's namespace.
   returned: always
   type: list
   elements: dict
@@ -171,7 +201,7 @@ outcomes:
       result: changed
       uid: abcdefgh2345
 outcomes_left_out:
-  description: How many outcomes are not in RV(outcomes); none.
+  description: How many outcomes are not in RV(outcomes).
   returned: always
   type: int
   sample: 0
@@ -206,13 +236,15 @@ from ..module_utils._engine.backends.kubernetes.client import Client
 from ..module_utils._engine.errors import SafetyStop
 from ..module_utils._engine.progress import Progress
 from ..module_utils._engine.restore import restore
+from ..module_utils._engine.restore_cluster import restore_cluster
 from ..module_utils._engine.settings import Settings
 from ..module_utils._results import restored_result_of
-from ..module_utils._specs import origin_from, restore_spec, target_from
+from ..module_utils._specs import cluster_from, origin_from, restore_spec, target_from
 
 
 def _work(module: AnsibleModule) -> Work:
     params: dict[str, t.Any] = module.params
+    cluster = cluster_from(params)
     target, origin = target_from(params), origin_from(params)
     inventory = inventory_from(params)
 
@@ -220,15 +252,20 @@ def _work(module: AnsibleModule) -> Work:
         with access_of(module, client, inventory.platform, settings) as access:
             if access is None:
                 raise SafetyStop("there is no cluster, so nothing that could be restored")
-            done = restore(
-                access,
-                inventory,
-                ref=params["ref"],
-                origin=origin,
-                target=target,
-                settings=settings,
-                progress=progress,
-            )
+            if cluster is not None:
+                done = restore_cluster(
+                    access, inventory, cluster=cluster, target=target, settings=settings, progress=progress
+                )
+            else:
+                done = restore(
+                    access,
+                    inventory,
+                    ref=params["ref"],
+                    origin=origin,
+                    target=target,
+                    settings=settings,
+                    progress=progress,
+                )
         return restored_result_of(done, show_diff=module._diff)
 
     return work

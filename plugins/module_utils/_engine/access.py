@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from .archive.catalog import Catalog, Stored
@@ -154,6 +154,7 @@ class Access:
         """Do one step in the system where its object is. Raises BackendError, DeadlineExceeded."""
         source = step.desired.values_from
         if step.id.kind in KINDS:
+            step = self._filled(step, deadline)
             texts = None if source is None else self._kept(source, deadline)
             return apply(self.client, step, before=before, deadline=deadline, texts=texts, given=self.given)
         if step.id.kind == VAULT_KIND and self.vault is not None:
@@ -163,6 +164,19 @@ class Access:
             found = None if source is None else read_texts(self.client, source, deadline=deadline)
             return self.archives.apply(step, texts=found, deadline=deadline)
         return self.databases.apply(step, deadline=deadline)
+
+    def _filled(self, step: Step, deadline: Deadline) -> Step:
+        """With what a Secret has in the places that are left open."""
+        desired = step.desired
+        secrets = {one.secret for one in desired.fills}
+        if not secrets:
+            return step
+        texts = {key: text for id in secrets for key, text in self._kept(id, deadline).items()}
+        try:
+            return replace(step, desired=desired.filled(texts))
+        except KeyError as error:
+            reason = f"the project's Secret has no {error.args[0]}, as it was made by an earlier release; make it anew"
+            raise NotFound(subject=str(step.id), verb=str(step.action), reason=reason) from error
 
     def _kept(self, id: ObjectId, deadline: Deadline) -> Texts:
         """The values that are in use, of a secret in Vault or of a Secret. New ones would be others."""

@@ -29,6 +29,8 @@ WORKERS = 4
 # Between two looks at one that runs: each time longer, as most end soon and the others take hours.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 15.0
+# For an archiver to see that keys, bucket or network are there again; it tries every few seconds.
+BEGIN_SECONDS = 30.0
 SHOWN_NAMES = 20
 
 
@@ -107,6 +109,8 @@ class _Job:
     full: bool
     settings: Settings
     deadline: Deadline
+    # Of time.monotonic(): until then an archiver may still be finding out that what it needs is there now.
+    patient_until: float
 
 
 def backup(
@@ -122,9 +126,10 @@ def backup(
     """Ask for a base backup of projects with a PostgreSQL of their own and of shared clusters; of all if none is named.
 
     1. One that is running is waited for, as it began before it was asked for this one.
-    2. Then this one is asked for, and watched until it has ended or the time is up. It goes on without us.
-    3. At most `settings.workers` are watched at once; one that fails does not hold up the others.
-    4. Without `settings.wait` it is only asked for; where one is running, that is said and none is.
+    2. An archiver that archives nothing has half a minute to begin, as a run of before may have mended what it needs.
+    3. Then this one is asked for, and watched until it has ended or the time is up. It goes on without us.
+    4. At most `settings.workers` are watched at once; one that fails does not hold up the others.
+    5. Without `settings.wait` it is only asked for; where one is running, that is said and none is.
 
     No lease is taken: a backup may last for hours, in which other runs do what they have to.
 
@@ -137,7 +142,8 @@ def backup(
     known = records.read_records(client, platform.namespace, deadline=deadline)
     names = [cluster.name for cluster in platform.shared_clusters]
     chosen = choose(known, names, refs=refs, clusters=clusters)
-    job = _Job(client=client, full=full, settings=settings, deadline=deadline)
+    patient_until = time.monotonic() + (BEGIN_SECONDS if settings.wait else 0)
+    job = _Job(client=client, full=full, settings=settings, deadline=deadline, patient_until=patient_until)
     counter = Counter(progress, "base backups", len(chosen))
 
     def work(one: Chosen) -> BackupOutcome:
@@ -229,7 +235,10 @@ def _accepted(job: _Job, archiver: Archiver) -> ArchiverStatus | None:
     while True:
         status = _status(job, archiver)
         if status.refused:
-            raise SafetyStop(f"nothing is archived: {status.refused}")
+            pause = next(pauses)
+            if time.monotonic() + pause > job.patient_until or not _slept(job, pause):
+                raise SafetyStop(f"nothing is archived: {status.refused}")
+            continue
         if not status.backup_running:
             # Somebody may have been quicker by less than our way to it.
             with contextlib.suppress(Conflict):
@@ -243,8 +252,9 @@ def _accepted(job: _Job, archiver: Archiver) -> ArchiverStatus | None:
 
 
 def _watched(job: _Job, archiver: Archiver, chosen: Chosen, before: ArchiverStatus) -> BackupOutcome:
-    """Look until it has ended. Raises BackendError if it ended badly, or is lost."""
+    """Look until it has ended. Raises BackendError if it ended badly or is lost. What cannot begin is made later."""
     seen = before
+    well_at = time.monotonic()
     with contextlib.suppress(DeadlineExceeded):
         for pause in _pauses():
             if not _slept(job, pause):
@@ -253,6 +263,11 @@ def _watched(job: _Job, archiver: Archiver, chosen: Chosen, before: ArchiverStat
             if seen.backup.done > before.backup.done and seen.began == before.began:
                 return chosen.ended(Result.CHANGED, is_full=seen.newest_is_full, finished=seen.newest_backup_at)
             _refuse_bad_end(archiver, before, seen)
+            if not seen.refused or seen.backup_running:
+                well_at = time.monotonic()
+            elif time.monotonic() > well_at + BEGIN_SECONDS:
+                reason = f"nothing is archived: {seen.refused}. What was asked for is made when that is over"
+                raise ServerFailed(subject=archiver.subject, verb="BACKUP", reason=reason)
     state = "is running" if seen.backup_running else "has not begun"
     reason = f"the base backup was asked for and {state}; it did not end within {job.deadline.limit_seconds:g} s"
     return chosen.ended(Result.WAITING, f"{reason}, and goes on")

@@ -15,6 +15,12 @@ ADMIN_KEY: Final = "admin"
 ADMIN_SCHEMA: Final = "supalove"
 # The group of all projects' logins, by which they may use and fill the schema public of their database.
 TENANT: Final = "supalove_tenant"
+# The roles that PostgREST takes on for a request: nobody in particular, a user of Auth, the project's own servers. They
+# are the same in all projects of a cluster, as rights are of one database.
+ANONYMOUS: Final = "anon"
+AUTHENTICATED: Final = "authenticated"
+SERVICE: Final = "service_role"
+API_GROUPS: Final = (ANONYMOUS, AUTHENTICATED, SERVICE)
 # What a project's database is a copy of.
 TEMPLATE: Final = "supalove_template"
 

@@ -10,6 +10,7 @@ from typing import NotRequired, TypedDict
 from .archiving import archiving_of
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
+from .backends.kubernetes.health import Health
 from .backends.kubernetes.kinds import LISTED_KINDS
 from .backends.kubernetes.observe import observe
 from .backends.kubernetes.readiness import WAITED_KINDS, WORKLOAD, State, readiness_of
@@ -27,7 +28,9 @@ from .project.vocabulary import DEDICATED, PRESENT
 from .settings import Settings
 
 CLAIM_KIND = "PersistentVolumeClaim"
-TELLING_KINDS = WAITED_KINDS | {CLAIM_KIND}
+# Of projects; the gateway has another one, which whoever reads projects may not see.
+WORKLOADS = WAITED_KINDS.intersection(LISTED_KINDS)
+TELLING_KINDS = WORKLOADS | {CLAIM_KIND}
 # Who only looks would rather do without than wait for a cluster that does not answer.
 STORAGE_SECONDS = 20.0
 
@@ -50,6 +53,8 @@ class Description(TypedDict):
     waiting_for: list[str]
     drift: list[str]
     endpoints: dict[str, str]
+    health: dict[str, object]
+    authority: str
     archive: NotRequired[dict[str, object]]
 
 
@@ -144,13 +149,21 @@ def _description(record: Record, live: Mapping[ObjectId, Live], storage: dict[st
         waiting_for=waiting,
         drift=_drift(record, live),
         endpoints=dict(status.endpoints) if status else {},
+        health=_health(record),
+        authority=status.authority if status else "",
     )
+
+
+def _health(record: Record) -> dict[str, object]:
+    """What was found when somebody last looked at it as its clients do; empty if nobody has."""
+    found = Health.of(record)
+    return {} if found is None else {"state": found.reason.lower(), "message": found.message, "since": found.since}
 
 
 def _waiting_for(record: Record, live: Mapping[ObjectId, Live]) -> list[str]:
     """What is not there or not ready; of a project that is to be stopped, what still runs."""
     dedicated = record.status is None or record.status.placement == DEDICATED
-    kinds = WAITED_KINDS if dedicated else WAITED_KINDS - {WORKLOAD}
+    kinds = WORKLOADS if dedicated else WORKLOADS - {WORKLOAD}
     found = [one for id, one in sorted(live.items()) if id.kind in kinds]
     missing = sorted(kinds - {one.id.kind for one in found})
     answers = [(one.id, readiness_of(one.body)) for one in found if one.body is not None]

@@ -3,13 +3,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from .archives import ACCESS_KEY, AWS_FILE, SECRET_KEY
+from .authority import certified
 from .credentials import SALT_BYTES, USERLIST, Secret, generate_password, scram_verifier, userlist_line
 from .errors import SafetyStop
-from .objects import Generated, GeneratedAccess, GeneratedKey, GeneratedLogin, GeneratedText, Known
+from .objects import (
+    Generated,
+    GeneratedAccess,
+    GeneratedApiKeys,
+    GeneratedCertificate,
+    GeneratedKey,
+    GeneratedLogin,
+    GeneratedText,
+    Known,
+)
+from .service_keys import JWT_SECRET_BYTES, new_keys, with_files
 from .signing import generate_key, key_set
 
 RandomBytes = Callable[[int], bytes]
@@ -19,7 +31,10 @@ NOTHING_GIVEN: Mapping[str, Secret] = MappingProxyType({})
 
 
 def new_texts(
-    generated: Iterable[Generated], random_bytes: RandomBytes, given: Mapping[str, Secret] = NOTHING_GIVEN
+    generated: Iterable[Generated],
+    random_bytes: RandomBytes,
+    given: Mapping[str, Secret] = NOTHING_GIVEN,
+    clock: Callable[[], float] = time.time,
 ) -> dict[str, str]:
     """New values by the names that the kinds of `Generated` tell; those that a user gave are in `given`."""
     texts: dict[str, str] = {}
@@ -30,12 +45,17 @@ def new_texts(
             texts |= {one.private: key, one.public: key_set((key,))}
         elif isinstance(one, GeneratedText):
             texts[one.key] = random_bytes(one.random_bytes).hex()
+        elif isinstance(one, GeneratedApiKeys):
+            texts |= new_keys(random_bytes(JWT_SECRET_BYTES).hex(), ref=one.ref, now=int(clock()))
+        elif isinstance(one, GeneratedCertificate):
+            texts |= certified({}, host=one.host, now=clock(), random_bytes=random_bytes)
         elif isinstance(one, GeneratedAccess):
             texts |= access_texts(given if one.is_given else new_access(random_bytes))
         else:
             password = generate_password(random_bytes)
             texts |= _of_login(one, password, random_bytes)
             lines += _in_userlist(one, password, random_bytes)
+    texts = with_files(texts)
     return {**texts, USERLIST: "".join(f"{line}\n" for line in lines)} if lines else texts
 
 

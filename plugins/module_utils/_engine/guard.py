@@ -1,35 +1,64 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Accidents that a run prevents, each by a function of its own that raises SafetyStop with figures. Pure."""
+"""Accidents that a run prevents, each by a function of its own that raises SafetyStop with figures. Pure.
+
+What is wrong with single projects refuses these.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from .archive.retention import Choice, RetentionPlan
 from .backends.kubernetes.nodes import Node
 from .backends.kubernetes.records import Record
-from .capacity import Pod, pods_of, shortfalls
+from .capacity import Pod, missing_runtimes, pods_of, runtimes_of, shortfalls
 from .errors import InvalidSpec, Problem, SafetyStop
 from .project.model import Inventory, Platform, Project
 from .project.names import Ref
 from .project.placement import CLUSTERS_VARIABLE
-from .project.vocabulary import PROJECTS_VARIABLE
+from .project.vocabulary import PROJECTS_VARIABLE, RUNTIMES_VARIABLE
 from .settings import Settings
 from .sight import Sight
+from .steps import Failure
 
 
 def refuse_lack_of_room(sights: Sequence[Sight], nodes: Sequence[Node], platform: Platform) -> None:
     """More than the data plane can run is better not begun. Counts every listed project, and the shared clusters."""
+    runtimes = platform.runtime_classes
     pods = [
-        pod for sight in sights for pod in pods_of(sight.objects(platform), f"{PROJECTS_VARIABLE}.{sight.project.ref}")
+        pod
+        for sight in sights
+        for pod in pods_of(sight.objects(platform), f"{PROJECTS_VARIABLE}.{sight.project.ref}", runtimes)
     ]
-    pods += [
-        Pod(owner=f"{CLUSTERS_VARIABLE}.{cluster.name}", cpu=cluster.cpu, memory=cluster.memory)
-        for cluster in platform.shared_clusters
-    ]
+    for cluster in platform.shared_clusters:
+        pod = Pod(owner=f"{CLUSTERS_VARIABLE}.{cluster.name}", cpu=cluster.cpu, memory=cluster.memory)
+        pods.append(pod.under(cluster.runtime_class, runtimes))
     problems = shortfalls(pods, nodes)
     if problems:
         raise InvalidSpec(problems)
+
+
+def refuse_missing_runtime(sights: Sequence[Sight], known: Collection[str], nodes: Sequence[Node]) -> tuple[Sight, ...]:
+    """Pods that name a runtime which is not there would not start, and must not start under another.
+
+    `known`: the names of the RuntimeClasses that the cluster has.
+    """
+    return tuple(
+        sight if sight.refused else replace(sight, refused=_missing_runtime(sight, known, nodes)) for sight in sights
+    )
+
+
+def _missing_runtime(sight: Sight, known: Collection[str], nodes: Sequence[Node]) -> Failure | None:
+    for id, name in runtimes_of(sight.plan):
+        problems = missing_runtimes([name], nodes, RUNTIMES_VARIABLE)
+        if name not in known:
+            value = "a runtime whose RuntimeClass does not exist"
+            allowed = "one that the cluster has; run the module platform first, which makes it"
+            problems = [Problem(path=f"{RUNTIMES_VARIABLE}.{name}", value=value, allowed=allowed)]
+        for problem in problems:
+            return Failure(step="plan", object=str(id), reason=str(problem))
+    return None
 
 
 def refuse_unknown_choice(inventory: Inventory, only: Collection[str]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The secret of one project while it is rotated: read where it is kept, written there first, then to its copy."""
+"""The secret of one project while it changes: read where it is kept, written there first, then to its copy."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .access import Access
-from .backends.kubernetes.records import READY, STOPPED, Record
+from .backends.kubernetes.records import READY, STOPPED
 from .backends.kubernetes.secrets import read_body, read_texts, replace_texts, texts_of
 from .deadline import Deadline
 from .errors import NotFound, SafetyStop
 from .objects import Desired, ObjectId
-from .project.names import Uid, namespace_of
+from .project.names import Ref, Uid, namespace_of
 from .render import credentials_of
+from .service_keys import with_files
 from .steps import Action, Step
 from .vault import DATABASE_FOLDER, VAULT_KIND, Kept
 
@@ -25,36 +26,37 @@ GENERATION = "generation"
 class Keeper:
     """One project, and what has been changed of its secret so far, each time for `reason`.
 
-    `check`: nothing is written, and what would be is noted.
+    `phase`: how far the last run came. `check`: nothing is written, and what would be is noted.
     """
 
     access: Access
-    record: Record
+    ref: Ref
+    uid: Uid
     deadline: Deadline
     reason: str
-    check: bool
+    phase: str = ""
+    check: bool = False
     done: list[Step] = field(default_factory=list)
 
     @property
     def secret(self) -> ObjectId:
         """The Secret in the project's namespace."""
-        return credentials_of(self.record.ref)
+        return credentials_of(self.ref)
 
     @property
     def namespace(self) -> str:
         """The project's namespace."""
-        return namespace_of(self.record.ref)
+        return namespace_of(self.ref)
 
     @property
     def is_stopped(self) -> bool:
         """True if nothing of the project runs."""
-        return self.record.status is not None and self.record.status.phase == STOPPED
+        return self.phase == STOPPED
 
     def refuse_unsettled(self) -> None:
         """A project in the middle of a change has pods that come and go."""
-        phase = self.record.status.phase if self.record.status else "new"
-        if phase not in (READY, STOPPED):
-            raise SafetyStop(f"the project is {phase}; run the module projects first, then rotate again")
+        if self.phase not in (READY, STOPPED):
+            raise SafetyStop(f"the project is {self.phase or 'new'}; run the module projects first, then rotate again")
 
     def read(self) -> Kept:
         """What is kept of the project: in Vault, if the platform has one, else in the Secret itself."""
@@ -63,7 +65,7 @@ class Keeper:
             texts = read_texts(self.access.client, self.secret, deadline=self.deadline)
             kept = None if texts is None else Kept(texts=texts, version=0)
         else:
-            kept = vault.read(_kept_id(self.record.uid), deadline=self.deadline)
+            kept = vault.read(self._kept_id, deadline=self.deadline)
         if kept is None:
             raise NotFound(subject=str(self.secret), verb="GET", reason="there is none; run the module projects first")
         return kept
@@ -71,12 +73,11 @@ class Keeper:
     def write(self, kept: Kept, texts: Mapping[str, str]) -> Kept:
         """Vault first, then the copy: what is lost in between is made good out of Vault."""
         vault = self.access.vault
-        texts = {**texts, GENERATION: str(_generation(kept.texts) + 1)}
+        texts = {**with_files(texts), GENERATION: str(_generation(kept.texts) + 1)}
         if vault is not None:
-            id = _kept_id(self.record.uid)
             if not self.check:
-                vault.replace(id, Kept(texts=texts, version=kept.version), deadline=self.deadline)
-            self._note(id)
+                vault.replace(self._kept_id, Kept(texts=texts, version=kept.version), deadline=self.deadline)
+            self._note(self._kept_id)
         self.copy(texts)
         return Kept(texts=texts, version=kept.version + 1)
 
@@ -89,7 +90,7 @@ class Keeper:
             return False
         if _generation(there) > _generation(texts):
             raise SafetyStop(
-                f"{_kept_id(self.record.uid)} is older than the Secret that is in use, as after Vault was restored "
+                f"{self._kept_id} is older than the Secret that is in use, as after Vault was restored "
                 "from a snapshot; delete it there with all its versions, run the module projects, which takes over the "
                 "Secret's values, then rotate again"
             )
@@ -97,6 +98,17 @@ class Keeper:
             replace_texts(client, self.secret, body, texts, deadline=self.deadline)
         self._note(self.secret)
         return True
+
+    def lag(self, kept: Kept) -> frozenset[str]:
+        """The names of values that the Secret does not have as they are kept."""
+        if self.access.vault is None:
+            return frozenset()
+        there = texts_of(self.secret, read_body(self.access.client, self.secret, deadline=self.deadline))
+        return frozenset(name for name in {*there, *kept.texts} if there.get(name) != kept.texts.get(name))
+
+    @property
+    def _kept_id(self) -> ObjectId:
+        return ObjectId(kind=VAULT_KIND, namespace=DATABASE_FOLDER, name=self.uid)
 
     def _note(self, id: ObjectId) -> None:
         """Once for each object, however often it was written."""
@@ -106,10 +118,6 @@ class Keeper:
 
 def _generation(texts: Mapping[str, str]) -> int:
     return int(texts.get(GENERATION, "0"))
-
-
-def _kept_id(uid: Uid | None) -> ObjectId:
-    return ObjectId(kind=VAULT_KIND, namespace=DATABASE_FOLDER, name=uid or "")
 
 
 def _step(id: ObjectId, reason: str) -> Step:

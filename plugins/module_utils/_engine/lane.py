@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from .authority import CERTIFICATE_KIND
 from .backends.kubernetes import records
 from .backends.kubernetes.lease import Lease
 from .backends.kubernetes.readiness import WAITED_KINDS, Readiness, State
@@ -15,14 +16,17 @@ from .backends.kubernetes.records import APPLYING, FAILED, WAITING, Status
 from .backends.kubernetes.wait import await_ready
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, SafetyStop
+from .keeper import Keeper
 from .objects import ObjectId
 from .observed import Applied, Live, Stamp
 from .parallel import in_parallel
 from .pause import needs_pause, paused
 from .planning import plan_all
+from .pooler_certificate import authority_in, keep_certificate
 from .progress import Counter
 from .project.placement import sessions_at
 from .render import credentials_of, endpoints_of
+from .render.sql import certificate_of
 from .sight import Run, Sight
 from .steps import Failure, Step
 
@@ -32,7 +36,10 @@ LANE_ERRORS = (BackendError, DeadlineExceeded, SafetyStop)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """What was done for one project so far. `held` says why nothing was. `is_born`: its uid stands in its record."""
+    """What was done for one project so far. `held` says why nothing was. `is_born`: its uid stands in its record.
+
+    `authority`: the certificate by which its pooler is verified, if this lane has read it.
+    """
 
     sight: Sight
     is_born: bool
@@ -41,6 +48,7 @@ class Lane:
     failure: Failure | None = None
     waiting_for: tuple[str, ...] = ()
     held: str = ""
+    authority: str = ""
 
 
 def held(sights: Iterable[Sight], reason: str) -> tuple[Lane, ...]:
@@ -118,17 +126,32 @@ def _apply_step(run: Run, lane: Lane, step: Step, before: Live | None, lease: Le
     stamps = lane.stamps
     if step.id != lane.sight.record_wanted.id:
         stamps = {**stamps, step.id: Stamp.of(applied.live)}
-    return replace(lane, steps=(*lane.steps, step) if applied.changed else lane.steps, stamps=stamps)
+    read = authority_in(applied.live) if step.id.kind == CERTIFICATE_KIND else lane.authority
+    steps = (*lane.steps, step) if applied.changed else lane.steps
+    return replace(lane, steps=steps, stamps=stamps, authority=read)
 
 
 def _apply_gently(run: Run, lane: Lane, step: Step, before: Live | None, deadline: Deadline) -> Applied:
     """A restart of a database that serves is done behind its pooler."""
+    if step.id.kind == CERTIFICATE_KIND:
+        return _apply_certificate(run, lane, step, deadline)
     if not needs_pause(lane.sight.project, step):
         return run.access.apply(step, before=before, deadline=deadline)
     with paused(run, lane.sight, deadline) as await_back:
         applied = run.access.apply(step, before=before, deadline=deadline)
         await_back(step.id)
     return applied
+
+
+def _apply_certificate(run: Run, lane: Lane, step: Step, deadline: Deadline) -> Applied:
+    """It goes into the project's Secret, which is there by now."""
+    sight = lane.sight
+    keeper = Keeper(
+        access=run.access, ref=sight.project.ref, uid=sight.uid, deadline=deadline, reason="it gets a new certificate"
+    )
+    secret = lane.stamps[credentials_of(sight.project.ref)]
+    serves = sight.is_born and not sight.project.is_stopped
+    return keep_certificate(keeper, step, secret_uid=secret.uid, serves=serves)
 
 
 def await_all(run: Run, lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
@@ -209,9 +232,19 @@ def _status(run: Run, lane: Lane, phase: str, message: str) -> Status:
         message=message,
         since=before.since if before is not None and before.phase == phase else run.now,
         endpoints=endpoints_of(project, run.platform, lane.sight.uid),
+        authority=_authority(lane),
         inputs=_inputs(run, lane),
         stamps=lane.stamps,
     )
+
+
+def _authority(lane: Lane) -> str:
+    """Read in this lane, or before it in this run, or in an earlier one; nothing without a way from outside."""
+    sight = lane.sight
+    if not sight.project.tier.has_services:
+        return ""
+    before = sight.record.status.authority if sight.record and sight.record.status else ""
+    return lane.authority or authority_in(sight.observed.find(certificate_of(sight.project.ref))) or before
 
 
 def _inputs(run: Run, lane: Lane) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Final, TypeAlias
@@ -81,6 +81,16 @@ class GeneratedText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedApiKeys:
+    """The keys of a project's API, and the files of its services, as `service_keys` names them.
+
+    In the same Secret are the logins `rest` and `auth`, and a GeneratedKey.
+    """
+
+    ref: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GeneratedAccess:
     """Keys to an object store, under the names ACCESS_KEY and SECRET_KEY of `archives`, and as a file under AWS_FILE.
 
@@ -90,7 +100,16 @@ class GeneratedAccess:
     is_given: bool = False
 
 
-Generated: TypeAlias = "GeneratedLogin | GeneratedKey | GeneratedText | GeneratedAccess"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratedCertificate:
+    """An authority and what it signs for the name `host`, under the names that `authority` gives."""
+
+    host: str
+
+
+Generated: TypeAlias = (
+    "GeneratedLogin | GeneratedKey | GeneratedText | GeneratedApiKeys | GeneratedAccess | GeneratedCertificate"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +124,18 @@ class SecretKey:
         return f"Secret/{self.namespace}/{self.secret} {self.key}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filled:
+    """A place in an object that gets values of a Secret when it is applied: `{name}` in `text` stands for one of them.
+
+    Only for what tells nothing of a secret, such as the digest of a random key: whoever may read the object sees it.
+    """
+
+    path: tuple[str, ...]
+    text: str
+    secret: ObjectId
+
+
 # Without slots, so that what every stage asks of it is worked out once.
 @dataclass(frozen=True, kw_only=True)
 class Desired:
@@ -112,12 +143,16 @@ class Desired:
 
     `values_from`: the object whose values are taken over if it is there, instead of new ones.
     `fixed`: places that cannot change where this object lives, each with the reason.
+    `fills`: places that `body` leaves open. What is in them is not compared.
+    `known_as`: the digest under which it is known, if it is not that of its body: when its places are filled.
     """
 
     body: Body
     generates: tuple[Generated, ...] = ()
     values_from: ObjectId | None = None
     fixed: Mapping[str, str] = field(default_factory=dict, hash=False)
+    fills: tuple[Filled, ...] = ()
+    known_as: str = ""
 
     @cached_property
     def id(self) -> ObjectId:
@@ -127,12 +162,40 @@ class Desired:
     @cached_property
     def fingerprint(self) -> str:
         """The digest of the object."""
-        return fingerprint(self.body)
+        if not self.fills:
+            return self.known_as or fingerprint(self.body)
+        return fingerprint({**self.body, "fills": [[*one.path, one.text, str(one.secret)] for one in self.fills]})
+
+    def filled(self, texts: Mapping[str, str]) -> Desired:
+        """With values of the Secret in its places. Raises KeyError with the name of one that is missing."""
+        body = self.body
+        for one in self.fills:
+            text = _PLACE.sub(lambda found: texts[found[1]], one.text)
+            body = _with(body, one.path, text)
+        return replace(self, body=body, fills=(), known_as=self.fingerprint)
 
     @property
     def is_create_only(self) -> bool:
         """True if the object's existence is all that is asked for once it is there."""
         return bool(self.generates) or self.values_from is not None
+
+
+_PLACE = re.compile(r"\{([^{}]+)\}")
+
+
+def _with(body: Body, path: Sequence[str], value: object) -> Body:
+    """With a value at a path; the mapping itself stays as it is."""
+    first, *rest = path
+    return {**body, first: _with(body.get(first, {}), rest, value) if rest else value}
+
+
+def without(body: Any, path: Sequence[str]) -> Any:
+    """A body that says nothing at a path; it is itself left as it is."""
+    first, *rest = path
+    if not isinstance(body, dict) or first not in body:
+        return body
+    kept = {key: value for key, value in body.items() if key != first}
+    return {**kept, first: without(body[first], rest)} if rest else kept
 
 
 # What it encodes are trees. Looking for circles in them would take a quarter of the time.

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .archives import ARCHIVE_KIND
+from .authority import CERTIFICATE_KIND
 from .backends.kubernetes.kinds import KINDS
 from .backends.kubernetes.plan import plan_objects
 from .backends.object_store.plan import plan_identities
@@ -14,6 +15,7 @@ from .backends.vault.plan import plan_secrets
 from .databases import DATABASE_KINDS
 from .objects import Desired
 from .observed import Observed
+from .pooler_certificate import plan_certificates
 from .steps import Plan
 from .vault import VAULT_KIND
 
@@ -25,6 +27,7 @@ def plan_all(desired: tuple[Desired, ...], observed: Observed) -> Plan:
         plan_databases((one for one in desired if one.id.kind in DATABASE_KINDS), observed),
         plan_secrets((one for one in desired if one.id.kind == VAULT_KIND), observed),
         plan_identities((one for one in desired if one.id.kind == ARCHIVE_KIND), observed),
+        plan_certificates((one for one in desired if one.id.kind == CERTIFICATE_KIND), observed),
     )
     order = {one.id: number for number, one in enumerate(desired)}
     steps = sorted((step for plan in plans for step in plan.steps), key=lambda step: order[step.id])

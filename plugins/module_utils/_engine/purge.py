@@ -121,7 +121,8 @@ def _clusters_of(record: Record, declared: Collection[str]) -> tuple[str, ...]:
 
 def _on_cluster(ref: Ref, uid: str, cluster: str) -> tuple[ObjectId, ...]:
     names = names_of(ref, Uid(uid))
-    roles = (ObjectId(kind=ROLE_KIND, namespace=cluster, name=name) for name in (names.owner, names.probe))
+    logins = (names.owner, names.probe, names.rest, names.auth)
+    roles = (ObjectId(kind=ROLE_KIND, namespace=cluster, name=name) for name in logins)
     return (ObjectId(kind=DATABASE_KIND, namespace=cluster, name=names.database), *roles)
 
 

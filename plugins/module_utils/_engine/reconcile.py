@@ -5,15 +5,25 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+from collections.abc import Collection
 from dataclasses import replace
 
 from .access import Access
 from .backends.kubernetes.lease import Lease
 from .backends.kubernetes.nodes import read_nodes
+from .backends.kubernetes.observe import read_object
 from .backends.kubernetes.readiness import WAITED_KINDS
+from .capacity import runtimes_of
 from .deadline import Deadline
-from .guard import refuse_empty_prune, refuse_filtered_prune, refuse_lack_of_room, refuse_unknown_choice
+from .guard import (
+    refuse_empty_prune,
+    refuse_filtered_prune,
+    refuse_lack_of_room,
+    refuse_missing_runtime,
+    refuse_unknown_choice,
+)
 from .lane import Lane, apply_all, await_all, held, write_records
+from .objects import ObjectId
 from .progress import Progress
 from .project.model import Inventory
 from .purge import planned, purge_all, purges_of
@@ -45,8 +55,8 @@ def reconcile(
 
     `lease`: one that is held already.
 
-    Raises InvalidSpec if the input contradicts the records or has no room, SafetyStop if a guard refuses, another run
-    is at work or the lease is lost, BackendError if the cluster cannot be read.
+    Raises InvalidSpec if the input contradicts the records or has no room, SafetyStop if a guard refuses, the cluster
+    lacks a kind, another run is at work or the lease is lost, BackendError if the cluster cannot be read.
     """
     refuse_unknown_choice(inventory, settings.only or ())
     refuse_filtered_prune(settings)
@@ -70,6 +80,7 @@ def _reconcile(run: Run, held: Lease | None) -> Report:
     known, observed = read_all(run)
     scope = scope_of(run, known)
     sights, left_alone = look(run, scope.projects, known, observed)
+    sights = _with_runtimes(run, sights)
     _check_room(run, sights)
     purges = purges_of(run, known)
     wait = run.settings.wait
@@ -84,17 +95,35 @@ def _reconcile(run: Run, held: Lease | None) -> Report:
             known, observed = read_all(run)
             scope = scope_of(run, known)
             sights, left_alone = look(run, scope.projects, known, observed)
-            lanes = _roll(run, sights, lease)
+            lanes = _roll(run, _with_runtimes(run, sights), lease)
         report = Report(outcomes=tuple(_outcome(lane, run) for lane in lanes), left_alone=left_alone)
     return _merged(report, (*scope.failed, *purge_all(run)))
 
 
+def _with_runtimes(run: Run, sights: tuple[Sight, ...]) -> tuple[Sight, ...]:
+    """Refuse projects whose pods would come or change under a runtime that is not there; the others go on."""
+    runtimes = {name for sight in sights if not sight.refused for _id, name in runtimes_of(sight.plan)}
+    if not runtimes:
+        return sights
+    nodes = read_nodes(run.client, selector=f"{DATA_PLANE}=true", deadline=run.deadline)
+    return refuse_missing_runtime(sights, _known_runtimes(run, runtimes), nodes)
+
+
 def _check_room(run: Run, sights: tuple[Sight, ...]) -> None:
     """Asked only if pods are to come or to grow, so that the steady run does not read the nodes."""
-    changed = (step for sight in sights for step in sight.plan.steps)
-    if run.settings.check_capacity and any(step.id.kind in WAITED_KINDS for step in changed):
+    if not run.settings.check_capacity:
+        return
+    if any(step.id.kind in WAITED_KINDS for sight in sights for step in sight.plan.steps):
         nodes = read_nodes(run.client, selector=f"{DATA_PLANE}=true", deadline=run.deadline)
         refuse_lack_of_room(sights, nodes, run.platform)
+
+
+def _known_runtimes(run: Run, runtimes: Collection[str]) -> set[str]:
+    """Those of which the cluster has a RuntimeClass. A check takes those for known that the platform would make."""
+    if run.settings.check:
+        return set(runtimes)
+    ids = {name: ObjectId(kind="RuntimeClass", name=name) for name in runtimes}
+    return {name for name, id in ids.items() if read_object(run.client, id, deadline=run.deadline) is not None}
 
 
 def _roll(run: Run, sights: tuple[Sight, ...], lease: Lease) -> tuple[Lane, ...]:

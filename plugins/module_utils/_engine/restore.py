@@ -34,7 +34,8 @@ class Restored:
 
     `life`: that of the volume which was restored, or of the copy that the database came out of. `kept`: under which
     name the database of before is on its server; empty where the volume of before is kept.
-    `is_whole`: a whole PostgreSQL was restored, not one database.
+    `is_whole`: a whole PostgreSQL was restored, not one database. `came_back`: databases on a shared cluster that no
+    project has there now.
     """
 
     report: Report
@@ -42,6 +43,7 @@ class Restored:
     life: Life
     is_whole: bool
     kept: str = ""
+    came_back: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

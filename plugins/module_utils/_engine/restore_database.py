@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from .access import Access
 from .backends.archiver.client import Archiver
 from .backends.kubernetes.lease import Lease
+from .backends.kubernetes.restart import restart
 from .deadline import Deadline
 from .errors import SafetyStop, Unreachable
 from .pause import clients_held
@@ -23,6 +24,7 @@ from .project.placement import Placement
 from .reconcile import reconcile
 from .render.context import context_of
 from .scratch import Source, await_work, copy_of
+from .service_keys import SERVICES
 from .settings import Settings
 from .steps import Report
 
@@ -114,5 +116,8 @@ def swap(
             except Unreachable:
                 # It may be done: asked again it then says so.
                 server.swap(into.database, kept=kept, deadline=bound)
+        # What PostgREST knows of the schema is of before, and Auth's part of the database may be older than Auth.
+        if into.project.tier.has_services:
+            restart(access.client, context.names.namespace, SERVICES, mark=kept, deadline=bound)
     progress.note(f"{into.project.ref}: its database of before is kept as {kept}")
     return kept

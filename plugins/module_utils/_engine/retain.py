@@ -17,6 +17,7 @@ from .backends.kubernetes.records import READY, STOPPED, Record
 from .backends.object_store.apply import Removed
 from .backends.object_store.observe import Upload
 from .backends.object_store.store import ArchiveStore
+from .cluster_lives import restoring
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, EngineError, InvalidSpec, SafetyStop
 from .guard import refuse_mass_removal, unknown_names
@@ -47,10 +48,11 @@ def retain(
 
     1. The records are read first: of a cluster that is lost no archive is touched.
     2. Archives that nobody has any more follow the same rules, so that their newest backup stays.
-    3. An archive from which a project is being restored is left as it is.
+    3. An archive from which a project or a shared cluster is being restored is left as it is.
     4. Each is planned anew from what lies in the store, by the earlier of both clocks, and removed in an order that a
        kill cannot harm. The failure of one is its own.
     5. Uploads that were never finished are aborted.
+    6. A bucket that does not lock as long as the platform expects fails the run, which does all the rest.
 
     Raises InvalidSpec for an unknown ref or cluster, BackendError if the cluster or the bucket cannot be read.
     """
@@ -59,7 +61,8 @@ def retain(
     names = store.names(deadline=deadline)
     uploads, failure = _uploads(store, deadline)
     now = earlier(clock(), store.time)
-    chosen = choose(choice, {*names, *(_archive_of(one) for one in uploads)}, known, platform)
+    held = _held(client, platform, known, deadline)
+    chosen = choose(choice, {*names, *(_archive_of(one) for one in uploads)}, known, platform, held)
     job = _Job(
         store=store,
         rules=rules,
@@ -75,7 +78,7 @@ def retain(
         choice=choice,
         outcomes=tuple(in_parallel(job.outcome_of, chosen, workers=settings.workers)),
         others=tuple(name for name in names if not _ARCHIVE.fullmatch(name) and name not in NO_ARCHIVES),
-        failure=failure,
+        failure=failure or _lock_failure(store, platform, deadline),
         window_start=now - rules.window - rules.margin,
         reads=client.reads + store.reads,
         writes=client.writes + store.writes,
@@ -87,9 +90,14 @@ def earlier(ours: datetime, of_store: datetime | None) -> datetime:
     return ours if of_store is None else min(ours, of_store)
 
 
-def choose(choice: Choice, names: set[str], known: Mapping[Ref, Record], platform: Platform) -> tuple[Archive, ...]:
-    """The archives to work on, in the order of their names. Raises InvalidSpec for what the platform does not have."""
-    owned = dict(_owned(known, platform))
+def choose(
+    choice: Choice, names: set[str], known: Mapping[Ref, Record], platform: Platform, held: Mapping[str, str]
+) -> tuple[Archive, ...]:
+    """The archives to work on, in the order of their names. `held`: by archive, who is being restored from it.
+
+    Raises InvalidSpec for what the platform does not have.
+    """
+    owned = dict(_owned(known, platform, held))
     if choice.is_all:
         found = sorted(name for name in names if _ARCHIVE.fullmatch(name))
         return tuple(owned.get(name, Archive(name=name)) for name in found)
@@ -106,18 +114,24 @@ def choose(choice: Choice, names: set[str], known: Mapping[Ref, Record], platfor
     return tuple(owned[name] for name in sorted(wanted))
 
 
-def _owned(known: Mapping[Ref, Record], platform: Platform) -> Iterator[tuple[str, Archive]]:
+def _owned(known: Mapping[Ref, Record], platform: Platform, held: Mapping[str, str]) -> Iterator[tuple[str, Archive]]:
     """Archives of what the platform has, by their names; whether they are there is another matter."""
-    sources = dict(_sources(known))
     owners = {archive_of_cluster(one.name): f"shared cluster {one.name}" for one in platform.shared_clusters}
     owners |= {archive_of(one.uid): f"project {ref}" for ref, one in known.items() if one.uid is not None}
-    for name in owners | sources:
-        held = f"{sources[name]} is being restored from it" if name in sources else ""
-        yield name, Archive(name=name, owner=owners.get(name, ""), held=held)
+    for name in owners | dict(held):
+        why = f"{held[name]} is being restored from it" if name in held else ""
+        yield name, Archive(name=name, owner=owners.get(name, ""), held=why)
 
 
-def _sources(known: Mapping[Ref, Record]) -> Iterator[tuple[str, str]]:
-    """Archives out of which a life begins, and whose. It has begun when the project is ready."""
+def _held(client: Client, platform: Platform, known: Mapping[Ref, Record], deadline: Deadline) -> Mapping[str, str]:
+    """Archives out of which a life begins, and whose."""
+    names = [one.name for one in platform.shared_clusters]
+    clusters = {restoring(client, name, deadline=deadline): f"shared cluster {name}" for name in names}
+    return {archive: name for archive, name in {**clusters, **dict(sources_of(known))}.items() if archive}
+
+
+def sources_of(known: Mapping[Ref, Record]) -> Iterator[tuple[str, str]]:
+    """Archives out of which a project's life begins, and whose. It has begun when the project is ready."""
     for ref, record in known.items():
         life = record.placed.placement.life if record.placed is not None else None
         if (
@@ -134,6 +148,22 @@ def _uploads(store: ArchiveStore, deadline: Deadline) -> tuple[tuple[Upload, ...
         return store.uploads(deadline=deadline), None
     except BackendError as error:
         return (), Failure.of("list uploads of", error.subject, error)
+
+
+def _lock_failure(store: ArchiveStore, platform: Platform, deadline: Deadline) -> Failure | None:
+    """Without it nobody would see that a lock is missing before it is needed."""
+    days, step = platform.object_store_lock_days, "check the object lock of"
+    if not days:
+        return None
+    try:
+        found = store.lock(deadline=deadline)
+    except (BackendError, DeadlineExceeded) as error:
+        return Failure.of(step, platform.object_store_bucket, error)
+    if found is not None and found.days >= days:
+        return None
+    seen = "it locks nothing" if found is None else f"it locks for {found.days} days"
+    reason = f"{seen}, and object_store_lock_days asks for {days}"
+    return Failure(step=step, object=platform.object_store_bucket, reason=reason)
 
 
 def _archive_of(upload: Upload) -> str:

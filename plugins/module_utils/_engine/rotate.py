@@ -17,7 +17,7 @@ from .keeper import Keeper
 from .parallel import in_parallel
 from .progress import Progress
 from .project.model import Platform
-from .project.names import Ref
+from .project.names import Ref, Uid
 from .rotate_keys import end_key, renew_key
 from .rotate_logins import end_login, renew_login
 from .settings import Settings
@@ -134,7 +134,15 @@ def _in_waves(
 
 def _one(job: _Job, record: Record, deadline: Deadline) -> Outcome:
     """One project. Of all projects each takes the step that is due; of chosen ones it is told why one takes none."""
-    keeper = Keeper(access=job.access, record=record, deadline=deadline, reason=job.task.reason, check=job.check)
+    keeper = Keeper(
+        access=job.access,
+        ref=record.ref,
+        uid=record.uid or Uid(""),
+        phase=record.status.phase if record.status else "",
+        deadline=deadline,
+        reason=job.task.reason,
+        check=job.check,
+    )
     failure = None
     try:
         keeper.refuse_unsettled()

@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+import secrets
 import time
+from collections.abc import Mapping
 
+from .backends.kubernetes.restart import restart
 from .errors import SafetyStop, TooSoon
 from .keeper import Keeper
 from .key_rotation import SIGNING, announced, ended, has_previous, is_announced, seconds_left, signing, taken_anew
+from .service_keys import SERVICES
+from .vault import Kept
 
 # How long whoever verifies has to read a key that was announced: a kubelet brings a mounted Secret up to date in two
 # minutes.
 SETTLE_SECONDS = 600.0
+MARK_BYTES = 4
 # How long a token is good for.
 TOKEN_SECONDS = 3600.0
 
@@ -31,7 +37,7 @@ def renew_key(keeper: Keeper, settle_seconds: float | None) -> None:
     if not is_announced(kept.texts):
         if has_previous(kept.texts):
             raise TooSoon("tokens of the key before the last one may be in use; end it first with end_previous")
-        keeper.write(kept, announced(kept.texts, now=now))
+        _write(keeper, kept, announced(kept.texts, now=now))
         return
     seconds = SETTLE_SECONDS if settle_seconds is None else settle_seconds
     left = seconds_left(kept.texts, now=now, settle_seconds=seconds)
@@ -40,7 +46,7 @@ def renew_key(keeper: Keeper, settle_seconds: float | None) -> None:
             f"a key was announced, and who verifies tokens may not have read it for {left:.0f} s yet; "
             "run again then, or set settle_seconds"
         )
-    keeper.write(kept, signing(kept.texts, now=now))
+    _write(keeper, kept, signing(kept.texts, now=now))
 
 
 def end_key(keeper: Keeper, settle_seconds: float | None) -> None:
@@ -59,4 +65,12 @@ def end_key(keeper: Keeper, settle_seconds: float | None) -> None:
             f"tokens that the key before has signed may be good for {left:.0f} s yet; "
             "run again then, or set settle_seconds"
         )
-    keeper.write(kept, ended(kept.texts))
+    _write(keeper, kept, ended(kept.texts))
+
+
+def _write(keeper: Keeper, kept: Kept, texts: Mapping[str, str]) -> None:
+    """And let services begin anew, which read keys when they begin."""
+    keeper.write(kept, texts)
+    if not keeper.check:
+        mark = secrets.token_hex(MARK_BYTES)
+        restart(keeper.access.client, keeper.namespace, SERVICES, mark=mark, deadline=keeper.deadline)

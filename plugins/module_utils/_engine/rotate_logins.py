@@ -6,11 +6,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from .backends.kubernetes.pods import running_pods, touch
 from .backends.pgbouncer.client import Pooler
 from .credentials import Secret
 from .deadline import Deadline
-from .errors import DeadlineExceeded, SafetyStop, TooSoon
+from .errors import SafetyStop, TooSoon
 from .keeper import Keeper
 from .login_rotation import (
     NEXT_PASSWORD,
@@ -24,12 +23,10 @@ from .login_rotation import (
     seconds_to_settle,
     settled,
 )
+from .poolers import load, poolers_of
 from .render import Context
-from .render.pooler import CONSOLE, PAUSER, PAUSER_KEY
+from .render.pooler import PAUSER_KEY
 
-POLL_SECONDS = 1.0
-# A kubelet that was told to look takes seconds; one that was not, more than a minute.
-LOAD_SECONDS = 180.0
 # How long clients have to take up a login.
 SETTLE_SECONDS = 600.0
 
@@ -73,24 +70,12 @@ def _await_poolers(keeper: Keeper, login: str, password: Secret, texts: Mapping[
     """Until every pooler of the project lets the login in. A stopped project has none that could."""
     if keeper.check:
         return
-    client, end = keeper.access.client, Deadline(limit_seconds=min(LOAD_SECONDS, keeper.deadline.remaining()))
-    pods = running_pods(client, keeper.namespace, Context.POOLER, deadline=keeper.deadline)
-    if not pods and not keeper.is_stopped:
+    poolers = poolers_of(keeper)
+    if not poolers and not keeper.is_stopped:
         raise SafetyStop("no pooler of the project runs; mend that, then rotate again")
-    mark = str(round(time.time() * 1000))
-    for pod in pods:
-        touch(client, keeper.namespace, pod, mark=mark, deadline=keeper.deadline)
-    for pod in pods:
-        pooler = Pooler(client=client, namespace=keeper.namespace, pod=pod, port=Context.POOLER_PORT)
-        _await_pooler(pooler, login, password, Secret(texts[f"{PAUSER_KEY}.password"]), end)
 
+    def lets_in(pooler: Pooler, end: Deadline) -> bool:
+        return pooler.lets_in(user=login, password=password, database=Context.DATABASE_ALIAS, deadline=end)
 
-def _await_pooler(pooler: Pooler, login: str, password: Secret, console: Secret, end: Deadline) -> None:
-    while True:
-        pooler.reload(user=PAUSER, password=console, console=CONSOLE, deadline=end)
-        if pooler.lets_in(user=login, password=password, database=Context.DATABASE_ALIAS, deadline=end):
-            return
-        if end.remaining() <= POLL_SECONDS:
-            waited = f"within {end.limit_seconds:g} s"
-            raise DeadlineExceeded(f"{pooler.subject} did not get the new login {waited}; run again to go on")
-        time.sleep(POLL_SECONDS)
+    console = Secret(texts[f"{PAUSER_KEY}.password"])
+    load(keeper, poolers, console=console, has_it=lets_in, what="the new login")

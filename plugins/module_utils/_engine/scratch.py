@@ -85,6 +85,7 @@ class Source:
             namespace=cluster_namespace_of(cluster.name),
             archiving=cluster.archiving,
             storage=cluster.storage,
+            runtime_class=cluster.runtime_class,
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from .access import Access
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
-from .backends.kubernetes.kinds import LISTED_KINDS
+from .backends.kubernetes.kinds import listed_kinds
 from .backends.kubernetes.observe import observe, observe_each, read_bodies
 from .backends.kubernetes.plan import doubtful, plan_object
 from .backends.kubernetes.records import READY, STOPPED, WAITING, Record
@@ -20,6 +20,7 @@ from .errors import BackendError, EngineError, NotFound, SafetyStop
 from .objects import Desired, ObjectId
 from .observed import NOTHING, Live, Observed, Stamp, Stamps
 from .planning import of_kubernetes, plan_all
+from .pooler_certificate import certificates, read_certificates
 from .progress import Progress
 from .project.model import Inventory, Platform, Project
 from .project.names import PROJECT_LABEL, Ref, Uid
@@ -153,7 +154,7 @@ def goal_of(project: Project) -> str:
 def read_all(run: Run) -> tuple[dict[Ref, Record], Observed]:
     """Every record, and what is there in each system, in one read per kind, all at once.
 
-    Raises SafetyStop if the platform does not know the kind of records, BackendError if a system cannot be read.
+    Raises SafetyStop if the platform does not know a kind, BackendError if a system cannot be read.
     """
     run.progress.note(f"reading the state of {len(run.inventory.projects)} projects")
     others = [one for one in (run.access.vault, run.access.archives) if one is not None]
@@ -161,7 +162,7 @@ def read_all(run: Run) -> tuple[dict[Ref, Record], Observed]:
         observing = pool.submit(
             observe,
             run.client,
-            LISTED_KINDS,
+            listed_kinds(run.platform),
             selector=PROJECT_LABEL,
             full=run.settings.drift is Drift.FULL,
             workers=run.settings.workers,
@@ -199,6 +200,7 @@ def look(
         every = observe(run.client, ("Namespace",), selector="", full=False, workers=1, deadline=run.deadline)
         observed = observed.and_also(every)
     observed = observed.and_also(_secrets(run, projects, known, observed))
+    observed = observed.and_also(_certificates(run, projects, known, observed))
     view = _view(run, projects, known, observed)
     sights = sights_of(view, projects, run.platform)
     doubts = tuple(id for sight in sights for id in _doubts(sight, run.settings.drift))
@@ -232,6 +234,14 @@ def _secrets(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record
                 certified[id] = Live(id=id, uid=stamp.uid, version=stamp.version, fingerprint="", labels={}, body=None)
     found = observe_each(run.client, doubted, workers=run.settings.workers, deadline=run.deadline)
     return found.and_also(Observed(objects=certified))
+
+
+def _certificates(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], observed: Observed) -> Observed:
+    """As certified; with drift full, as they are."""
+    if run.settings.drift is not Drift.FULL:
+        return certificates(projects, run.platform, known, observed)
+    workers, deadline = run.settings.workers, run.deadline
+    return read_certificates(run.access, projects, run.platform, observed, workers=workers, deadline=deadline)
 
 
 def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], observed: Observed) -> View:
@@ -307,7 +317,9 @@ def _sight(view: View, project: Project, platform: Platform) -> Sight:
     desired: tuple[Desired, ...] = ()
     plan = Plan()
     certain = False
-    if project.ref in view.places:
+    astray = _refused_place(project, record, placement, view)
+    # A tier of the other placement does not say how large what is there should be.
+    if project.ref in view.places and astray is None:
         secret = view.observed.find(credentials_of(project.ref))
         secret_uid = secret.uid if secret else ""
         certain = view.trusts_stamps and _is_certain(view, project, record, placement, secret_uid)
@@ -323,8 +335,7 @@ def _sight(view: View, project: Project, platform: Platform) -> Sight:
         observed=view.observed,
         plan=plan,
         is_certain=certain,
-        refused=_refusal(record, plan, _unreadable(view, placement), view.data_lost)
-        or _refused_place(project, record, placement, view),
+        refused=_refusal(record, plan, _unreadable(view, placement), view.data_lost) or astray,
     )
 
 

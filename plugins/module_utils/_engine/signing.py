@@ -32,12 +32,17 @@ def generate_key(random_bytes: Callable[[int], bytes]) -> Secret:
     """A private key as a JSON Web Key. Its `kid` is its thumbprint (RFC 7638). Raises MissingLibrary."""
     if _MISSING is not None:
         raise MissingLibrary("cryptography") from _MISSING
-    number = int.from_bytes(random_bytes(SEED_BYTES), "big") % (_ORDER - 1) + 1
+    number = private_number(random_bytes)
     point = ec.derive_private_key(number, ec.SECP256R1()).public_key().public_numbers()
     members = {"crv": "P-256", "kty": "EC", "x": _encoded(point.x), "y": _encoded(point.y)}
-    thumbprint = _base64url(hashlib.sha256(_canonical(members).encode()).digest())
+    thumbprint = base64url(hashlib.sha256(_canonical(members).encode()).digest())
     key = {**members, "alg": ALGORITHM, "use": "sig", "kid": thumbprint, "d": _encoded(number)}
     return Secret(_canonical(key))
+
+
+def private_number(random_bytes: Callable[[int], bytes]) -> int:
+    """The secret half of a key on P-256."""
+    return int.from_bytes(random_bytes(SEED_BYTES), "big") % (_ORDER - 1) + 1
 
 
 def key_id_of(key: str) -> str:
@@ -61,8 +66,9 @@ def _canonical(value: object) -> str:
 
 
 def _encoded(number: int) -> str:
-    return _base64url(number.to_bytes(COORDINATE_BYTES, "big"))
+    return base64url(number.to_bytes(COORDINATE_BYTES, "big"))
 
 
-def _base64url(raw: bytes) -> str:
+def base64url(raw: bytes) -> str:
+    """Without padding (RFC 7515, section 2)."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

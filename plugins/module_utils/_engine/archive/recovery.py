@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from ..errors import Lost, Unrecoverable
@@ -23,6 +23,8 @@ from .segments import Lsn, Segment, format_lsn
 
 # In a message.
 SHOWN_POINTS = 20
+# A store tells the whole second of an upload (S3), by its own clock.
+CLOCKS = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +71,8 @@ class RecoveryPlan:
     first_segment, last_segment: what is read, from the start of the backup to the last one that follows without a gap
     needed_segment: the last one that the target is known to need, not after `last_segment`
     archived_until: upload of `last_segment`; no commit in the archive is later
-    is_beyond_archive: the target is later than that. Recovery then goes to the end of the archive, and must not be told
-    the target as a time, because PostgreSQL refuses to open a cluster that did not see a later commit.
+    is_beyond_archive: the target is certainly later than that. Recovery then goes to the end of the archive, and must
+    not be told the target as a time, because PostgreSQL refuses to open a cluster that did not see a later commit.
     point: what was noted of the restore point that is the target; None for any other
     """
 
@@ -118,7 +120,7 @@ def _to_time(ordered: Sequence[Catalog], time: datetime, *, now: datetime, needs
     if way.gap is not None and (needed is None or needs_all):
         raise way.lost()
     last = way.files[-1]
-    return way.plan(needed=needed or last, is_beyond=needed is None)
+    return way.plan(needed=needed or last, is_beyond=needed is None and time >= last.modified + CLOCKS)
 
 
 def is_noted(catalogs: Iterable[Catalog], target: AtPoint) -> bool:

@@ -20,6 +20,8 @@ _IMAGE = re.compile(r"[a-z0-9][a-z0-9.:/_-]*[a-z0-9](?::[A-Za-z0-9_][A-Za-z0-9._
 _DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _PROVISIONER = re.compile(r"[a-z0-9]([-a-z0-9./]*[a-z0-9])?")
 _HTTPS_ADDRESS = re.compile(r"https://([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?|\[[0-9a-f:]{2,39}\])(:[0-9]{1,5})?")
+# A key's id, its alias, or the whole ARN of either.
+_KMS_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9:/_.-]{0,255}")
 _PEM = re.compile(r"\s*(-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+")
 _CPU_PATTERN = r"^([0-9]{1,4}(\.[0-9]{1,3})?|[0-9]{1,7}m)$"
 _BYTES_PATTERN = r"^[0-9]{1,6}(Mi|Gi|Ti)$"
@@ -158,6 +160,10 @@ PROVISIONER = matching(
 HTTPS_ADDRESS = matching(
     lambda text: _HTTPS_ADDRESS.fullmatch(text) is not None,
     "an address such as https://vault.example.org:8200, without a path",
+)
+KMS_KEY = matching(
+    lambda text: _KMS_KEY.fullmatch(text) is not None,
+    "the id, the alias or the ARN of a key, such as alias/archives: letters, digits, and : / _ . -",
 )
 IMAGE = matching(_is_pinned_image, "an image with a tag other than latest, or a digest")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a project's own PostgreSQL was last restored from, as its record keeps it: the pod finds its way by it."""
+"""What a PostgreSQL was last restored from: a project's record keeps it, or the namespace of a shared cluster."""
 
 from __future__ import annotations
 

@@ -8,14 +8,20 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from .names import Ref
-from .vocabulary import PER_ARCHIVE
+from .quantities import MIB
+from .vocabulary import NO_GATEWAY, NOT_ENCRYPTED, PER_ARCHIVE
 
-# The tags are those of images/<name>/recipe.yml; a test compares them.
+# Of our own the tags are those of images/<name>/recipe.yml; a test compares them.
 IMAGES: Mapping[str, str] = MappingProxyType(
     {
         "postgresql": "registry.supalove.cloud/platform/postgresql:17-5",
         "pgbouncer": "registry.supalove.cloud/platform/pgbouncer:1.26-4",
-        "archiver": "registry.supalove.cloud/platform/archiver:17-2",
+        "archiver": "registry.supalove.cloud/platform/archiver:17-3",
+        "traefik": "docker.io/library/traefik:v3.7.15",
+        "verifier": "registry.supalove.cloud/platform/verifier:1-1",
+        # Their digests could not be computed, so they are named by tags.
+        "auth": "docker.io/supabase/gotrue:v2.196.0",
+        "rest": "docker.io/postgrest/postgrest:v14.17",
     }
 )
 
@@ -35,6 +41,25 @@ class Archiving:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeClass:
+    """What runs containers on the nodes that have it. `cpu`, `memory`: what it takes for itself in each pod."""
+
+    handler: str
+    cpu: int = 0
+    memory: int = 0
+
+
+# Whose roles are in this collection. Kata's figures are those that others use with it; gVisor's are an
+# allowance that nobody has measured.
+KNOWN_RUNTIMES: Mapping[str, RuntimeClass] = MappingProxyType(
+    {
+        "gvisor": RuntimeClass(handler="runsc", cpu=50, memory=64 * MIB),
+        "kata": RuntimeClass(handler="kata-qemu", cpu=250, memory=160 * MIB),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tier:
     """Named limits of a project. CPU in millicores, memory and storage in bytes.
 
@@ -43,6 +68,8 @@ class Tier:
     `overrides`: the most that a project may set itself, for each limit that it may set at all.
     `runtime_class`: None runs the pods with the cluster's default runtime.
     `priority`: whose pods go first when a node is full; higher wins.
+    `requests_per_second`: to one project, through one node of the gateway.
+    `has_services`: its projects have Auth and PostgREST, as the platform has a gateway to them.
     """
 
     name: str
@@ -56,7 +83,9 @@ class Tier:
     overrides: Mapping[str, int] = field(hash=False)
     runtime_class: str | None
     priority: int
+    requests_per_second: int
     archiving: Archiving = Archiving()
+    has_services: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +115,7 @@ class SharedCluster:
     `max_databases`: projects that it takes. `max_connections`: sessions of all their poolers together.
     `max_transaction_seconds`: the age at which the reaper ends a tenant's transaction.
     `cordoned`: it keeps what it has and takes nothing new.
+    `runtime_class`: None runs its pod with the Kubernetes cluster's default runtime.
     """
 
     name: str
@@ -96,6 +126,7 @@ class SharedCluster:
     max_connections: int
     max_transaction_seconds: int
     cordoned: bool
+    runtime_class: str | None = None
     archiving: Archiving = Archiving()
 
 
@@ -104,11 +135,14 @@ class Platform:
     """What all projects share. `domain` is None as long as projects have no public host names.
 
     `vault_address`: None as long as secrets are kept in Kubernetes alone. `object_store_endpoint`: None as long as
-    nothing is archived. `object_store_networks`: None for the endpoint's own address.
+    nothing is archived. `object_store_networks`: None for the endpoint's own address. `object_store_kms_key`: None
+    unless the store encrypts with a key of its key service. `object_store_lock_days`: 0 if the bucket need not lock.
     """
 
     namespace: str = "supalove-system"
     domain: str | None = None
+    gateway_kind: str = NO_GATEWAY
+    gateway_unchecked_keys_accepted: bool = False
     cluster_domain: str = "cluster.local"
     storage_class: str = "supalove-retain"
     storage_provisioner: str = "rancher.io/local-path"
@@ -122,10 +156,14 @@ class Platform:
     object_store_ca: str | None = None
     object_store_networks: tuple[str, ...] | None = None
     object_store_identities: str = PER_ARCHIVE
+    object_store_encryption: str = NOT_ENCRYPTED
+    object_store_kms_key: str | None = None
+    object_store_lock_days: int = 0
     recovery_window_days: int = 7
     kept_database_days: int = 7
     images: Mapping[str, str] = field(default_factory=lambda: IMAGES, hash=False)
     # In the order of their names.
+    runtime_classes: Mapping[str, RuntimeClass] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     shared_clusters: tuple[SharedCluster, ...] = ()
 
 

@@ -42,12 +42,23 @@ MOVE_ANNOTATION = f"{GROUP}/move"
 PAST_ANNOTATION = f"{GROUP}/past"
 # On a pod: when its kubelet was last asked to look at it.
 TOUCHED_ANNOTATION = f"{GROUP}/touched"
+# On a pod: why it is a new one though nothing else about it is.
+RESTARTED_ANNOTATION = f"{GROUP}/restarted"
+# On a Deployment: when it was restarted because it was down, as restarts.py writes it.
+RESTARTS_ANNOTATION = f"{GROUP}/restarts"
 CONFIG_ANNOTATION = f"{GROUP}/config"
 # On the namespace of a copy of a PostgreSQL that is thrown away, and until when somebody may want it.
 SCRATCH_LABEL = f"{GROUP}/scratch"
 EXPIRES_ANNOTATION = f"{GROUP}/expires"
 # On what a verification of isolation makes for itself, and removes.
 PROBE_LABEL = f"{GROUP}/probe"
+
+# On a node, followed by a runtime's name: pods of that have been seen to run there.
+RUNTIME_LABEL_PREFIX = "node.supalove.cloud/runtime-"
+# The same as an annotation: the version that was seen.
+PROVEN_ANNOTATION_PREFIX = "node.supalove.cloud/proven-"
+# On the pod that proves it, which goes when it has.
+PROOF_LABEL = f"{GROUP}/runtime-proof"
 
 # Of projects' namespaces, and of shared clusters'. No other namespace of the platform begins so.
 NAMESPACE_PREFIXES = ("p-", "s-")
@@ -90,6 +101,8 @@ class Names:
     database: str
     owner: str
     probe: str
+    rest: str
+    auth: str
 
 
 def names_of(ref: Ref, uid: Uid) -> Names:
@@ -99,7 +112,8 @@ def names_of(ref: Ref, uid: Uid) -> Names:
     'p_abcdefgh2345_owner'
     """
     base = f"p_{uid}"
-    return Names(namespace=namespace_of(ref), database=base, owner=f"{base}_owner", probe=f"{base}_probe")
+    owner, probe, rest, auth = (f"{base}_{role}" for role in ("owner", "probe", "rest", "auth"))
+    return Names(namespace=namespace_of(ref), database=base, owner=owner, probe=probe, rest=rest, auth=auth)
 
 
 def namespace_of(ref: Ref) -> str:
@@ -110,6 +124,11 @@ def namespace_of(ref: Ref) -> str:
 def cluster_namespace_of(cluster: str) -> str:
     """The Kubernetes namespace of a shared PostgreSQL cluster. No project's begins with the same letter."""
     return f"{NAMESPACE_PREFIXES[1]}{cluster}"
+
+
+def runtime_label_of(runtime: str) -> str:
+    """The label of nodes that have a runtime."""
+    return f"{RUNTIME_LABEL_PREFIX}{runtime}"
 
 
 def priority_class_of(tier: str) -> str:

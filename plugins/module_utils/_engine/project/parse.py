@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import InvalidSpec, Problem
 from . import fields, vocabulary
-from .model import IMAGES, Archiving, Inventory, Platform, Project, SharedCluster, Tier
+from .model import IMAGES, KNOWN_RUNTIMES, Archiving, Inventory, Platform, Project, RuntimeClass, SharedCluster, Tier
 from .names import RESERVED_REFS, Ref
 from .quantities import MIB, format_bytes
 from .section import Section, entries
@@ -19,8 +20,11 @@ from .vocabulary import (
     ABSENT,
     ARCHIVING,
     DEDICATED,
+    ENCRYPTED_BY_KMS,
     LIMITS,
     MANAGED_BY,
+    NO_GATEWAY,
+    OPENSHIFT_ROUTES,
     PLATFORM_VARIABLE,
     PROJECTS_VARIABLE,
     SHARED,
@@ -30,12 +34,15 @@ from .vocabulary import (
 CLIENTS_PER_CONNECTION = 20
 MEMORY_PER_CONNECTION = 16 * MIB
 SHARED_CONNECTIONS = 3
+REQUESTS_PER_SECOND = 100
 # PostgreSQL's own files and its WAL must fit, too.
 LEAST_VOLUME = 512 * MIB
 TRANSACTION_SECONDS = {SHARED: 300, DEDICATED: 86_400}
 
 MAX_DATABASES = 200
 SESSIONS_PER_DATABASE = 8
+# Those of Auth and PostgREST, see placement.py.
+SERVICE_SESSIONS_PER_DATABASE = 8
 
 _KINDS = {one.name: one.kind for one in LIMITS}
 _UNSAID: dict[str, object] = dict.fromkeys(one.name for one in ARCHIVING)
@@ -47,7 +54,7 @@ def parse(*, projects: object, tiers: object, platform: object) -> Inventory:
     """All three inputs. Raises InvalidSpec with every problem of every project."""
     problems: list[Problem] = []
     parsed_platform = _platform(platform, problems)
-    parsed_tiers = _tiers(tiers, problems)
+    parsed_tiers = _tiers(tiers, problems, platform=parsed_platform)
     parsed = [
         _project(ref, spec, parsed_tiers, problems) for ref, spec in entries(projects, PROJECTS_VARIABLE, problems)
     ]
@@ -79,18 +86,78 @@ def _platform(value: object, problems: list[Problem]) -> Platform:
     given["images"] = {name: images.read(name, fields.IMAGE, default) for name, default in IMAGES.items()}
     images.refuse_unknown()
     _check_object_store(section, given)
-    clusters = [_cluster(name, spec, problems) for name, spec in section.entries("shared_clusters")]
+    _check_gateway(section, given)
+    has_services = given["gateway_kind"] != NO_GATEWAY
+    read = {name: _runtime_class(name, spec, problems) for name, spec in section.entries("runtime_classes")}
+    classes = {name: read[name] for name in sorted(read)}
+    sessions = SESSIONS_PER_DATABASE + (SERVICE_SESSIONS_PER_DATABASE if has_services else 0)
+    make = functools.partial(_cluster, problems=problems, sessions=sessions, classes=classes)
+    clusters = [make(name, spec) for name, spec in section.entries("shared_clusters")]
     section.refuse_unknown()
     found = (cluster for cluster in clusters if cluster is not None)
-    return replace(base, **given, shared_clusters=tuple(sorted(found, key=lambda one: one.name)))
+    ordered = tuple(sorted(found, key=lambda one: one.name))
+    return replace(base, **given, runtime_classes=classes, shared_clusters=ordered)
+
+
+def _runtime_class(name: str, value: object, problems: list[Problem]) -> RuntimeClass:
+    """What is wrong with it is noted, and its name counts all the same, so that its tiers are not blamed too."""
+    section = Section(f"{PLATFORM_VARIABLE}.runtime_classes.{name}", value, problems)
+    _check_name(section, name)
+    known = KNOWN_RUNTIMES.get(name)
+    defaults: dict[str, object] = {"cpu": 0, "memory": 0}
+    if known is not None:
+        defaults = {"handler": known.handler, "cpu": known.cpu, "memory": known.memory}
+    given = section.read_all(vocabulary.RUNTIME_CLASS, defaults)
+    section.refuse_unknown()
+    return RuntimeClass(**given)
+
+
+def _check_runtime(section: Section, given: Mapping[str, Any], classes: Iterable[str]) -> None:
+    """A misspelt one would be found when pods do not start."""
+    name = given["runtime_class"]
+    if name is not None and name not in classes:
+        allowed = f"a name out of {PLATFORM_VARIABLE}.runtime_classes: {', '.join(classes) or 'none is defined'}"
+        section.refuse("runtime_class", name, allowed)
+
+
+def _check_gateway(section: Section, given: Mapping[str, Any]) -> None:
+    """Projects with services have names, and who does without a check of their keys says so."""
+    kind, accepted = given["gateway_kind"], given["gateway_unchecked_keys_accepted"]
+    if kind != NO_GATEWAY and given["domain"] is None:
+        section.refuse("domain", None, f"the domain of projects' host names, as gateway_kind is {kind}")
+    if kind == OPENSHIFT_ROUTES and not accepted:
+        allowed = (
+            "true, to accept that with gateway_kind route nobody checks the keys of projects: OpenShift's router lets "
+            "every request through, and one without a key is the role anon"
+        )
+        section.refuse("gateway_unchecked_keys_accepted", accepted, allowed)
+    if kind != OPENSHIFT_ROUTES and accepted:
+        allowed = f"nothing, as gateway_kind is {kind}; it goes with {OPENSHIFT_ROUTES}"
+        section.refuse("gateway_unchecked_keys_accepted", accepted, allowed)
 
 
 def _check_object_store(section: Section, given: Mapping[str, Any]) -> None:
-    """Network policies know addresses and no names."""
+    """What one key says must go together with others.
+
+    1. Network policies know addresses and no names.
+    2. A key is for the encryption with a key service, and WAL-G does not have it choose one.
+    3. A lock that ends before the window does protects nothing that the window's first moments need.
+    """
     endpoint = given["object_store_endpoint"]
     if endpoint is not None and given["object_store_networks"] is None and address_of(endpoint) is None:
         allowed = f"the networks of the object store, as {endpoint} is a name"
         section.refuse("object_store_networks", None, allowed)
+    key, encryption = given["object_store_kms_key"], given["object_store_encryption"]
+    if key is None and encryption == ENCRYPTED_BY_KMS:
+        allowed = f"the key to encrypt with, as object_store_encryption is {ENCRYPTED_BY_KMS}"
+        section.refuse("object_store_kms_key", None, allowed)
+    if key is not None and encryption != ENCRYPTED_BY_KMS:
+        allowed = f"nothing, as object_store_encryption is {encryption}; it goes with {ENCRYPTED_BY_KMS}"
+        section.refuse("object_store_kms_key", key, allowed)
+    days, window = given["object_store_lock_days"], given["recovery_window_days"]
+    if 0 < days < window:
+        allowed = f"0, or at least {window} as recovery_window_days is"
+        section.refuse("object_store_lock_days", days, allowed)
 
 
 def address_of(endpoint: str) -> str | None:
@@ -105,7 +172,10 @@ def address_of(endpoint: str) -> str | None:
         return None
 
 
-def _cluster(name: str, value: object, problems: list[Problem]) -> SharedCluster | None:
+def _cluster(
+    name: str, value: object, *, problems: list[Problem], sessions: int, classes: Iterable[str]
+) -> SharedCluster | None:
+    """`sessions`: what a project takes by default."""
     section = Section(f"{PLATFORM_VARIABLE}.shared_clusters.{name}", value, problems)
     _check_name(section, name)
     defaults: dict[str, object] = {
@@ -113,14 +183,16 @@ def _cluster(name: str, value: object, problems: list[Problem]) -> SharedCluster
         "max_connections": None,
         "max_transaction_seconds": TRANSACTION_SECONDS[SHARED],
         "cordoned": False,
+        "runtime_class": None,
         **_UNSAID,
     }
     given = section.read_all(vocabulary.SHARED_CLUSTER, defaults)
+    _check_runtime(section, given, classes)
     archiving = _archiving(given)
     section.refuse_unknown()
     if not section.is_sound:
         return None
-    given["max_connections"] = given["max_connections"] or given["max_databases"] * SESSIONS_PER_DATABASE
+    given["max_connections"] = given["max_connections"] or given["max_databases"] * sessions
     return SharedCluster(name=name, archiving=archiving, **given)
 
 
@@ -130,24 +202,29 @@ def _archiving(given: dict[str, Any]) -> Archiving:
     return Archiving(**{key: value for key, value in said.items() if value is not None})
 
 
-def _tiers(value: object, problems: list[Problem]) -> dict[str, Tier | None]:
+def _tiers(value: object, problems: list[Problem], *, platform: Platform) -> dict[str, Tier | None]:
     """Every tier by name; None for one that is itself wrong, so that its projects are not blamed too."""
-    return {name: _tier(name, spec, problems) for name, spec in entries(value, TIERS_VARIABLE, problems)}
+    read = functools.partial(_tier, problems=problems, platform=platform)
+    return {name: read(name, spec) for name, spec in entries(value, TIERS_VARIABLE, problems)}
 
 
-def _tier(name: str, value: object, problems: list[Problem]) -> Tier | None:
+def _tier(name: str, value: object, *, problems: list[Problem], platform: Platform) -> Tier | None:
     section = Section(f"{TIERS_VARIABLE}.{name}", value, problems)
     _check_name(section, name)
     defaults: dict[str, object] = {"placement": DEDICATED, "runtime_class": None, "priority": 0}
+    defaults["requests_per_second"] = REQUESTS_PER_SECOND
     optional = dict.fromkeys(("cpu", "memory", "connections", "clients", "transaction_seconds"))
     given = section.read_all(vocabulary.TIER, {**defaults, **optional, **_UNSAID})
     _check_placement(section, given)
+    _check_runtime(section, given, platform.runtime_classes)
     archiving = _archiving(given)
     overrides = _overrides(section.section("overrides"), given)
     section.refuse_unknown()
     if not section.is_sound:
         return None
-    return Tier(name=name, overrides=overrides, archiving=archiving, **_with_defaults(given))
+    limits = _with_defaults(given)
+    has_services = platform.gateway_kind != NO_GATEWAY
+    return Tier(name=name, overrides=overrides, archiving=archiving, has_services=has_services, **limits)
 
 
 def _check_name(section: Section, name: str) -> None:

@@ -145,9 +145,29 @@ def login_sessions(project: Project) -> int:
     return project.connections * POOLERS_AT_ONCE
 
 
+def rest_pool(project: Project) -> int:
+    """Sessions of PostgREST in a pooler; its own pool is larger, and waits for these.
+
+    A shared database has little to give; of its own PostgreSQL's a quarter.
+    """
+    return 2 if project.tier.placement == SHARED else max(3, min(20, project.connections // 4))
+
+
+def auth_pool(project: Project) -> int:
+    """The same of Auth, without the one of its migrations."""
+    return 1 if project.tier.placement == SHARED else 2
+
+
+def service_sessions(project: Project) -> tuple[int, int]:
+    """Sessions that the logins of PostgREST and of Auth may have."""
+    if not project.tier.has_services:
+        return 0, 0
+    return rest_pool(project) * POOLERS_AT_ONCE, (auth_pool(project) + 1) * POOLERS_AT_ONCE
+
+
 def sessions_of(project: Project) -> int:
     """Sessions that all of a project's logins may have at once."""
-    return login_sessions(project) + PROBE_SESSIONS
+    return login_sessions(project) + sum(service_sessions(project)) + PROBE_SESSIONS
 
 
 def sessions_at(placement: Placement, project: Project) -> int:

@@ -28,6 +28,7 @@ def inventory_schema() -> dict[str, object]:
         "$defs": {
             "platform": _platform(of_name),
             "cluster": _object(vocabulary.SHARED_CLUSTER, required=REQUIRED_OF_CLUSTER),
+            "runtime_class": _object(vocabulary.RUNTIME_CLASS, required=()),
             "tier": _object(
                 vocabulary.TIER, required=("storage",), more={"overrides": _object(vocabulary.LIMITS, required=())}
             ),
@@ -41,6 +42,7 @@ def inventory_schema() -> dict[str, object]:
 TIER_ABOUT = f"Name of a tier out of {vocabulary.TIERS_VARIABLE}."
 OVERRIDES_ABOUT = "The most that a project of the tier may set itself, for each limit that it may set at all."
 IMAGES_ABOUT = "Images of the platform's own programs, each with a tag other than latest or a digest."
+RUNTIMES_ABOUT = "Runtimes that nodes have besides their own, by name, each made a RuntimeClass; {} for gvisor or kata."
 CLUSTERS_ABOUT = "PostgreSQL clusters that projects of shared placement live on, by name."
 
 
@@ -53,6 +55,7 @@ def _platform(of_name: Schema) -> dict[str, object]:
             "properties": images,
             "additionalProperties": False,
         },
+        "runtime_classes": {"description": RUNTIMES_ABOUT, **_mapping_to("runtime_class", of_name)},
         "shared_clusters": {"description": CLUSTERS_ABOUT, **_mapping_to("cluster", of_name)},
     }
     return _object(vocabulary.PLATFORM, required=(), more=more)

@@ -12,12 +12,22 @@ from .quantities import MIB
 PLATFORM_VARIABLE = "supalove_platform"
 TIERS_VARIABLE = "supalove_tiers"
 PROJECTS_VARIABLE = "supalove_projects"
+RUNTIMES_VARIABLE = f"{PLATFORM_VARIABLE}.runtime_classes"
 
 DEDICATED = "dedicated"
 SHARED = "shared"
 # Whose keys archives are written with.
 PER_ARCHIVE = "per_archive"
 IDENTITIES = (PER_ARCHIVE, "shared")
+# How projects are reached from outside: not at all, by HTTPRoutes, or by Routes of OpenShift.
+NO_GATEWAY = "none"
+HTTP_ROUTES = "gateway"
+OPENSHIFT_ROUTES = "route"
+GATEWAYS = (NO_GATEWAY, HTTP_ROUTES, OPENSHIFT_ROUTES)
+# How the object store encrypts what it keeps, in the words of S3.
+NOT_ENCRYPTED = "none"
+ENCRYPTED_BY_KMS = "aws:kms"
+ENCRYPTIONS = (NOT_ENCRYPTED, "AES256", ENCRYPTED_BY_KMS)
 # In a record beside what the user wrote: who owns its spec.
 MANAGED_BY = "managedBy"
 MANAGERS = ("inventory", "api")
@@ -106,13 +116,20 @@ TIER = (
     *LIMITS,
     Field(
         name="runtime_class",
-        kind=fields.label(),
-        about="RuntimeClass of the project's pods. By default the cluster's own runtime.",
+        kind=NAME,
+        about="Runtime of all of the project's pods, a name out of the platform's runtime_classes: of its pooler and "
+        "services, and for dedicated placement of its PostgreSQL. By default the cluster's own runtime.",
     ),
     Field(
         name="priority",
         kind=fields.whole(0, 1_000_000),
         about="Whose pods go first when a node is full; higher wins. It cannot be changed later.",
+    ),
+    Field(
+        name="requests_per_second",
+        kind=fields.whole(1, 100_000),
+        about="Requests that each node of the gateway lets through to one project, twice as many in a burst; what is "
+        "more is answered with 429. By default 100.",
     ),
     *ARCHIVING,
 )
@@ -152,7 +169,34 @@ SHARED_CLUSTER = (
         kind=fields.flag(),
         about="A cordoned cluster keeps the projects that it has and takes no new ones.",
     ),
+    Field(
+        name="runtime_class",
+        kind=NAME,
+        about="Runtime of the cluster's own PostgreSQL, a name out of the platform's runtime_classes; tiers say that "
+        "of projects' pods. By default the Kubernetes cluster's own runtime.",
+    ),
     *ARCHIVING,
+)
+
+RUNTIME_CLASS = (
+    Field(
+        name="handler",
+        kind=NAME,
+        about="The runtime's name in the nodes' containerd. By default runsc for gvisor and kata-qemu for kata, "
+        "required for other names.",
+    ),
+    Field(
+        name="cpu",
+        kind=fields.cpu(1),
+        about="CPU that the runtime takes for itself in each pod. It counts in quotas and on nodes. By default 50m for "
+        "gvisor, 250m for kata, none for others.",
+    ),
+    Field(
+        name="memory",
+        kind=fields.size(MIB),
+        about="Memory that the runtime takes for itself in each pod, as its CPU. By default 64Mi for gvisor, 160Mi for "
+        "kata, none for others.",
+    ),
 )
 
 PLATFORM = (
@@ -162,6 +206,19 @@ PLATFORM = (
         about="Namespace of the records and of the lease.",
     ),
     Field(name="domain", kind=fields.DNS_NAME, about="Domain below which projects get host names."),
+    Field(
+        name="gateway_kind",
+        kind=fields.choice(*GATEWAYS),
+        about="How projects are reached from outside. With gateway each has Auth, PostgREST, and an HTTPRoute of the "
+        "Gateway API to them below the domain; with route the same, and Routes of OpenShift instead, whose router "
+        "checks no keys; with none it has its pooler alone.",
+    ),
+    Field(
+        name="gateway_unchecked_keys_accepted",
+        kind=fields.flag(),
+        about="Says that requests may come without a key. Required to be true for the gateway_kind route, refused for "
+        "others.",
+    ),
     Field(name="cluster_domain", kind=fields.DNS_NAME, about="DNS domain of the Kubernetes cluster."),
     Field(name="storage_class", kind=fields.label(), about="StorageClass of the databases' volumes; it is made."),
     Field(name="storage_provisioner", kind=fields.PROVISIONER, about="Provisioner of that StorageClass."),
@@ -209,6 +266,24 @@ PLATFORM = (
         kind=fields.choice(*IDENTITIES),
         about="Whose keys archives are written with. With per_archive each has an identity of its own, made through "
         "the store's IAM API as SeaweedFS has it, that opens nothing else; with shared all use the given keys.",
+    ),
+    Field(
+        name="object_store_encryption",
+        kind=fields.choice(*ENCRYPTIONS),
+        about="How the object store is asked to encrypt what is written: AES256 with a key of its own, aws:kms with "
+        "object_store_kms_key, or none, which leaves it to the bucket.",
+    ),
+    Field(
+        name="object_store_kms_key",
+        kind=fields.KMS_KEY,
+        about="Key of the store's key service that it encrypts with. Required for the encryption aws:kms, refused for "
+        "others.",
+    ),
+    Field(
+        name="object_store_lock_days",
+        kind=fields.whole(0, 3650),
+        about="For how many days the bucket is expected to lock what is written, at least recovery_window_days. "
+        "Retention fails if it does not. With 0 no lock is expected.",
     ),
     Field(
         name="recovery_window_days",

@@ -7,7 +7,7 @@ from ..objects import Desired, ObjectId
 from ..project.model import Platform, Project
 from ..project.names import Ref, Uid, namespace_of
 from ..project.placement import Placement
-from ..project.vocabulary import DEDICATED
+from ..project.vocabulary import DEDICATED, OPENSHIFT_ROUTES
 from .archive import SECRET as ARCHIVE_SECRET
 from .archive import is_archived
 from .arrival import render_arrival
@@ -15,8 +15,12 @@ from .context import Context, context_of
 from .database import render_database
 from .isolation import render_isolation
 from .namespace import render_namespace
+from .openshift import render_openshift_routes
 from .pooler import render_pooler
+from .routes import render_routes
+from .services import address_of, render_services
 from .shared import render_shared_database
+from .sql import address_of_sql, render_certificate, render_sql_route
 
 
 def render(
@@ -30,7 +34,18 @@ def render(
     if placement.move is not None:
         return render_arrival(context, placement.move)
     database = render_database if placement.cluster is None else render_shared_database
-    parts = (render_namespace, render_isolation, database, render_pooler)
+    routes = (
+        (render_openshift_routes,) if platform.gateway_kind == OPENSHIFT_ROUTES else (render_routes, render_sql_route)
+    )
+    parts = (
+        render_namespace,
+        render_isolation,
+        database,
+        render_certificate,
+        render_pooler,
+        render_services,
+        *routes,
+    )
     return tuple(desired for part in parts for desired in part(context))
 
 
@@ -52,9 +67,14 @@ def secrets_of(project: Project, platform: Platform) -> tuple[ObjectId, ...]:
 
 
 def endpoints_of(project: Project, platform: Platform, uid: Uid) -> dict[str, str]:
-    """Where clients inside the cluster find the project; as whom they log in says the Secret, and it changes."""
+    """Where clients find the project; as whom they log in says the Secret, and it changes.
+
+    All but `url` and `sql` is for those inside of the cluster.
+    """
     context = context_of(project, platform, Placement(), uid)
+    outside = {"url": address_of(context), "sql": address_of_sql(context)} if project.tier.has_services else {}
     return {
+        **outside,
         "host": f"pooler.{context.names.namespace}.svc.{platform.cluster_domain}",
         "port": str(context.POOLER_PORT),
         "database": context.DATABASE_ALIAS,

@@ -6,7 +6,7 @@ The server has no key to the archive and no way to it but the archiver, which sh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -15,12 +15,12 @@ from ..objects import Body, Desired, Generated, GeneratedAccess, GeneratedText, 
 from ..project.model import Archiving, Platform
 from ..project.parse import address_of
 from ..project.quantities import MIB, format_bytes, format_cpu
-from ..project.vocabulary import PER_ARCHIVE
+from ..project.vocabulary import NOT_ENCRYPTED, PER_ARCHIVE
 from ..vault import ARCHIVE_FOLDER
 from .context import CONTAINER_SECURITY, empty_dir, guaranteed
 from .files import Value
 from .postgresql import CONFIG_DIRECTORY as SERVER_CONFIG
-from .postgresql import DATA_DIRECTORY, DATA_MOUNT, SOCKET_MOUNT
+from .postgresql import DATA_DIRECTORY, DATA_MOUNT, SOCKET_MOUNT, Make
 from .secrets import render_secret
 
 NAME = "archiver"
@@ -42,9 +42,6 @@ MEMORY = 512 * MIB
 SCHEMA = "supalove_archive"
 # What the archiver does: it keeps an archive, or it only fetches from one, for a copy that is thrown away.
 RUN, SERVE = "run", "serve"
-
-# Makes an object in the namespace of the PostgreSQL, from api version, kind, name and the rest.
-Make = Callable[..., Desired]
 
 
 def is_archived(platform: Platform) -> bool:
@@ -99,8 +96,18 @@ def archive_json(platform: Platform, archiving: Archiving, archive: str) -> str:
             "full_days": archiving.full_backup_days,
             "rate_limit": archiving.backup_bandwidth,
             "ca": platform.object_store_ca or "",
+            **encryption_of(platform),
         }
     )
+
+
+def encryption_of(platform: Platform) -> dict[str, str]:
+    """How the store is asked to encrypt, and with which key of its own; empty where it is not asked."""
+    asked = platform.object_store_encryption
+    return {
+        "encryption": "" if asked == NOT_ENCRYPTED else asked,
+        "kms_key": platform.object_store_kms_key or "",
+    }
 
 
 def archive_settings(platform: Platform, archiving: Archiving) -> Mapping[str, Value]:

@@ -10,12 +10,14 @@ from typing import Any
 from ..archives import archive_of_cluster
 from ..databases import ADMIN, ADMIN_KEY, DATABASES, LOADED_DATABASES, LOADERS, READERS
 from ..objects import Body, Desired, GeneratedLogin, ObjectId
+from ..project.life import Life
 from ..project.model import Platform, SharedCluster
 from ..project.names import (
     CLUSTER_LABEL,
     COMPONENT_LABEL,
     CONFIG_ANNOTATION,
     CREDENTIALS_ANNOTATION,
+    LIFE_ANNOTATION,
     PLATFORM_LABEL,
     PROJECT_LABEL,
     cluster_namespace_of,
@@ -30,17 +32,16 @@ from .isolation import dns_egress
 from .platform import SHARED_PRIORITY_CLASS
 from .postgresql import (
     ADDRESSES,
-    CLAIM,
     CONFIG_DIRECTORY,
     LOAD_CONNECTIONS,
     SUPERUSER_CONNECTIONS,
     USER,
-    claim_fixed,
-    claim_spec,
+    claim_of,
     common_settings,
     ident_file,
     local_rules,
     pod_spec,
+    render_claim,
     server_container,
     service_spec,
     sidecar,
@@ -48,6 +49,7 @@ from .postgresql import (
     temporary_files,
 )
 from .quota import quota_container
+from .restore import render_restore, with_restore
 from .secrets import render_secret
 
 REAPER = "reaper"
@@ -70,6 +72,7 @@ class _Cluster:
     cluster: SharedCluster
     platform: Platform
     secret_uid: str
+    life: Life | None
 
     @property
     def labels(self) -> dict[str, str]:
@@ -86,12 +89,15 @@ class _Cluster:
         return Desired(body={"apiVersion": api_version, "kind": kind, "metadata": meta, **rest})
 
 
-def render_cluster(cluster: SharedCluster, platform: Platform, secret_uid: str = "") -> tuple[Desired, ...]:
+def render_cluster(
+    cluster: SharedCluster, platform: Platform, secret_uid: str = "", life: Life | None = None
+) -> tuple[Desired, ...]:
     """Every object of a shared cluster in the order in which it is applied.
 
-    `secret_uid` is the uid that the API server gave to the Secret of credentials, empty before there is one.
+    `secret_uid` is the uid that the API server gave to the Secret of credentials, empty before there is one. `life`:
+    what it was last restored from. The namespace keeps that, and is written first.
     """
-    context = _Cluster(cluster=cluster, platform=platform, secret_uid=secret_uid)
+    context = _Cluster(cluster=cluster, platform=platform, secret_uid=secret_uid, life=life)
     files = cluster_files(cluster, platform)
     archive = archive_of_cluster(cluster.name)
     name = Context.POSTGRESQL
@@ -101,11 +107,27 @@ def render_cluster(cluster: SharedCluster, platform: Platform, secret_uid: str =
         context.object("v1", "ServiceAccount", SERVICE_ACCOUNT, automountServiceAccountToken=False),
         *_credentials(context),
         *render_archive(context.object, platform, cluster.archiving, archive=archive),
+        *render_restore(context.object, platform, life),
         context.object("v1", "ConfigMap", name, component=name, data=files),
         context.object("v1", "Service", name, component=name, spec=service_spec(context.pod_labels)),
-        _claim(context),
+        render_claim(context.object, platform, life, storage=cluster.storage),
         _stateful_set(context, files),
     )
+
+
+def cluster_namespace_object_of(cluster: str) -> ObjectId:
+    """Where its life is kept."""
+    return ObjectId(kind="Namespace", name=cluster_namespace_of(cluster))
+
+
+def cluster_server_of(cluster: str) -> ObjectId:
+    """What runs it."""
+    return ObjectId(kind="StatefulSet", namespace=cluster_namespace_of(cluster), name=Context.POSTGRESQL)
+
+
+def cluster_claim_of(cluster: str, life: Life | None) -> ObjectId:
+    """Where its data are."""
+    return ObjectId(kind="PersistentVolumeClaim", namespace=cluster_namespace_of(cluster), name=claim_of(life))
 
 
 def cluster_credentials_of(cluster: SharedCluster) -> ObjectId:
@@ -223,7 +245,9 @@ def _hba_rules() -> tuple[tuple[str, ...], ...]:
 
 
 def _namespace(context: _Cluster) -> Desired:
-    meta = {"name": cluster_namespace_of(context.cluster.name), "labels": {**context.labels, **RESTRICTED}}
+    meta: Body = {"name": cluster_namespace_of(context.cluster.name), "labels": {**context.labels, **RESTRICTED}}
+    if context.life is not None:
+        meta["annotations"] = {LIFE_ANNOTATION: str(context.life)}
     return Desired(body={"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
 
 
@@ -249,14 +273,8 @@ def _credentials(context: _Cluster) -> tuple[Desired, ...]:
     return render_secret(secret, context.platform, folder=CLUSTERS_FOLDER, name=context.cluster.name)
 
 
-def _claim(context: _Cluster) -> Desired:
-    spec = claim_spec(storage=context.cluster.storage, storage_class=context.platform.storage_class)
-    claim = context.object("v1", "PersistentVolumeClaim", CLAIM, component=Context.POSTGRESQL, spec=spec)
-    return replace(claim, fixed=claim_fixed(expandable=context.platform.storage_expandable))
-
-
 def _stateful_set(context: _Cluster, files: Mapping[str, str]) -> Desired:
-    cluster, image = context.cluster, context.platform.images["postgresql"]
+    cluster, life, image = context.cluster, context.life, context.platform.images["postgresql"]
     server = server_container(
         image=image,
         cpu=cluster.cpu,
@@ -265,16 +283,15 @@ def _stateful_set(context: _Cluster, files: Mapping[str, str]) -> Desired:
         more_env={"SUPALOVE_PROCESS_KIB": str(process_memory(cluster) // 1024)},
     )
     containers = [server, _reaper(image), quota_container(image)]
+    pod = pod_spec(containers=containers, verifiers=(ADMIN_KEY,), memory=cluster.memory, claim=claim_of(life))
     template = pod_template(
         labels={**context.labels, **context.pod_labels},
         annotations={CONFIG_ANNOTATION: digest_of(files), CREDENTIALS_ANNOTATION: context.secret_uid},
         service_account=SERVICE_ACCOUNT,
         priority_class=SHARED_PRIORITY_CLASS,
-        runtime_class=None,
+        runtime_class=cluster.runtime_class,
         user=USER,
-        spec=with_archiver(
-            pod_spec(containers=containers, verifiers=(ADMIN_KEY,), memory=cluster.memory), context.platform
-        ),
+        spec=with_restore(with_archiver(pod, context.platform), life),
     )
     spec = stateful_set_spec(selector=context.pod_labels, template=template)
     return context.object("apps/v1", "StatefulSet", Context.POSTGRESQL, component=Context.POSTGRESQL, spec=spec)

@@ -7,10 +7,10 @@ engine does that from outside, as ADMIN, who is no superuser and reads no tenant
 
 from __future__ import annotations
 
-from ..databases import ADMIN, ADMIN_KEY, ADMIN_SCHEMA, DATABASES, TEMPLATE, TENANT
+from ..databases import ADMIN, ADMIN_KEY, ADMIN_SCHEMA, API_GROUPS, DATABASES, TEMPLATE, TENANT
 from ..project.names import UID_PATTERN
 from .archive import archive_sql
-from .bootstrap import FOREIGN_DATABASES, login_role, unless_exists
+from .bootstrap import FOREIGN_DATABASES, api_groups, login_role, unless_exists
 from .files import identifier, literal
 from .quota import admin_sql, settings_sql, storage_sql
 
@@ -30,6 +30,9 @@ ADMIN_SETTINGS = {
     "log_duration": "off",
     "track_activities": "off",
 }
+
+# WAL-G cannot be told settings for its session, and waits in a transaction until what a base backup needs is archived.
+SUPERUSER_SETTINGS = {"transaction_timeout": "0"}
 
 # What tells of neighbours: sessions with the names of their applications, their load, locks, and the size of the whole
 # disk; and what writes to the one WAL without leaving a row. Views such as pg_stat_activity ask these functions.
@@ -65,12 +68,17 @@ def cluster_bootstrap_sql() -> str:
 def _roles() -> tuple[str, ...]:
     admin, tenant = identifier(ADMIN), identifier(TENANT)
     return (
+        *(f"ALTER ROLE postgres SET {name} = {literal(value)};" for name, value in SUPERUSER_SETTINGS.items()),
         *login_role(ADMIN, key=ADMIN_KEY, connections=ADMIN_CONNECTIONS, rights=ADMIN_RIGHTS),
         *(f"ALTER ROLE {admin} SET {name} = {literal(value)};" for name, value in ADMIN_SETTINGS.items()),
         *(f"GRANT {group} TO {admin} WITH ADMIN FALSE, INHERIT TRUE, SET FALSE;" for group in ADMIN_GROUPS),
         *unless_exists(f"CREATE ROLE {tenant}", f"pg_roles WHERE rolname = {literal(TENANT)}"),
         f"ALTER ROLE {tenant} WITH NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;",
-        f"GRANT {tenant} TO {admin} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE;",
+        *api_groups(),
+        *(
+            f"GRANT {identifier(group)} TO {admin} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE;"
+            for group in (TENANT, *API_GROUPS)
+        ),
     )
 
 
@@ -91,6 +99,7 @@ def _template() -> tuple[str, ...]:
         settings_sql(),
         "REVOKE ALL ON SCHEMA public FROM PUBLIC;",
         f"GRANT USAGE, CREATE ON SCHEMA public TO {identifier(TENANT)};",
+        f"GRANT USAGE ON SCHEMA public TO {', '.join(identifier(group) for group in API_GROUPS)};",
         "SELECT pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', oid::pg_catalog.regprocedure)",
         "  FROM pg_catalog.pg_proc WHERE pronamespace = 'pg_catalog'::pg_catalog.regnamespace",
         f"  AND (proname IN ({names}) OR {patterns})",

@@ -21,6 +21,7 @@ from ..project.names import (
     priority_class_of,
 )
 from ..project.placement import Placement
+from ..project.vocabulary import OPENSHIFT_ROUTES
 
 DATA_PLANE = "node.supalove.cloud/data-plane"
 
@@ -53,6 +54,16 @@ class Context:
     names: Names
 
     @property
+    def host(self) -> str:
+        """Its name outside of the cluster."""
+        return host_of(self.project, self.platform)
+
+    @property
+    def sql_host(self) -> str:
+        """The name of its pooler outside of the cluster."""
+        return sql_host_of(self.project, self.platform)
+
+    @property
     def replicas(self) -> int:
         """Pods of each of the project's workloads."""
         return 0 if self.project.is_stopped else 1
@@ -61,12 +72,23 @@ class Context:
         """Labels by which a Service or a policy selects the pods of a component."""
         return {PROJECT_LABEL: self.project.ref, COMPONENT_LABEL: component}
 
-    def object(self, api_version: str, kind: str, name: str, *, component: str | None = None, **rest: Any) -> Desired:
+    def object(
+        self,
+        api_version: str,
+        kind: str,
+        name: str,
+        *,
+        component: str | None = None,
+        annotations: Mapping[str, str] | None = None,
+        **rest: Any,
+    ) -> Desired:
         """A desired object in the project's namespace."""
         labels = {PROJECT_LABEL: self.project.ref, UID_LABEL: self.uid}
         if component is not None:
             labels[COMPONENT_LABEL] = component
-        meta = {"name": name, "namespace": self.names.namespace, "labels": labels}
+        meta: Body = {"name": name, "namespace": self.names.namespace, "labels": labels}
+        if annotations is not None:
+            meta["annotations"] = dict(annotations)
         return Desired(body={"apiVersion": api_version, "kind": kind, "metadata": meta, **rest})
 
     def pod_template(self, component: str, *, config: Mapping[str, str], user: int, spec: Body) -> Body:
@@ -140,6 +162,17 @@ def tolerations() -> list[Body]:
 def digest_of(config: Mapping[str, str]) -> str:
     """Changes with any of the files."""
     return fingerprint({"config": canonical_json(config)})
+
+
+def host_of(project: Project, platform: Platform) -> str:
+    """The name of a project with services outside of the cluster."""
+    return f"{project.ref}.{platform.domain}"
+
+
+def sql_host_of(project: Project, platform: Platform) -> str:
+    """The name of its pooler. OpenShift's router ends TLS for a name or passes it on, so there it is another one."""
+    host = host_of(project, platform)
+    return f"sql.{host}" if platform.gateway_kind == OPENSHIFT_ROUTES else host
 
 
 def context_of(project: Project, platform: Platform, placement: Placement, uid: Uid, secret_uid: str = "") -> Context:

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ..archives import archive_of
 from ..databases import LOADED_SUFFIX, loader_of, reader_of
 from ..objects import Desired, ObjectId
 from ..project.life import Life
 from ..project.model import Platform, Project
 from ..project.names import Ref, namespace_of
-from ..project.placement import PROBE_SESSIONS, login_sessions, sessions_of
+from ..project.placement import PROBE_SESSIONS, login_sessions, service_sessions, sessions_of
+from ..service_keys import AUTH, REST
 from .archive import NAME as ARCHIVER
 from .archive import archive_settings, render_archive, with_archiver
 from .bootstrap import bootstrap_sql
@@ -19,16 +18,15 @@ from .context import Context
 from .files import Value, write_pg_hba, write_postgresql_conf
 from .postgresql import (
     ADDRESSES,
-    CLAIM,
     LOAD_CONNECTIONS,
     SUPERUSER_CONNECTIONS,
     USER,
-    claim_fixed,
-    claim_spec,
+    claim_of,
     common_settings,
     ident_file,
     local_rules,
     pod_spec,
+    render_claim,
     server_container,
     service_spec,
     stateful_set_spec,
@@ -54,7 +52,7 @@ def render_database(context: Context) -> tuple[Desired, ...]:
             component=context.POSTGRESQL,
             spec=service_spec(context.labels(context.POSTGRESQL)),
         ),
-        _claim(context),
+        render_claim(context.object, context.platform, context.placement.life, storage=context.project.storage),
         _stateful_set(context, files),
     )
 
@@ -87,6 +85,7 @@ def config_files(context: Context) -> dict[str, str]:
             connections=login_sessions(context.project),
             probe_connections=PROBE_SESSIONS,
             storage_limit=volume_limit(context.project),
+            service_connections=service_sessions(context.project),
         ),
     }
 
@@ -107,27 +106,15 @@ def _hba_rules(context: Context) -> tuple[tuple[str, ...], ...]:
     Which pods reach the port is the NetworkPolicy's business.
     """
     names = context.names
+    services = (names.rest, names.auth) if context.project.tier.has_services else ()
     tenants = tuple(
         ("host", names.database, role, address, "scram-sha-256")
-        for role in (names.owner, names.probe)
+        for role in (names.owner, names.probe, *services)
         for address in ADDRESSES
     )
     loaded = f"{names.database}{LOADED_SUFFIX}"
     own = local_rules({loaded: loader_of(context.uid), names.database: reader_of(context.uid)})
     return (*own, *tenants)
-
-
-def claim_of(life: Life | None) -> str:
-    """The claim of the data; each life has a volume of its own, and that of the one before is kept."""
-    return CLAIM if life is None else f"{CLAIM}-{life.number}"
-
-
-def _claim(context: Context) -> Desired:
-    spec = claim_spec(storage=context.project.storage, storage_class=context.platform.storage_class)
-    claim = context.object(
-        "v1", "PersistentVolumeClaim", claim_of(context.placement.life), component=context.POSTGRESQL, spec=spec
-    )
-    return replace(claim, fixed=claim_fixed(expandable=context.platform.storage_expandable))
 
 
 def _stateful_set(context: Context, files: dict[str, str]) -> Desired:
@@ -141,7 +128,7 @@ def _stateful_set(context: Context, files: dict[str, str]) -> Desired:
     containers = [container, quota_container(context.platform.images["postgresql"])]
     pod = pod_spec(
         containers=containers,
-        verifiers=(context.SERVER_KEY, context.PROBE_KEY),
+        verifiers=(context.SERVER_KEY, context.PROBE_KEY, *((REST, AUTH) if project.tier.has_services else ())),
         memory=project.memory,
         claim=claim_of(life),
     )

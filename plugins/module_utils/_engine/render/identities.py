@@ -13,6 +13,7 @@ from typing import Any
 from ..objects import Body, Desired
 from ..project.model import Platform
 from ..project.names import GROUP, NAMESPACE_PREFIXES, PLATFORM_LABEL, RECORD_PLURAL
+from ..project.vocabulary import OPENSHIFT_ROUTES
 from .archive import SECRET as ARCHIVE
 from .context import RESTRICTED, Context
 
@@ -53,21 +54,30 @@ WORKER_RULES = (
     _rule("", ("pods",), (*READ, "patch")),
     _rule("", ("pods/portforward",), ("get", "create")),
     _rule("", ("nodes",), ("list",)),
+    _rule("node.k8s.io", ("runtimeclasses",), ("get",)),
     _rule("apps", ("deployments", "statefulsets"), (*READ, *WRITE)),
     _rule("batch", ("jobs",), ("get", "create", "delete")),
     _rule("networking.k8s.io", ("networkpolicies",), (*READ, *WRITE)),
+    _rule("gateway.networking.k8s.io", ("httproutes", "tlsroutes"), (*READ, *WRITE)),
+    _rule("traefik.io", ("middlewares",), (*READ, *WRITE)),
+)
+# Where Routes are asked for only: who may name a host takes it from whoever does so later, in all of the cluster.
+WORKER_ROUTE_RULES = (
+    _rule("route.openshift.io", ("routes",), (*READ, *WRITE)),
+    _rule("route.openshift.io", ("routes/custom-host",), ("create", "update")),
 )
 
 
 def render_identities(platform: Platform) -> tuple[Desired, ...]:
     """Service accounts, their roles, and the worker's boundary."""
     space = platform.namespace
+    routes = WORKER_ROUTE_RULES if platform.gateway_kind == OPENSHIFT_ROUTES else ()
     return (
         _object(platform, "v1", "ServiceAccount", API, space, automountServiceAccountToken=False),
         _object(platform, "v1", "ServiceAccount", WORKER, space, automountServiceAccountToken=False),
         *_granted(platform, API, API_RULES, space),
         *_granted(platform, WORKER, WORKER_OWN_RULES, space),
-        *_granted(platform, WORKER, WORKER_RULES, None),
+        *_granted(platform, WORKER, (*WORKER_RULES, *routes), None),
         *_boundary(platform),
     )
 

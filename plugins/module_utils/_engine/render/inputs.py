@@ -48,6 +48,9 @@ class Inputs:
             sample = replace(project, ref=SAMPLE, spec={}, is_canary=False, **limits)
             there = replace(placement, life=life, past=())
             objects = self._render(sample, self._platform, there, SAMPLE_UID, "")
-            told = [[one.body, [repr(login) for login in one.generates], dict(one.fixed)] for one in objects]
+            told = [
+                [one.body, [repr(login) for login in one.generates], dict(one.fixed), one.fingerprint]
+                for one in objects
+            ]
             self._samples[key] = hashlib.blake2b(canonical_json(told).encode(), digest_size=16).hexdigest()
         return self._samples[key]

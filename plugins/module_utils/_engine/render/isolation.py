@@ -5,8 +5,17 @@ from __future__ import annotations
 
 from ..objects import Body, Desired
 from ..project.names import CLUSTER_LABEL, COMPONENT_LABEL
+from ..project.vocabulary import OPENSHIFT_ROUTES
 from .archive import archive_egress
 from .context import Context
+from .gateway_pods import gateway_namespace_of
+from .services import AUTH_PORT, REST_PORT
+
+# Any of the two says that a namespace is one of OpenShift's router; the first is the older one.
+ROUTER_LABELS = (
+    {"network.openshift.io/policy-group": "ingress"},
+    {"policy-group.network.openshift.io/ingress": ""},
+)
 
 
 def render_isolation(context: Context) -> tuple[Desired, ...]:
@@ -16,18 +25,30 @@ def render_isolation(context: Context) -> tuple[Desired, ...]:
 
 
 def _project(context: Context) -> Desired:
-    """All pods: in, only from neighbours to the pooler's port; out, only to DNS and to the own pooler."""
+    """All pods: in, only from neighbours to the pooler's port; out, only to DNS and to the own pooler.
+
+    With services, the gateway or OpenShift's router comes in to them and to the pooler.
+    """
     pooler_port = _tcp(context.POOLER_PORT)
     spec = {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [{"podSelector": {}}], "ports": [pooler_port]}],
+        "ingress": [{"from": [{"podSelector": {}}], "ports": [pooler_port]}, *_gateway_ingress(context)],
         "egress": [
             dns_egress(),
             {"to": [_pods_of(context.POOLER)], "ports": [pooler_port]},
         ],
     }
     return context.object("networking.k8s.io/v1", "NetworkPolicy", "project", spec=spec)
+
+
+def _gateway_ingress(context: Context) -> list[Body]:
+    if not context.project.tier.has_services:
+        return []
+    gateway = {"kubernetes.io/metadata.name": gateway_namespace_of(context.platform)}
+    labels = ROUTER_LABELS if context.platform.gateway_kind == OPENSHIFT_ROUTES else (gateway,)
+    ports = [_tcp(port) for port in (REST_PORT, AUTH_PORT, context.POOLER_PORT)]
+    return [{"from": [{"namespaceSelector": {"matchLabels": dict(one)}} for one in labels], "ports": ports}]
 
 
 def _database(context: Context) -> Desired:

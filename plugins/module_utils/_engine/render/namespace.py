@@ -6,21 +6,24 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..key_rotation import SIGNING, VERIFYING
-from ..objects import Desired, GeneratedKey, GeneratedLogin, Known
+from ..objects import Desired, GeneratedApiKeys, GeneratedCertificate, GeneratedKey, GeneratedLogin, Known
 from ..project.names import PROJECT_LABEL, UID_LABEL
 from ..project.placement import POOLERS_AT_ONCE
 from ..project.quantities import MIB, format_bytes, format_cpu
+from ..service_keys import AUTH, REST
 from ..vault import DATABASE_FOLDER
 from . import archive, quota
 from .context import RESTRICTED, Context
 from .pooler import CLIENT_LOGINS, PAUSER, PAUSER_KEY, pooler_limits, pooler_requests
 from .secrets import render_secret
+from .services import IDLE_CPU, IDLE_MEMORY, MOST_CPU, MOST_MEMORY
 
 # For short-lived Jobs of the platform and for clients that run beside the database.
 SPARE_CPU = 500
 SPARE_MEMORY = 512 * MIB
-# Database, pooler, the pooler's successor during an update, and the spare ones.
+# Database, pooler, the pooler's successor during an update, and the spare ones; and services with their successors.
 PODS = 8
+SERVICE_PODS = 4
 
 
 def render_namespace(context: Context) -> tuple[Desired, ...]:
@@ -41,7 +44,7 @@ def _quota(context: Context) -> Desired:
         **_sums(context, "requests", pooler_requests(context)),
         **_sums(context, "limits", pooler_limits(context.project)),
         **_volumes(context),
-        "pods": str(PODS),
+        "pods": str(PODS + _service_pods(context)),
         "services.nodeports": "0",
         "services.loadbalancers": "0",
     }
@@ -51,10 +54,23 @@ def _quota(context: Context) -> Desired:
 def _sums(context: Context, what: str, pooler: tuple[int, int]) -> dict[str, str]:
     cpu, memory = pooler
     own_cpu, own_memory = _own(context)
+    service_cpu, service_memory = (IDLE_CPU, IDLE_MEMORY) if what == "requests" else (MOST_CPU, MOST_MEMORY)
+    services = _service_pods(context)
+    own_cpu += services * service_cpu
+    own_memory += services * service_memory
+    runtime = context.platform.runtime_classes.get(context.project.tier.runtime_class or "")
+    if runtime is not None:
+        pods = services + POOLERS_AT_ONCE + (context.placement.cluster is None)
+        own_cpu += pods * runtime.cpu
+        own_memory += pods * runtime.memory
     return {
         f"{what}.cpu": format_cpu(own_cpu + POOLERS_AT_ONCE * cpu + SPARE_CPU),
         f"{what}.memory": format_bytes(own_memory + POOLERS_AT_ONCE * memory + SPARE_MEMORY),
     }
+
+
+def _service_pods(context: Context) -> int:
+    return SERVICE_PODS if context.project.tier.has_services else 0
 
 
 def _own(context: Context) -> tuple[int, int]:
@@ -93,7 +109,13 @@ def _credentials(context: Context) -> tuple[Desired, ...]:
         GeneratedLogin(key=context.SERVER_KEY, role=context.names.owner, in_postgresql=True, pooler=Known.PASSWORD),
         GeneratedLogin(key=context.PROBE_KEY, role=context.names.probe, in_postgresql=True, pooler=Known.PASSWORD),
         GeneratedLogin(key=PAUSER_KEY, role=PAUSER, pooler=Known.PASSWORD),
+        # Of projects without services, too: a Secret is written once, and a gateway may come later.
+        GeneratedLogin(key=REST, role=context.names.rest, in_postgresql=True, pooler=Known.PASSWORD),
+        GeneratedLogin(key=AUTH, role=context.names.auth, in_postgresql=True, pooler=Known.PASSWORD),
         GeneratedKey(private=SIGNING, public=VERIFYING),
+        GeneratedApiKeys(ref=context.project.ref),
+        # It has a name only where there is a domain; a Secret from before gets one by `pooler_certificate`.
+        *((GeneratedCertificate(host=context.sql_host),) if context.project.tier.has_services else ()),
     )
     secret = replace(context.object("v1", "Secret", context.CREDENTIALS, type="Opaque"), generates=generated)
     return render_secret(secret, context.platform, folder=DATABASE_FOLDER, name=context.uid)

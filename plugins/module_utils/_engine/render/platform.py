@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from ..objects import Desired
 from ..project.model import Inventory, Platform
-from ..project.names import PLATFORM_LABEL, priority_class_of
+from ..project.names import PLATFORM_LABEL, priority_class_of, runtime_label_of
+from ..project.quantities import format_bytes, format_cpu
 from .identities import render_identities
 from .record import render_record_definition
 
@@ -27,13 +28,44 @@ def render_platform(inventory: Inventory) -> tuple[Desired, ...]:
     if platform.shared_clusters:
         classes.append(_priority_class(platform, SHARED_PRIORITY_CLASS, SHARED_PRIORITY, "Shared PostgreSQL clusters."))
     return (
-        _namespace(platform),
-        _network_policy(platform),
+        *render_home(platform),
         render_record_definition(platform),
         _storage_class(platform),
+        *(runtime_class_of(platform, name) for name in platform.runtime_classes),
         *classes,
         *render_identities(platform),
     )
+
+
+def render_home(platform: Platform) -> tuple[Desired, ...]:
+    """The platform's own namespace, and the policy that closes it."""
+    return _namespace(platform), _network_policy(platform)
+
+
+def runtime_class_of(platform: Platform, name: str) -> Desired:
+    """A runtime's pods go to nodes that have it, and what it takes for itself counts as theirs."""
+    declared = platform.runtime_classes[name]
+    overhead = {
+        **({"cpu": format_cpu(declared.cpu)} if declared.cpu else {}),
+        **({"memory": format_bytes(declared.memory)} if declared.memory else {}),
+    }
+    return Desired(
+        body={
+            "apiVersion": "node.k8s.io/v1",
+            "kind": "RuntimeClass",
+            "metadata": {"name": name, "labels": {PLATFORM_LABEL: platform.namespace}},
+            "handler": declared.handler,
+            **({"overhead": {"podFixed": overhead}} if overhead else {}),
+            "scheduling": {"nodeSelector": {runtime_label_of(name): "true"}},
+        }
+    )
+
+
+def proof_class_of(platform: Platform, name: str) -> Desired:
+    """The same for pods that prove a node, which does not bear the label yet. No declared name has a dot."""
+    body = runtime_class_of(platform, name).body
+    rest = {key: value for key, value in body.items() if key != "scheduling"}
+    return Desired(body={**rest, "metadata": {**body["metadata"], "name": f"{name}.proof"}})
 
 
 def _namespace(platform: Platform) -> Desired:

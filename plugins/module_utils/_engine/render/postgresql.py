@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from ..databases import LOADERS, READERS
-from ..objects import Body
+from ..objects import Body, Desired
+from ..project.life import Life
+from ..project.model import Platform
 from ..project.quantities import MIB, format_bytes, format_cpu
 from ..project.vocabulary import PLATFORM_VARIABLE
 from .context import CONTAINER_SECURITY, Context, empty_dir, guaranteed
@@ -39,6 +42,9 @@ LOAD_MAP = "load"
 SHUTDOWN_SECONDS = 180
 PROBE_SECONDS = 5
 ADDRESSES = ("0.0.0.0/0", "::/0")
+
+# Makes an object in the namespace of the PostgreSQL, from api version, kind, name and the rest.
+Make = Callable[..., Desired]
 
 
 def common_settings(*, memory: int, storage: int, sessions: int) -> dict[str, Value]:
@@ -192,7 +198,19 @@ def sidecar(name: str, *, image: str, program: str, cpu: int, memory: int, mount
     }
 
 
-def claim_fixed(*, expandable: bool) -> Body:
+def claim_of(life: Life | None) -> str:
+    """The claim of the data; each life has a volume of its own, and that of the one before is kept."""
+    return CLAIM if life is None else f"{CLAIM}-{life.number}"
+
+
+def render_claim(make: Make, platform: Platform, life: Life | None, *, storage: int) -> Desired:
+    """The claim of the data volume; storage in bytes."""
+    spec = _claim_spec(storage=storage, storage_class=platform.storage_class)
+    claim = make("v1", "PersistentVolumeClaim", claim_of(life), component=Context.POSTGRESQL, spec=spec)
+    return replace(claim, fixed=_claim_fixed(expandable=platform.storage_expandable))
+
+
+def _claim_fixed(*, expandable: bool) -> Body:
     """What of the claim cannot change where it lives, and why."""
     if expandable:
         return {}
@@ -200,8 +218,7 @@ def claim_fixed(*, expandable: bool) -> Body:
     return {"spec.resources": why}
 
 
-def claim_spec(*, storage: int, storage_class: str) -> Body:
-    """The claim of the data volume; storage in bytes."""
+def _claim_spec(*, storage: int, storage_class: str) -> Body:
     return {
         "accessModes": ["ReadWriteOnce"],
         "storageClassName": storage_class,

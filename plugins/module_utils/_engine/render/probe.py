@@ -95,7 +95,13 @@ def render_probe(platform: Platform, *, namespace: str, part: Part, node: str, n
     """A probe on a node. It ends by itself after `seconds`, should nobody remove it."""
     labels = {PROBE_LABEL: platform.namespace, **({COMPONENT_LABEL: part.value} if part in _COMPONENTS else {})}
     meta = {"name": name, "namespace": namespace, "labels": labels}
-    spec = {
+    spec = passing_pod(_container(platform.images["pgbouncer"]), node=node, seconds=seconds)
+    return Desired(body={"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+
+
+def passing_pod(container: Body, *, node: str, seconds: int) -> Body:
+    """What pods on one node have in common that end by themselves after `seconds`, come what may."""
+    return {
         "restartPolicy": "Never",
         "activeDeadlineSeconds": seconds,
         "terminationGracePeriodSeconds": 0,
@@ -104,9 +110,8 @@ def render_probe(platform: Platform, *, namespace: str, part: Part, node: str, n
         "affinity": _only_on(node),
         "tolerations": tolerations(),
         "securityContext": pod_security(USER),
-        "containers": [_container(platform.images["pgbouncer"])],
+        "containers": [container],
     }
-    return Desired(body={"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
 
 
 def render_outside(platform: Platform, name: str) -> Desired:
@@ -128,5 +133,6 @@ def _container(image: str) -> Body:
 
 
 def _only_on(node: str) -> Body:
+    """The affinity of a pod that runs on one node or nowhere."""
     term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}

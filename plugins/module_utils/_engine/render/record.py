@@ -103,6 +103,8 @@ def _schema() -> Body:
         },
         # Atomic: always written whole.
         "endpoints": {"type": "object", "additionalProperties": TEXT, "x-kubernetes-map-type": "atomic"},
+        # Public, and here because whoever shows a project to its developer may read nothing else of it.
+        "authority": TEXT,
         "inputs": TEXT,
         # JSON in a text: for the server to look into it costs more than all the rest of a record.
         "stamps": TEXT,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""How a project's own PostgreSQL begins a life from an archive: before the server, a program fetches the base backup.
+"""How a PostgreSQL begins a life from an archive: before the server, a program fetches the base backup.
 
 The server then recovers to the target, as the files say that the program leaves for it, and is promoted only there.
 """
@@ -13,8 +13,9 @@ from ..objects import Body, Desired, canonical_json
 from ..project.life import LATEST, LSN, NAME, TIME, Life
 from ..project.model import Platform
 from .archive import NAME as ARCHIVER
-from .archive import Make, is_archived
+from .archive import is_archived
 from .files import write_postgresql_conf
+from .postgresql import Make
 
 CONFIG = "restore"
 DIRECTORY = "/etc/supalove/restore"

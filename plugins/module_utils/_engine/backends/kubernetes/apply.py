@@ -16,10 +16,10 @@ from ...errors import Conflict
 from ...generation import NOTHING_GIVEN, new_texts
 from ...objects import Body, Desired, sentence
 from ...observed import Applied, Live
-from ...project.names import FIELD_MANAGER, FINGERPRINT_ANNOTATION, MARK_ANNOTATION, RECORD_KIND
+from ...project.names import FIELD_MANAGER, FINGERPRINT_ANNOTATION, MARK_ANNOTATION
 from ...steps import Action, Step
-from .client import APPLY_PATCH, METADATA, Answer, Client
-from .kinds import collection_path, object_path
+from .client import APPLY_PATCH, JSON, METADATA, Answer, Client
+from .kinds import KINDS, collection_path, object_path
 from .observe import live_of, read_metadata
 from .plan import foreign, owner_labels, remaining
 from .secrets import data_of
@@ -29,8 +29,7 @@ MARK_BYTES = 8
 
 # Others' part of an object's metadata. The uid makes sure that it is still the same object.
 KEPT_METADATA = ("uid", "finalizers", "ownerReferences")
-# Without its version the API server replaces no object of a definition.
-KEPT_OF_RECORD = (*KEPT_METADATA, "resourceVersion")
+KEPT_OF_CUSTOM = (*KEPT_METADATA, "resourceVersion")
 
 
 def apply(
@@ -62,23 +61,26 @@ def apply(
     return Applied(changed=changed, live=live)
 
 
-def _server_side_apply(client: Client, desired: Desired, deadline: Deadline) -> Answer:
-    """The fingerprint travels in the same write as what it describes."""
+def _server_side_apply(
+    client: Client, desired: Desired, deadline: Deadline, *, data: Mapping[str, str] | None = None, accept: str = JSON
+) -> Answer:
+    """The fingerprint travels in the same write as what it describes. `data`: values that are not in `desired`."""
     return client.send(
         "PATCH",
         object_path(desired.id),
         subject=str(desired.id),
         deadline=deadline,
         query={"fieldManager": FIELD_MANAGER, "force": "true"},
-        body=with_fingerprint(desired),
+        body={**with_fingerprint(desired), **({"data": dict(data)} if data is not None else {})},
         content=APPLY_PATCH,
+        accept=accept,
     )
 
 
 def _replace(client: Client, desired: Desired, found: Body, deadline: Deadline) -> Live:
     """Write the object as wanted, and of its metadata what others said. Raises Conflict if it still says more."""
     wanted = with_fingerprint(desired)
-    kept = KEPT_OF_RECORD if desired.id.kind == RECORD_KIND else KEPT_METADATA
+    kept = KEPT_OF_CUSTOM if KINDS[desired.id.kind].custom else KEPT_METADATA
     meta = {key: found["metadata"][key] for key in kept if key in found["metadata"]}
     for key in ("labels", "annotations"):
         meta[key] = {**(found["metadata"].get(key) or {}), **(wanted["metadata"].get(key) or {})}
@@ -126,6 +128,15 @@ def _create(
         made_by_us = (meta.get("annotations") or {}).get(MARK_ANNOTATION) == mark
         return Applied(changed=made_by_us, live=live_of(desired.id, {"metadata": meta}, with_body=False))
     return Applied(changed=True, live=live_of(desired.id, answer.body, with_body=False))
+
+
+def apply_texts(client: Client, desired: Desired, texts: Mapping[str, str], *, deadline: Deadline) -> None:
+    """Write a Secret with these values, whatever it had. What tells them apart is to be in `desired`.
+
+    Raises Conflict if there is one that is not ours.
+    """
+    _refuse_foreign(client, desired, deadline)
+    _server_side_apply(client, desired, deadline, data=data_of(texts), accept=METADATA)
 
 
 def create(client: Client, desired: Desired, *, deadline: Deadline) -> None:

@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from ...objects import ANYTHING, NOWHERE, Exact, ObjectId
+from ...project.model import Platform
 from ...project.names import GROUP, RECORD_KIND, RECORD_PLURAL, VERSION
+from ...project.vocabulary import HTTP_ROUTES, OPENSHIFT_ROUTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +21,9 @@ class Kind:
     `immutable` lists the fields that no update can change, `exact` those to which nobody may add anything.
     `counted`: the place in managedFields below which a write by others counts as a change; everywhere if empty. A
     controller that binds a volume writes into its claim. `growing`: quantities that can only grow. `generated`: its
-    values are made once and change by rotation only, so no more is certified of it than which one it is.
+    values are made once and change by rotation only, so no more is certified of it than which one it is. `custom`: by a
+    definition; the server replaces no object of it whose resourceVersion is not given. `missing`: what to do about a
+    server that does not know it, where nothing of ours brings it.
     """
 
     api_version: str
@@ -29,6 +34,8 @@ class Kind:
     counted: tuple[str, ...] = ()
     growing: tuple[str, ...] = ()
     generated: bool = False
+    custom: bool = False
+    missing: str = ""
 
 
 _SPEC = Exact(paths=("spec",))
@@ -48,6 +55,10 @@ _SERVICE = Exact(
         "spec.ipFamilyPolicy": ANYTHING,
         "spec.sessionAffinity": "None",
         "spec.type": "ClusterIP",
+        # Of a balanced one.
+        "spec.allocateLoadBalancerNodePorts": ANYTHING,
+        "spec.healthCheckNodePort": ANYTHING,
+        "spec.ports[].nodePort": ANYTHING,
     },
 )
 
@@ -55,8 +66,11 @@ _POD = "spec.template.spec"
 _CONTAINER_DEFAULTS = {
     "terminationMessagePath": "/dev/termination-log",
     "terminationMessagePolicy": "File",
-    "startupProbe.successThreshold": 1,
-    "readinessProbe.successThreshold": 1,
+    **{
+        f"{probe}.{path}": value
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+        for path, value in (("successThreshold", 1), ("httpGet.scheme", "HTTP"))
+    },
 }
 _POD_DEFAULTS = {
     "dnsPolicy": "ClusterFirst",
@@ -97,6 +111,13 @@ PLATFORM_KINDS: Mapping[str, Kind] = MappingProxyType(
         ),
         "NetworkPolicy": _namespaced("networking.k8s.io/v1", "networkpolicies", exact=_SPEC),
         "PriorityClass": _cluster("scheduling.k8s.io/v1", "priorityclasses", "value"),
+        "RuntimeClass": Kind(
+            api_version="node.k8s.io/v1",
+            plural="runtimeclasses",
+            namespaced=False,
+            immutable=("handler",),
+            exact=Exact(paths=("overhead", "scheduling")),
+        ),
         "Role": _namespaced(_RBAC, "roles", exact=_RULES),
         "RoleBinding": _namespaced(_RBAC, "rolebindings", "roleRef", exact=_SUBJECTS),
         "ClusterRole": Kind(api_version=_RBAC, plural="clusterroles", namespaced=False, exact=_RULES),
@@ -132,7 +153,7 @@ PROJECT_KINDS: Mapping[str, Kind] = MappingProxyType(
             counted=("f:spec", "f:resources"),
             growing=("spec.resources.requests.storage",),
         ),
-        "Service": _namespaced("v1", "services", "spec.clusterIP", exact=_SERVICE),
+        "Service": _namespaced("v1", "services", "spec.clusterIP", "spec.loadBalancerClass", exact=_SERVICE),
         "StatefulSet": _namespaced(
             "apps/v1",
             "statefulsets",
@@ -145,17 +166,96 @@ PROJECT_KINDS: Mapping[str, Kind] = MappingProxyType(
     }
 )
 
+_ROUTES = "gateway.networking.k8s.io/v1"
+# What the definitions fill in (gateway-api v1.6.3, config/crd/standard).
+_ROUTE = Exact(
+    paths=("spec",),
+    defaults={
+        "spec.parentRefs[].group": "gateway.networking.k8s.io",
+        "spec.parentRefs[].kind": "Gateway",
+        "spec.rules[].matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+        "spec.rules[].backendRefs[].group": "",
+        "spec.rules[].backendRefs[].kind": "Service",
+        "spec.rules[].backendRefs[].weight": 1,
+    },
+)
+
+
+def _custom(api_version: str, plural: str, *, exact: Exact = _SPEC, **rest: Any) -> Kind:
+    return Kind(api_version=api_version, plural=plural, exact=exact, custom=True, **rest)
+
+
+# There once the definitions of Gateway API and Traefik are.
+ROUTE_KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "GatewayClass": _custom(_ROUTES, "gatewayclasses", namespaced=False, immutable=("spec.controllerName",)),
+        "Gateway": _custom(_ROUTES, "gateways"),
+        "HTTPRoute": _custom(_ROUTES, "httproutes", exact=_ROUTE),
+        "TLSRoute": _custom(_ROUTES, "tlsroutes", exact=_ROUTE),
+        "Middleware": _custom("traefik.io/v1alpha1", "middlewares"),
+    }
+)
+
+# What projects have of them.
+SERVED_KINDS = ("HTTPRoute", "Middleware", "TLSRoute")
+
+# Of OpenShift, where an API server of its own serves it.
+OPENSHIFT_KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "Route": _custom(
+            "route.openshift.io/v1",
+            "routes",
+            missing="gateway_kind route is for OpenShift; elsewhere choose gateway, or none",
+        )
+    }
+)
+
+_SERVED_BY_GATEWAY: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {HTTP_ROUTES: SERVED_KINDS, OPENSHIFT_ROUTES: tuple(OPENSHIFT_KINDS)}
+)
+
+# What the front door is made of. Its Secret is looked up by name.
+GATEWAY_KINDS: Mapping[str, Kind] = MappingProxyType(
+    {
+        **{
+            kind: PLATFORM_KINDS[kind]
+            for kind in (
+                "Namespace",
+                "CustomResourceDefinition",
+                "NetworkPolicy",
+                "Role",
+                "RoleBinding",
+                "ClusterRole",
+                "ClusterRoleBinding",
+            )
+        },
+        **{kind: PROJECT_KINDS[kind] for kind in ("ServiceAccount", "ConfigMap", "Service", "Deployment")},
+        "DaemonSet": _namespaced("apps/v1", "daemonsets", "spec.selector", exact=_WORKLOAD),
+        "PodDisruptionBudget": _namespaced("policy/v1", "poddisruptionbudgets", exact=_SPEC),
+        **ROUTE_KINDS,
+    }
+)
+
 # Who may list Secrets may read all of them, so they are looked up one by one, and only where there is doubt.
 LISTED_KINDS = tuple(kind for kind in PROJECT_KINDS if kind != "Secret")
+
+
+def listed_kinds(platform: Platform) -> tuple[str, ...]:
+    """The kinds of which a run lists what projects have."""
+    return (*LISTED_KINDS, *_SERVED_BY_GATEWAY.get(platform.gateway_kind, ()))
+
 
 KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         **PLATFORM_KINDS,
         **PROJECT_KINDS,
-        RECORD_KIND: _namespaced(f"{GROUP}/{VERSION}", RECORD_PLURAL, exact=_SPEC),
+        **GATEWAY_KINDS,
+        **OPENSHIFT_KINDS,
+        RECORD_KIND: _custom(f"{GROUP}/{VERSION}", RECORD_PLURAL),
         "Lease": _namespaced("coordination.k8s.io/v1", "leases"),
         "Pod": _namespaced("v1", "pods"),
         "Node": _cluster("v1", "nodes"),
+        "Event": _namespaced("v1", "events"),
         "Job": _namespaced("batch/v1", "jobs"),
         "EndpointSlice": _namespaced("discovery.k8s.io/v1", "endpointslices"),
     }

@@ -8,7 +8,7 @@ import marshal
 from collections.abc import Iterable
 
 from ...deadline import Deadline
-from ...errors import NotFound
+from ...errors import NotFound, SafetyStop
 from ...objects import Body, ObjectId
 from ...observed import Live, Observed
 from ...parallel import in_parallel
@@ -29,12 +29,23 @@ def observe(
     workers: int,
     deadline: Deadline,
 ) -> Observed:
-    """All objects of some kinds that carry a label (any, if empty); with `full` whole, else their metadata only."""
+    """All objects of some kinds that carry a label (any, if empty); with `full` whole, else their metadata only.
+
+    Raises SafetyStop for a kind that the cluster does not have and that nothing of ours brings, BackendError.
+    """
 
     def read(kind: str) -> list[Live]:
         accept = JSON if full else METADATA_LIST
         path, query = collection_path(kind), {"labelSelector": selector}
-        items = client.list(path, subject=kind, deadline=deadline, query=query, accept=accept)
+        try:
+            items = client.list(path, subject=kind, deadline=deadline, query=query, accept=accept)
+        except NotFound as error:
+            known = KINDS[kind]
+            if not known.missing:
+                raise
+            raise SafetyStop(
+                f"The cluster does not know the kind {kind} of {known.api_version}: {known.missing}"
+            ) from error
         return [live_of(_id_of(kind, item), _named(kind, item), with_body=full) for item in items]
 
     lists = in_parallel(read, kinds, workers=workers)

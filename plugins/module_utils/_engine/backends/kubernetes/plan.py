@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ...objects import Body, Desired, Difference, ObjectId, comparable, differences, is_within, sentence
+from ...objects import Body, Desired, Difference, ObjectId, comparable, differences, is_within, sentence, without
 from ...observed import Live, Observed, Stamp, Stamps
 from ...project.names import PLATFORM_LABEL, PROJECT_LABEL, UID_LABEL
 from ...settings import Drift
@@ -54,7 +54,7 @@ def plan_object(desired: Desired, live: Live | None) -> Step | None:
     found = remaining(desired, live)
     if not found and live.fingerprint == desired.fingerprint:
         return None
-    before = _as_body(comparable(live.body, desired.body, KINDS[desired.id.kind].exact))
+    before = _as_body(comparable(_told(desired, live), desired.body, KINDS[desired.id.kind].exact))
     refusal = next((why for one in found if (why := _cannot_be(desired, one))), None)
     if refusal is not None:
         return _step(Action.REFUSE, desired, refusal, before)
@@ -66,7 +66,15 @@ def plan_object(desired: Desired, live: Live | None) -> Step | None:
 
 def remaining(desired: Desired, live: Live) -> tuple[Difference, ...]:
     """Every place where the object, which has been read whole, is not as wanted."""
-    return tuple(differences(live.body, desired.body, KINDS[desired.id.kind].exact))
+    return tuple(differences(_told(desired, live), desired.body, KINDS[desired.id.kind].exact))
+
+
+def _told(desired: Desired, live: Live) -> Body | None:
+    """The live object without what only who applies it knows."""
+    body = live.body
+    for one in desired.fills:
+        body = without(body, one.path)
+    return body
 
 
 def owner_labels(desired: Desired) -> dict[str, str]:

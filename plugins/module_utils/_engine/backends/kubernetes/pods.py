@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from ...deadline import Deadline
 from ...objects import ObjectId
-from ...project.names import COMPONENT_LABEL, FIELD_MANAGER, PROJECT_LABEL, TOUCHED_ANNOTATION
-from .client import METADATA, Client
-from .kinds import collection_path, object_path
-
-MERGE_PATCH = "application/merge-patch+json"
+from ...project.names import COMPONENT_LABEL, PROJECT_LABEL, TOUCHED_ANNOTATION
+from .client import Client
+from .kinds import collection_path
+from .merge import merge
 
 
 def running_pods(client: Client, namespace: str, component: str, *, deadline: Deadline) -> tuple[str, ...]:
@@ -26,13 +25,4 @@ def touch(client: Client, namespace: str, pod: str, *, mark: str, deadline: Dead
     "Mounted Secrets are updated automatically").
     """
     id = ObjectId(kind="Pod", namespace=namespace, name=pod)
-    client.send(
-        "PATCH",
-        object_path(id),
-        subject=str(id),
-        deadline=deadline,
-        query={"fieldManager": FIELD_MANAGER},
-        body={"metadata": {"annotations": {TOUCHED_ANNOTATION: mark}}},
-        content=MERGE_PATCH,
-        accept=METADATA,
-    )
+    merge(client, id, {"metadata": {"annotations": {TOUCHED_ANNOTATION: mark}}}, deadline=deadline)

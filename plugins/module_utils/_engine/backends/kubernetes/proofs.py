@@ -9,12 +9,11 @@ from ...archive.drills import Proof
 from ...deadline import Deadline
 from ...errors import Conflict, NotFound
 from ...objects import Desired, ObjectId
-from ...project.names import FIELD_MANAGER, PLATFORM_LABEL
+from ...project.names import PLATFORM_LABEL
 from .apply import create
-from .client import METADATA, Client
-from .kinds import object_path
+from .client import Client
+from .merge import merge
 from .observe import read_object
-from .pods import MERGE_PATCH
 
 NAME = "drills"
 
@@ -32,7 +31,7 @@ def write_proof(client: Client, namespace: str, archive: str, proof: Proof, *, d
     id = _id(namespace)
     entry = {"data": {archive: proof.to_text()}}
     try:
-        _patch(client, id, entry, deadline)
+        merge(client, id, entry, deadline=deadline)
     except NotFound:
         meta = {"name": NAME, "namespace": namespace, "labels": {PLATFORM_LABEL: namespace}}
         desired = Desired(body={"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, **entry})
@@ -40,20 +39,7 @@ def write_proof(client: Client, namespace: str, archive: str, proof: Proof, *, d
             create(client, desired, deadline=deadline)
         except Conflict:
             # Another drill was faster.
-            _patch(client, id, entry, deadline)
-
-
-def _patch(client: Client, id: ObjectId, entry: dict[str, dict[str, str]], deadline: Deadline) -> None:
-    client.send(
-        "PATCH",
-        object_path(id),
-        subject=str(id),
-        deadline=deadline,
-        query={"fieldManager": FIELD_MANAGER},
-        body=entry,
-        content=MERGE_PATCH,
-        accept=METADATA,
-    )
+            merge(client, id, entry, deadline=deadline)
 
 
 def _id(namespace: str) -> ObjectId:

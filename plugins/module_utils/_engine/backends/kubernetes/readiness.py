@@ -9,7 +9,7 @@ from enum import StrEnum
 from ...objects import Body
 
 # What a project waits for; the rest is ready as soon as it exists.
-WAITED_KINDS = frozenset({"StatefulSet", "Deployment"})
+WAITED_KINDS = frozenset({"StatefulSet", "Deployment", "DaemonSet"})
 
 
 class State(StrEnum):
@@ -41,6 +41,8 @@ def readiness_of(body: Body) -> Readiness:
         return _stateful_set(body)
     if body["kind"] == "Deployment":
         return _deployment(body)
+    if body["kind"] == "DaemonSet":
+        return _daemon_set(body)
     if body["kind"] == "CustomResourceDefinition":
         return _definition(body)
     return READY
@@ -75,6 +77,20 @@ def _deployment(body: Body) -> Readiness:
     if status.get("replicas", 0) > updated:
         return _waiting(f"{status.get('replicas', 0) - updated} pods of the old version still run")
     return _replicas(status.get("availableReplicas", 0), wanted)
+
+
+def _daemon_set(body: Body) -> Readiness:
+    """Ready when the pods of all its nodes are new and serve; with no node at all it never is."""
+    status = body.get("status") or {}
+    wanted = status.get("desiredNumberScheduled", 0)
+    if status.get("observedGeneration", 0) < body["metadata"].get("generation", 0):
+        return _waiting("the controller has not seen it yet")
+    if not wanted:
+        return _waiting("no node has the labels that its pods want")
+    updated = status.get("updatedNumberScheduled", 0)
+    if updated < wanted:
+        return _waiting(f"{updated} of {wanted} pods are of the new version")
+    return _replicas(status.get("numberAvailable", 0), wanted)
 
 
 def _definition(body: Body) -> Readiness:

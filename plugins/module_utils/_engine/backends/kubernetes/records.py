@@ -46,7 +46,7 @@ class Status:
     """The status of a record. A phase other than Ready and Stopped says that a run began and did not end well.
 
     `sessions`: how many its poolers may open on a shared cluster. `inputs`: the digest of all that its objects followed
-    from when they were certified.
+    from when they were certified. `authority`: the certificate by which clients from outside verify its pooler.
     """
 
     uid: Uid
@@ -57,6 +57,7 @@ class Status:
     message: str
     since: str
     endpoints: Mapping[str, str] = field(default_factory=dict)
+    authority: str = ""
     inputs: str = ""
     stamps: Stamps = field(default_factory=dict)
 
@@ -75,6 +76,7 @@ class Status:
             message=condition.get("message", ""),
             since=condition.get("lastTransitionTime", ""),
             endpoints=status.get("endpoints") or {},
+            authority=status.get("authority", ""),
             inputs=status.get("inputs", ""),
             stamps=dict(_stamps(status.get("stamps") or "")),
         )
@@ -95,6 +97,7 @@ class Status:
             "sessions": self.sessions,
             "conditions": [condition],
             "endpoints": dict(self.endpoints),
+            **({"authority": self.authority} if self.authority else {}),
             "inputs": self.inputs,
             "stamps": canonical_json({str(id): [one.uid, one.version] for id, one in self.stamps.items()}),
         }
@@ -167,18 +170,23 @@ def read_records(client: Client, namespace: str, *, deadline: Deadline) -> dict[
 
 def write_status(client: Client, id: ObjectId, status: Status, *, deadline: Deadline) -> None:
     """Replace the status by server-side apply; what is not said here is removed, so it is always said whole."""
+    apply_status(client, id, status.to_object(), manager=FIELD_MANAGER, deadline=deadline)
+
+
+def apply_status(client: Client, id: ObjectId, said: Body, *, manager: str, deadline: Deadline) -> None:
+    """What one field manager says in the status of a record. Raises NotFound."""
     body = {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": RECORD_KIND,
         "metadata": {"name": id.name, "namespace": id.namespace},
-        "status": status.to_object(),
+        "status": said,
     }
     client.send(
         "PATCH",
         f"{object_path(id)}/status",
         subject=f"{id} (status)",
         deadline=deadline,
-        query={"fieldManager": FIELD_MANAGER, "force": "true"},
+        query={"fieldManager": manager, "force": "true"},
         body=body,
         content=APPLY_PATCH,
     )

@@ -4,29 +4,18 @@
 from __future__ import annotations
 
 import os
-import ssl
 import threading
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
 
 from ...archive.catalog import Stored
 from ...credentials import Secret
 from ...deadline import Backoff, Deadline, retrying
-from ...errors import (
-    BackendError,
-    Conflict,
-    Denied,
-    MissingLibrary,
-    NotFound,
-    Rejected,
-    ServerFailed,
-    Throttled,
-    Unreachable,
-)
+from ...errors import MissingLibrary, Rejected, Unreachable
+from .answers import date_of, error_of, innermost, is_about_certificates, short
 
 try:
     import boto3
@@ -46,7 +35,6 @@ else:
 # Of one request. A store that has lost its volumes accepts connections and never answers.
 ANSWER_SECONDS = 20.0
 CONNECT_SECONDS = 5.0
-REASON_LENGTH = 300
 # The most that one DeleteObjects takes.
 BATCH = 1000
 _IAM_VERSION = "2010-05-08"
@@ -56,8 +44,9 @@ _NOWHERE: Final = {
     "config_file": (None, None, os.devnull, None),
     "credentials_file": (None, None, os.devnull, None),
 }
-_WRONG_KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AuthorizationHeaderMalformed")
-_DENIED = "access denied: the rights of this access key do not allow it"
+
+# Without it a bucket that locks takes nothing: https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
+_CHECKED: Final = {"ChecksumAlgorithm": "CRC32"}
 
 T = TypeVar("T")
 
@@ -66,7 +55,8 @@ T = TypeVar("T")
 class Target:
     """Where the store is and who asks. `prefix`: below it lies everything of ours; it ends with a slash, or is empty.
 
-    `ca_file`: the certificates it is verified by; None for those of the library.
+    `ca_file`: the certificates it is verified by; None for those of the library. `encryption` and `kms_key`: how the
+    store is asked to encrypt what is written, in the words of S3; not at all if empty.
     """
 
     endpoint: str
@@ -76,6 +66,8 @@ class Target:
     ca_file: str | None
     access_key: Secret
     secret_key: Secret
+    encryption: str = ""
+    kms_key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +142,7 @@ class ObjectStoreClient:
             page = self._run(
                 lambda: self._s3.list_objects_v2(**where), self._subject(prefix), "LIST", deadline, counted="reads"
             )
-            self._store_time = _date_of(page)
+            self._store_time = date_of(page)
             for one in page.get("Contents", ()):
                 key = one["Key"].removeprefix(self.target.prefix)
                 found.append(Stored(key=key, bytes=one["Size"], modified=one["LastModified"].astimezone(UTC)))
@@ -175,7 +167,9 @@ class ObjectStoreClient:
         That one may be our own, if the answer to a first try was lost.
         """
         self._run(
-            lambda: self._s3.put_object(Key=self.target.prefix + key, Body=content, IfNoneMatch="*", **self._at),
+            lambda: self._s3.put_object(
+                Key=self.target.prefix + key, Body=content, IfNoneMatch="*", **self._at, **_CHECKED, **self._encrypted
+            ),
             self._subject(key),
             "PUT",
             deadline,
@@ -186,7 +180,9 @@ class ObjectStoreClient:
         """Copy an object below the prefix; one of any size, as it goes in parts. Raises NotFound."""
         where = {"Bucket": self.target.bucket, "Key": self.target.prefix + source}
         self._run(
-            lambda: self._s3.copy(CopySource=where, Key=self.target.prefix + key, **self._at),
+            lambda: self._s3.copy(
+                CopySource=where, Key=self.target.prefix + key, ExtraArgs=self._encrypted, **self._at
+            ),
             self._subject(source),
             "COPY",
             deadline,
@@ -198,7 +194,8 @@ class ObjectStoreClient:
 
         def put() -> None:
             with open(path, "rb") as file:
-                self._s3.upload_fileobj(Fileobj=file, Key=self.target.prefix + key, **self._at)
+                extra = {**_CHECKED, **self._encrypted}
+                self._s3.upload_fileobj(Fileobj=file, Key=self.target.prefix + key, ExtraArgs=extra, **self._at)
 
         self._run(put, self._subject(key), "PUT", deadline, counted="writes")
 
@@ -217,7 +214,7 @@ class ObjectStoreClient:
             counted="writes",
         )
         refused = {
-            one["Key"].removeprefix(self.target.prefix): _short(f"{one.get('Message', '')} ({one['Code']})")
+            one["Key"].removeprefix(self.target.prefix): short(f"{one.get('Message', '')} ({one['Code']})")
             for one in answer.get("Errors", ())
             if one["Code"] != "NoSuchKey"
         }
@@ -234,7 +231,7 @@ class ObjectStoreClient:
         answer: Mapping[str, Any] = self._run(
             lambda: call(**parameters, **self._at), subject, verb, deadline, counted=counted
         )
-        self._store_time = _date_of(answer) or self._store_time
+        self._store_time = date_of(answer) or self._store_time
         return answer
 
     def iam(self, verb: str, subject: str, *, deadline: Deadline, counted: str, **parameters: str) -> Mapping[str, Any]:
@@ -273,6 +270,12 @@ class ObjectStoreClient:
     def _at(self) -> dict[str, str]:
         return {"Bucket": self.target.bucket}
 
+    @property
+    def _encrypted(self) -> dict[str, str]:
+        """What a request that writes says of encryption. A copy is not encrypted as what it is made of."""
+        said = {"ServerSideEncryption": self.target.encryption, "SSEKMSKeyId": self.target.kms_key}
+        return {name: value for name, value in said.items() if value}
+
     def _made(self, service: str) -> Any:
         core = botocore.session.Session(session_vars=_NOWHERE)
         config = botocore.config.Config(
@@ -298,7 +301,7 @@ class ObjectStoreClient:
                 config=config,
             )
         except ValueError as error:
-            raise Rejected(subject=self.target.endpoint, verb="OPEN", reason=_short(str(error))) from error
+            raise Rejected(subject=self.target.endpoint, verb="OPEN", reason=short(str(error))) from error
 
     def _post(self, parameters: Mapping[str, str]) -> None:
         """One request to the IAM API, signed here."""
@@ -341,81 +344,19 @@ def _translated(call: Callable[[], T], *, subject: str, verb: str) -> T:
     try:
         return call()
     except botocore.exceptions.ClientError as error:
-        raise _error_of(error.response, subject, verb) from error
+        raise error_of(error.response, subject, verb) from error
     except botocore.exceptions.SSLError as error:
-        inner = _innermost(error)
-        if not _is_about_certificates(inner):
+        inner = innermost(error)
+        if not is_about_certificates(inner):
             # A connection that ended while it was being made.
             what = "its file of certificates cannot be read: " if isinstance(inner, FileNotFoundError) else ""
-            raise Unreachable(subject=subject, verb=verb, reason=what + _short(str(inner))) from error
-        reason = f"its certificate cannot be verified: {_short(str(inner))}"
+            raise Unreachable(subject=subject, verb=verb, reason=what + short(str(inner))) from error
+        reason = f"its certificate cannot be verified: {short(str(inner))}"
         raise Rejected(subject=subject, verb=verb, reason=reason) from error
     except (botocore.exceptions.ReadTimeoutError, botocore.exceptions.ConnectTimeoutError) as error:
         raise Unreachable(subject=subject, verb=verb, reason="it did not answer in time") from error
     except botocore.exceptions.ParamValidationError as error:
-        raise Rejected(subject=subject, verb=verb, reason=_short(str(error))) from error
+        raise Rejected(subject=subject, verb=verb, reason=short(str(error))) from error
     except (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserError, OSError) as error:
         # A connection that ends too early, an answer that is none.
-        raise Unreachable(subject=subject, verb=verb, reason=_short(str(_innermost(error)))) from error
-
-
-def _date_of(response: Mapping[str, Any]) -> datetime | None:
-    """The Date header of an answer."""
-    try:
-        return parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"]).astimezone(UTC)
-    except (KeyError, ValueError):
-        return None
-
-
-def _error_of(response: Mapping[str, Any], subject: str, verb: str) -> BackendError:
-    told = response.get("Error", {})
-    meta = response.get("ResponseMetadata", {})
-    code, status = str(told.get("Code", "")), int(meta.get("HTTPStatusCode", 0))
-    said = _short(f"{told.get('Message') or 'no reason given'} ({code})")
-    if status in (429, 503):
-        after = str(meta.get("HTTPHeaders", {}).get("retry-after", ""))
-        seconds = float(after) if after.isdecimal() else None
-        return Throttled(subject=subject, verb=verb, reason=said, status=status, retry_after=seconds)
-    kind, reason = _kind_of(code, status, said)
-    return kind(subject=subject, verb=verb, reason=reason, status=status)
-
-
-def _kind_of(code: str, status: int, said: str) -> tuple[type[BackendError], str]:
-    """Which of our errors a code is, and its words."""
-    if code == "NoSuchBucket":
-        # Not as if an object in it had gone.
-        return Rejected, "the bucket does not exist"
-    if code == "RequestTimeTooSkewed":
-        return Denied, "the clocks of this host and of the store differ too much"
-    if code in _WRONG_KEYS:
-        return Denied, f"the access key or its secret is wrong ({code})"
-    if status in (401, 403):
-        return Denied, _DENIED
-    if status == 404:
-        return NotFound, "there is none"
-    if status in (409, 412):
-        return Conflict, said
-    return (ServerFailed if status >= 500 else Rejected), said
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """The error at the bottom: those above repeat the address and the kind of each layer."""
-    while True:
-        first = error.args[0] if error.args else None
-        inner = getattr(error, "kwargs", {}).get("error") or getattr(error, "reason", None)
-        inner = next((one for one in (inner, first) if isinstance(one, BaseException)), None)
-        if inner is None:
-            return error
-        error = inner
-
-
-def _is_about_certificates(error: BaseException) -> bool:
-    """True if the store's certificate is not signed by whom we know, or those are no certificates."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return True
-    return isinstance(error, ssl.SSLError) and error.reason in ("NO_CERTIFICATE_OR_CRL_FOUND", "BAD_END_LINE")
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= REASON_LENGTH else line[: REASON_LENGTH - 1] + "…"
+        raise Unreachable(subject=subject, verb=verb, reason=short(str(innermost(error)))) from error

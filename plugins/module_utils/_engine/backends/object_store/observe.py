@@ -29,6 +29,29 @@ class Upload:
     initiated: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """For how long the bucket locks what is written, unless the writer says something else.
+
+    `mode`: GOVERNANCE or COMPLIANCE.
+    """
+
+    mode: str
+    days: int
+
+
+def read_lock(client: ObjectStoreClient, *, deadline: Deadline) -> Lock | None:
+    """The bucket's own lock; None if it has none."""
+    subject = f"{client.target.bucket} of {client.target.endpoint}"
+    try:
+        answer = client.call("get_object_lock_configuration", subject, deadline=deadline, counted="reads")
+    except NotFound:
+        return None
+    found = answer["ObjectLockConfiguration"].get("Rule", {}).get("DefaultRetention", {})
+    days = found.get("Days", 0) + 365 * found.get("Years", 0)
+    return Lock(mode=found["Mode"], days=days) if days else None
+
+
 def read_names(client: ObjectStoreClient, *, deadline: Deadline) -> tuple[str, ...]:
     """The folders directly below the prefix, which are the names of archives."""
     where = {"Prefix": client.target.prefix, "Delimiter": "/"}

@@ -23,7 +23,7 @@ from . import identities
 from .apply import Removed, abort, remove
 from .client import BATCH, ObjectStoreClient
 from .identities import Access, Identity
-from .observe import WORKERS, Upload, read_archive, read_names, read_uploads
+from .observe import WORKERS, Lock, Upload, read_archive, read_lock, read_names, read_uploads
 
 # Between bucket, the platform's folder and the archive in the name of a user: one store may have several platforms.
 _SEPARATOR = "."
@@ -150,6 +150,10 @@ class ArchiveStore:
     def names(self, *, deadline: Deadline) -> tuple[str, ...]:
         """Every archive that there is, those of projects that are gone among them."""
         return read_names(self._client, deadline=deadline)
+
+    def lock(self, *, deadline: Deadline) -> Lock | None:
+        """For how long the bucket locks what is written; None if it does not."""
+        return read_lock(self._client, deadline=deadline)
 
     def uploads(self, *, deadline: Deadline) -> tuple[Upload, ...]:
         """What was begun to be written and never became an object."""

@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""One pooler: have it read its files again (PgBouncer's manual, "Admin console"), and see whom it lets in."""
+"""One pooler: have it read its files again (PgBouncer's manual, "Admin console"), and see whom it lets in and what
+it shows.
+"""
 
 from __future__ import annotations
 
 import math
+import socket
+import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +18,7 @@ from ...credentials import Secret
 from ...deadline import Deadline
 from ...errors import BackendError, Denied, MissingLibrary, Unreachable
 from ..kubernetes.client import Client
-from ..kubernetes.portforward import tunnel
+from ..kubernetes.portforward import socket_name, tunnel
 
 try:
     import psycopg
@@ -25,6 +30,9 @@ else:
 CONNECT_SECONDS = 10.0
 # What PgBouncer says to a client whose password is not the one it knows, and to one that it does not know at all.
 _REFUSALS = ("password authentication failed", "SASL authentication failed", "no such user")
+
+# PostgreSQL's manual, "Message Formats", SSLRequest.
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +63,23 @@ class Pooler:
             return False
         return True
 
+    def certificate(self, *, deadline: Deadline) -> str:
+        """The certificate that it shows to a client, in PEM; empty if it has none."""
+        deadline.require(f"CONNECT {self.subject}")
+        seconds = min(CONNECT_SECONDS, deadline.remaining())
+        with (
+            tunnel(self.client, namespace=self.namespace, pod=self.pod, port=self.port, deadline=deadline) as way,
+            socket.socket(socket.AF_UNIX) as made,
+        ):
+            try:
+                made.settimeout(seconds)
+                made.connect(str(way.directory / socket_name(self.port)))
+                made.sendall(_SSL_REQUEST)
+                return _shown(made) if made.recv(1) == b"S" else ""
+            except OSError as error:
+                reason = " ".join((way.trouble or str(error)).split())
+                raise Unreachable(subject=self.subject, verb="TLS", reason=reason[:300]) from error
+
     @contextmanager
     def _session(self, user: str, password: Secret, database: str, deadline: Deadline) -> Iterator[Any]:
         if _MISSING is not None:
@@ -83,6 +108,16 @@ class Pooler:
                 raise _translated(error, self.subject, way.trouble) from error
             with session:
                 yield session
+
+
+def _shown(made: socket.socket) -> str:
+    """Whoever it may be of: who asks compares it with the one that he expects."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with context.wrap_socket(made) as encrypted:
+        found = encrypted.getpeercert(binary_form=True)
+    return ssl.DER_cert_to_PEM_cert(found) if found else ""
 
 
 def _run(session: Any, statement: str, subject: str) -> None:

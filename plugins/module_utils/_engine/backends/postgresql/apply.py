@@ -20,7 +20,7 @@ from ...steps import Action, Step
 from . import statements
 from .client import Session
 from .observe import PUBLIC, comment_of, digest_of, read_object
-from .plan import remaining, secret_key_of, wanted_spec
+from .plan import ONLY_SET, remaining, secret_key_of, wanted_spec
 
 SecretReader = Callable[[SecretKey], Secret]
 VERIFIER_MARK = "SCRAM-SHA-256$"
@@ -82,18 +82,28 @@ def _bring_role(work: _Work, before: Live | None, desired: Desired) -> None:
     if before is None:
         work.do(statements.compose(statements.CREATE_ROLE, role=role), verb="CREATE")
     found = work.spec()
-    if found["attributes"] or any(" " in group or group not in wanted["memberOf"] for group in found["memberOf"]):
+    if found["attributes"] or {*found["memberOf"]} - {*wanted["memberOf"]}:
         work.call(statements.ADOPT_ROLE)
         found = work.spec()
     for group in sorted({*found["memberOf"]} - {*wanted["memberOf"]}):
         work.do(statements.compose(statements.REVOKE_ROLE, group=group.split(" ")[0], role=role), verb="REVOKE")
     for group in sorted({*wanted["memberOf"]} - {*found["memberOf"]}):
-        work.do(statements.compose(statements.GRANT_ROLE, group=group, role=role), verb="GRANT")
+        grant = statements.LET_BECOME if group.endswith(ONLY_SET) else statements.GRANT_ROLE
+        work.do(statements.compose(grant, group=group.removesuffix(ONLY_SET), role=role), verb="GRANT")
+    if "settings" in wanted and found["settings"] != wanted["settings"]:
+        _bring_settings(work, wanted["settings"])
     if found["verifier"] != wanted["verifier"]:
         _set_password(work, desired, wanted["verifier"])
     if any(found[key] != wanted[key] for key in ("login", "connectionLimit")):
         parts = {"login": statements.login(wanted["login"]), "limit": statements.value(wanted["connectionLimit"])}
         work.do(statements.compose(statements.ALTER_ROLE, role=role, **parts), verb="ALTER")
+
+
+def _bring_settings(work: _Work, wanted: Mapping[str, str]) -> None:
+    work.do(statements.compose(statements.RESET_ROLE, role=work.id.name), verb="ALTER")
+    for name, text in wanted.items():
+        parts = {"setting": name, "value": statements.value(text)}
+        work.do(statements.compose(statements.SET_ROLE, role=work.id.name, **parts), verb="ALTER")
 
 
 def _set_password(work: _Work, desired: Desired, source: str) -> None:

@@ -73,6 +73,7 @@ def _role_spec(found: dict[str, Any]) -> Body:
         "connectionLimit": found["connectionLimit"],
         "attributes": found["attributes"],
         "memberOf": sorted(found["memberOf"]),
+        "settings": dict(one.split("=", 1) for one in found["settings"]),
         "verifier": _source(found["comment"], found["digest"]),
     }
 

@@ -18,6 +18,8 @@ HALF_DROPPED = -2
 # Nobody may add a grant, a membership or an attribute.
 EXACT = Exact(paths=("spec",))
 PASSWORD = "spec.verifier"
+# How the catalog query tells of a membership that is good for nothing but to become the group.
+ONLY_SET = " with set option without inheritance"
 
 
 def plan_databases(desired: Iterable[Desired], observed: Observed) -> Plan:
@@ -54,7 +56,11 @@ def plan_database(desired: Desired, live: Live | None) -> Step | None:
 
 def remaining(desired: Desired, live: Live) -> Iterable[Difference]:
     """Every place where the role or database is not as wanted."""
-    return differences({"spec": (live.body or {}).get("spec")}, {"spec": wanted_spec(desired)}, EXACT)
+    wanted, found = wanted_spec(desired), (live.body or {}).get("spec")
+    if found is not None and "settings" not in wanted:
+        # A tenant may set its own login what it likes.
+        found = {key: value for key, value in found.items() if key != "settings"}
+    return differences({"spec": found}, {"spec": wanted}, EXACT)
 
 
 def wanted_spec(desired: Desired) -> Body:
@@ -65,7 +71,8 @@ def wanted_spec(desired: Desired) -> Body:
             "login": spec["login"],
             "connectionLimit": spec["connectionLimit"],
             "attributes": [],
-            "memberOf": sorted(spec["memberOf"]),
+            "memberOf": sorted([*spec["memberOf"], *(f"{group}{ONLY_SET}" for group in spec.get("becomes", ()))]),
+            **({"settings": dict(spec["settings"])} if "settings" in spec else {}),
             "verifier": source_of(spec["verifier"]),
         }
     return {

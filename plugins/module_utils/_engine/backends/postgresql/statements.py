@@ -47,6 +47,10 @@ SELECT 'DatabaseRole', role.oid, role.rolname, pg_catalog.json_build_object(
         || CASE WHEN held.inherit_option THEN '' ELSE ' without inheritance' END
       FROM pg_catalog.pg_auth_members AS held WHERE held.member = role.oid
     ),
+    'settings', COALESCE((
+      SELECT pg_catalog.to_json(own.setconfig) FROM pg_catalog.pg_db_role_setting AS own
+      WHERE own.setrole = role.oid AND own.setdatabase = 0
+    ), '[]'),
     'comment', pg_catalog.shobj_description(role.oid, 'pg_authid'),
     'digest', digests.digest
   )
@@ -93,6 +97,9 @@ ALTER_ROLE = "ALTER ROLE {role} WITH {login} CONNECTION LIMIT {limit}"
 SET_PASSWORD = "ALTER ROLE {role} WITH PASSWORD {verifier}"
 COMMENT_ROLE = "COMMENT ON ROLE {role} IS {comment}"
 GRANT_ROLE = "GRANT {group} TO {role} WITH ADMIN FALSE, INHERIT TRUE, SET FALSE"
+LET_BECOME = "GRANT {group} TO {role} WITH ADMIN FALSE, INHERIT FALSE, SET TRUE"
+RESET_ROLE = "ALTER ROLE {role} RESET ALL"
+SET_ROLE = "ALTER ROLE {role} SET {setting} = {value}"
 REVOKE_ROLE = "REVOKE {group} FROM {role}"
 DROP_ROLE = "DROP ROLE IF EXISTS {role}"
 CREATE_DATABASE = "CREATE DATABASE {database} WITH TEMPLATE {template} ALLOW_CONNECTIONS false"
