@@ -76,12 +76,12 @@ test-long: venv ## What takes longer than CI should
 
 .PHONY: bench bench-recovery
 bench-recovery: venv ## A PostgreSQL's way through archived WAL, by archive engine; an hour. ARGS='--help' lists the choices
-	@PYTHONPATH='$(SUPALOVE_COLLECTIONS):tests/integration' python -m benchmarks.recovery $(ARGS)
+	@PYTHONPATH='$(SUPALOVE_COLLECTIONS):tests/integration:tests' python -m benchmarks.recovery $(ARGS)
 
 bench: venv ## The engine and archives against a floor and others; 36 minutes. ARGS='--help' lists the choices
 	@.ci/venv '$(BENCH_VENV)' requirements/bench.txt
 	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" SUPALOVE_BENCH_VENV='$(BENCH_VENV)' \
-	  PYTHONPATH='$(SUPALOVE_COLLECTIONS):tests/integration' python -m benchmarks $(ARGS)
+	  PYTHONPATH='$(SUPALOVE_COLLECTIONS):tests/integration:tests' python -m benchmarks $(ARGS)
 
 .PHONY: format reference lint sanity build
 format: venv ## Let ruff put Python in form
