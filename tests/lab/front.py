@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import ssl
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from .cluster import Cluster
 
 NODES = tuple(one for one in layout.TOPOLOGIES["cluster"] if "data_plane" in one.pools)
 SECONDS = 20
+# Traefik takes changes over together, once in two seconds, and asks the API server for them one by one.
+ROUTED_SECONDS = 15
 PAUSE_SECONDS = 0.02
 
 
@@ -95,7 +98,20 @@ def tell_of_new_tables(found: Cluster, ref: str) -> None:
 
 
 def await_rollout(found: Cluster, namespace: str, deployment: str) -> None:
+    """Until only new pods are left: an old one that drains is still asked by a gateway that has not heard of it."""
     found.kubectl("rollout", "status", "-n", namespace, f"deployment/{deployment}", "--timeout=180s")
+    pods = found.objects("pods", "-n", namespace, "-l", f"supalove.cloud/component={deployment}")
+    for one in pods:
+        if "deletionTimestamp" in one["metadata"]:
+            found.kubectl("wait", "--for=delete", "-n", namespace, f"pod/{one['metadata']['name']}", "--timeout=180s")
+
+
+def when_routed(where: Site, path: str) -> Answer:
+    """The first answer of the project itself, or the last of a gateway that has not heard of its pods in time."""
+    until = time.monotonic() + ROUTED_SECONDS
+    while (answer := where.ask(path)).status == 503 and time.monotonic() < until:
+        time.sleep(PAUSE_SECONDS)
+    return answer
 
 
 def _parsed(text: str) -> Any:
