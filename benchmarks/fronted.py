@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from .gateway import BARE, IDLE_SECONDS, KEYED, OPEN, UPSTREAM
+from .gateway import BARE, IDLE_SECONDS, KEYED, PREFLIGHT, UPSTREAM
 from .servers import MIB
 
 Run = dict[str, Any]
@@ -40,12 +40,12 @@ LOAD = """\
 {connections} connections that stay open, HTTP/1.1, each with its next request as soon as it has the answer; {requests}
 small requests a turn, {rounds} turns each, which begin with another each round. To the gateway they go to all
 {projects} projects in turn, so that no project's share of requests is used up. With a key (`/rest/v1`): clients'
-headers, limit of bodies, share of requests, question to the verifier, path rewritten, line in the log. Without one, an
-open path of Auth with all that but the question. A rate is the median of its turns; the share is that of the bare
+headers, limit of bodies, share of requests, question to the verifier, path rewritten, line in the log. A preflight
+(`OPTIONS`, which has no key) of the same path has all that but the question. A rate is the median of its turns; the share is that of the bare
 Traefik's in the same round. The processor's time is of all turns, for each request.
 """
 COST = """\
-**The verifier's cost**: with a key the gateway answers {share:.2f} of the requests that it answers without one; each
+**The verifier's cost**: with a key the gateway answers {share:.2f} of the preflights that it answers; each
 takes {traefik:.0f} µs more of Traefik and {verifier:.0f} µs of the verifier."""
 HEADS = (
     "asked",
@@ -62,7 +62,7 @@ HEADS = (
 NAMES = {
     UPSTREAM: "the server alone, without TLS",
     BARE: "bare Traefik, TLS, one route",
-    OPEN: "gateway, open path",
+    PREFLIGHT: "gateway, preflight",
     KEYED: "gateway, with a key",
 }
 
@@ -137,9 +137,9 @@ def _memory(found: Run) -> list[str]:
 
 def _load(found: Run) -> list[str]:
     turns = found["turns"]
-    opened, keyed = (_per_request(turns[name]) for name in (OPEN, KEYED))
-    share = median(one / other for one, other in zip(_rates(turns[KEYED]), _rates(turns[OPEN]), strict=True))
-    traefik, verifier = (keyed[who] - opened[who] for who in ("traefik", "verifier"))
+    plain, keyed = (_per_request(turns[name]) for name in (PREFLIGHT, KEYED))
+    share = median(one / other for one, other in zip(_rates(turns[KEYED]), _rates(turns[PREFLIGHT]), strict=True))
+    traefik, verifier = (keyed[who] - plain[who] for who in ("traefik", "verifier"))
     return [
         LOAD.format(**found["size"]),
         f"| {' | '.join(HEADS)} |",

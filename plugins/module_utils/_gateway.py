@@ -34,7 +34,7 @@ Body = dict[str, t.Any]
 # Those whose definitions the gateway brings along.
 GROUPS = ("gateway.networking.k8s.io", "traefik.io")
 # The least value of options that are numbers.
-LEAST = {"replicas": 1, "body_mib": 1, "header_kib": 4, "read_timeout": 1, "idle_timeout": 1}
+LEAST = {"replicas": 1, "memory_mib": 256, "body_mib": 1, "header_kib": 4, "read_timeout": 1, "idle_timeout": 1}
 
 
 def door_from(params: t.Mapping[str, t.Any], platform: Platform, certificate: Certificate) -> FrontDoor:
@@ -58,6 +58,7 @@ def door_from(params: t.Mapping[str, t.Any], platform: Platform, certificate: Ce
         address=params["address"] or None,
         annotations={key: str(value) for key, value in params["service_annotations"].items()},
         replicas=params["replicas"],
+        memory_mib=params["memory_mib"],
         limits=Limits(
             body_bytes=params["body_mib"] * 1024**2,
             header_bytes=params["header_kib"] * 1024,

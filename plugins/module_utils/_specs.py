@@ -114,6 +114,7 @@ def gateway_spec() -> Spec:
         "address": {"type": "str"},
         "service_annotations": {"type": "dict", "default": {}},
         "replicas": {"type": "int", "default": FrontDoor(certificate="").replicas},
+        "memory_mib": {"type": "int", "default": FrontDoor(certificate="").memory_mib},
         "body_mib": {"type": "int", "default": Limits().body_bytes // 1024**2},
         "header_kib": {"type": "int", "default": Limits().header_bytes // 1024},
         "read_timeout": {"type": "int", "default": Limits().read_seconds},

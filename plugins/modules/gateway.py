@@ -68,6 +68,11 @@ options:
       - How many pods of Traefik there are behind a Service. With V(host_port) there is one on each node.
     type: int
     default: 2
+  memory_mib:
+    description:
+      - The most memory that a pod of Traefik takes, in MiB, from V(256). It needs about 1 MiB for each project.
+    type: int
+    default: 2048
   body_mib:
     description:
       - The largest body of a request, in MiB.

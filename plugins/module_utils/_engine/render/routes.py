@@ -27,6 +27,8 @@ OPEN_PATHS = ("/verify", "/callback", "/authorize", "/.well-known/jwks.json")
 OPEN_FOLDER = "/sso/saml"
 # In a burst as many requests as are otherwise let through in so many seconds.
 BURST_SECONDS = 2
+# Of the verifier's answer, which is a sentence.
+ANSWER_BYTES = 4096
 
 
 def render_routes(context: Context) -> tuple[Desired, ...]:
@@ -42,7 +44,13 @@ def _key(context: Context) -> Desired:
     Of the Secret its digests are filled in when it is applied, and again when there is another Secret.
     """
     annotations = {CREDENTIALS_ANNOTATION: context.secret_uid}
-    asked = {"authRequestHeaders": ["apikey", "Authorization"], "authResponseHeaders": ["Authorization"]}
+    asked = {
+        "authRequestHeaders": ["apikey", "Authorization"],
+        "authResponseHeaders": ["Authorization"],
+        # Without a word on these two Traefik warns of each route upon each change.
+        "trustForwardHeader": False,
+        "maxResponseBodySize": ANSWER_BYTES,
+    }
     namespace = gateway_namespace_of(context.platform)
     host = f"{VERIFIER}.{namespace}.svc.{context.platform.cluster_domain}:{VERIFIER_PORT}"
     keys = "&".join(f"key={{{role}.digest}}.{{{role}.end}}" for role in API_ROLES)

@@ -35,6 +35,8 @@ AMBIGUOUS_CHARACTERS = ("BackSlash", "Hash", "NullCharacter", "QuestionMark", "S
 BODY_IN_MEMORY = 256 * 1024
 # The server is asked whether it is still there when a watch has been silent for so long.
 SILENCE_SECONDS = 30
+# Statuses of routes that are written in a second. Traefik takes no change over meanwhile; its own 50 are 20 s of 1,000.
+STATUS_RATE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,7 @@ def _static(namespace: str, limits: Limits, published: str | None) -> dict[str, 
         },
         "providers": {
             "file": {"filename": f"{CONFIG_DIRECTORY}/dynamic.yml", "watch": False},
-            "kubernetesGateway": {**provider, **status},
+            "kubernetesGateway": {**provider, **status, "qps": STATUS_RATE, "burst": 2 * STATUS_RATE},
             # By the names of before, those of one namespace could be those of another.
             "kubernetesCRD": {**provider, "disableClusterScopeResources": True, "safeNaming": True},
         },

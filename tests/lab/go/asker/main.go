@@ -7,6 +7,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -39,9 +40,9 @@ type Order struct {
 	Seconds     int
 }
 
-// Target is one request, a GET.
+// Target is one request, a GET unless it says another method.
 type Target struct {
-	Host, Path string
+	Method, Host, Path string
 	Headers    map[string]string
 }
 
@@ -270,7 +271,8 @@ func (c *client) exchange(request []byte) (int, error) {
 func requestsOf(targets []Target) [][]byte {
 	found := make([][]byte, len(targets))
 	for i, one := range targets {
-		text := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n", one.Path, one.Host)
+		method := cmp.Or(one.Method, "GET")
+		text := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, one.Path, one.Host)
 		for name, value := range one.Headers {
 			text = fmt.Appendf(text, "%s: %s\r\n", name, value)
 		}
