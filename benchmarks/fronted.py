@@ -41,11 +41,11 @@ LOAD = """\
 small requests a turn, {rounds} turns each, which begin with another each round. To the gateway they go to all
 {projects} projects in turn, so that no project's share of requests is used up. With a key (`/rest/v1`): clients'
 headers, limit of bodies, share of requests, question to the verifier, path rewritten, line in the log. A preflight
-(`OPTIONS`, which has no key) of the same path has all that but the question. A rate is the median of its turns; the share is that of the bare
-Traefik's in the same round. The processor's time is of all turns, for each request.
+(`OPTIONS`, which has no key) of the same path has all that but the question. A rate is the median of its turns; the
+share is that of the bare Traefik's in the same round. The processor's time is of all turns, for each request.
 """
 COST = """\
-**The verifier's cost**: with a key the gateway answers {share:.2f} of the preflights that it answers; each
+**The verifier's cost**: with a key the gateway answers {share:.2f} of the requests that it answers as preflights; each
 takes {traefik:.0f} µs more of Traefik and {verifier:.0f} µs of the verifier."""
 HEADS = (
     "asked",

@@ -51,6 +51,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.g
     FrontDoor,
     gateway_namespace_of,
 )
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.routes import ASKED
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.traefik import (
     METRICS,
     PORTS,
@@ -310,7 +311,7 @@ def gateway(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> 
         )
         grant(api_server, "gateway", [{**rule, "verbs": [*VERBS, "delete"]} for rule in RULES])
         report = made.keep()
-        assert report.succeeded, report.outcomes
+        assert report.succeeded, [one.failure for one in report.outcomes]
         give_files(root, made, stack, LIMITS)
         made.program.arguments = [
             # Whatever the machine has of a cluster, this one is the test's.
@@ -426,12 +427,8 @@ def service(space: str, name: str, port: int, address: str) -> list[dict[str, An
 
 def api_key(good: str, expired: str) -> dict[str, Any]:
     digests = [f"{hashlib.sha256(key.encode()).hexdigest()}.{end}" for key, end in ((good, 0), (expired, 1))]
-    return {
-        "forwardAuth": {
-            "address": f"http://{PODS}:8080/?{'&'.join(f'key={digest}' for digest in digests)}",
-            "authResponseHeaders": ["Authorization"],
-        }
-    }
+    address = f"http://{PODS}:8080/?{'&'.join(f'key={digest}' for digest in digests)}"
+    return {"forwardAuth": {**ASKED, "address": address}}
 
 
 def middleware(space: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from ..objects import Body, Desired
 from ..project.model import Platform
 from ..project.names import COMPONENT_LABEL, CONFIG_ANNOTATION, PLATFORM_LABEL
+from ..project.quantities import MIB, format_bytes
 from .context import CONTAINER_SECURITY, digest_of, empty_dir, pod_security
 from .traefik import CONFIG_DIRECTORY, METRICS, PORTS, POSTGRESQL, WEB, WEBSECURE, Limits
 
@@ -44,7 +45,7 @@ class FrontDoor:
     """How the gateway is run. `certificate`: the digest of the wildcard certificate that it has.
 
     `replicas`: of Traefik where a Service leads to it; else there is one on each node of the pool.
-    `balancer_class`, `annotations`: of that Service. `address`: kube-vip's. `memory_mib`: the most that a Traefik takes.
+    `balancer_class`, `annotations`: of that Service. `address`: kube-vip's. `memory_mib`: of each Traefik.
     """
 
     certificate: str
@@ -130,8 +131,8 @@ def _traefik_pod(platform: Platform, door: FrontDoor) -> Body:
         # It cleans up before the kernel ends it.
         "env": [{"name": "GOMEMLIMIT", "value": f"{door.memory_mib * CLEANED // 100}MiB"}],
         "resources": {
-            "requests": {"cpu": "250m", "memory": f"{door.memory_mib // 4}Mi"},
-            "limits": {"memory": f"{door.memory_mib}Mi"},
+            "requests": {"cpu": "250m", "memory": format_bytes(door.memory_mib // 4 * MIB)},
+            "limits": {"memory": format_bytes(door.memory_mib * MIB)},
         },
         "securityContext": dict(CONTAINER_SECURITY),
         "startupProbe": _probe(METRICS, "/", host=READY_HOST, failures=60, period=2),

@@ -27,8 +27,14 @@ OPEN_PATHS = ("/verify", "/callback", "/authorize", "/.well-known/jwks.json")
 OPEN_FOLDER = "/sso/saml"
 # In a burst as many requests as are otherwise let through in so many seconds.
 BURST_SECONDS = 2
-# Of the verifier's answer, which is a sentence.
-ANSWER_BYTES = 4096
+# How the verifier is asked, whose answer is a sentence. Without a word on the last two Traefik warns of each route upon
+# each change.
+ASKED = {
+    "authRequestHeaders": ["apikey", "Authorization"],
+    "authResponseHeaders": ["Authorization"],
+    "trustForwardHeader": False,
+    "maxResponseBodySize": 4096,
+}
 
 
 def render_routes(context: Context) -> tuple[Desired, ...]:
@@ -44,13 +50,6 @@ def _key(context: Context) -> Desired:
     Of the Secret its digests are filled in when it is applied, and again when there is another Secret.
     """
     annotations = {CREDENTIALS_ANNOTATION: context.secret_uid}
-    asked = {
-        "authRequestHeaders": ["apikey", "Authorization"],
-        "authResponseHeaders": ["Authorization"],
-        # Without a word on these two Traefik warns of each route upon each change.
-        "trustForwardHeader": False,
-        "maxResponseBodySize": ANSWER_BYTES,
-    }
     namespace = gateway_namespace_of(context.platform)
     host = f"{VERIFIER}.{namespace}.svc.{context.platform.cluster_domain}:{VERIFIER_PORT}"
     keys = "&".join(f"key={{{role}.digest}}.{{{role}.end}}" for role in API_ROLES)
@@ -59,7 +58,7 @@ def _key(context: Context) -> Desired:
         text=f"http://{host}/?{keys}",
         secret=ObjectId(kind="Secret", namespace=context.names.namespace, name=context.CREDENTIALS),
     )
-    asking = context.object(TRAEFIK_API, "Middleware", KEY, annotations=annotations, spec={"forwardAuth": asked})
+    asking = context.object(TRAEFIK_API, "Middleware", KEY, annotations=annotations, spec={"forwardAuth": dict(ASKED)})
     return replace(asking, fills=(address,))
 
 
