@@ -37,6 +37,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.project.
     RESTARTED_ANNOTATION,
     RESTARTS_ANNOTATION,
 )
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.gateway import GATEWAY_API
 from ansible_collections.supalove.platform.plugins.module_utils._engine.restarts import Restarts, Rules
 from ansible_collections.supalove.platform.plugins.module_utils._engine.service_health import State
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Settings
@@ -534,7 +535,15 @@ def test_the_module_fails_with_what_is_down_and_project_info_tells_it(
         assert (told["health"]["state"], told["health"]["message"]) == ("down", "rest answers 503 (PGRST002)")
         assert told["drift"] == [f"Deployment/p-{ref}/rest: somebody has written to it"]
         assert not site.engine.settle({ref: {"tier": "free"}}, platform=PLATFORM).changed
-        assert play("project_info", refs=[ref], platform=PLATFORM)[0]["projects"][0]["drift"] == []
+        assert _drift(play, ref) == []
+        route = f"/apis/{GATEWAY_API}/namespaces/p-{ref}/httproutes/project"
+        site.engine.server.merge(route, {"spec": {"hostnames": ["elsewhere.example.com"]}})
+        assert _drift(play, ref) == [f"HTTPRoute/p-{ref}/project: somebody has written to it"]
+
+
+def _drift(run: Any, ref: str) -> list[str]:
+    (told,) = run("project_info", refs=[ref], platform=PLATFORM)[0]["projects"]
+    return list(told["drift"])
 
 
 @pytest.mark.usefixtures("gateway_kinds")

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NotRequired, TypedDict
 
 from .archiving import archiving_of
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
 from .backends.kubernetes.health import Health
-from .backends.kubernetes.kinds import LISTED_KINDS
+from .backends.kubernetes.kinds import LISTED_KINDS, listed_kinds
 from .backends.kubernetes.observe import observe
 from .backends.kubernetes.readiness import WAITED_KINDS, WORKLOAD, State, readiness_of
 from .backends.kubernetes.records import Record, Status
@@ -78,12 +78,13 @@ def describe(
     except NotFound:
         return []
     wanted = set(known) if refs is None else set(known) & {Ref(ref) for ref in refs}
-    live = _observe(client, settings, deadline) if wanted else NOTHING
+    listed = listed_kinds(platform)
+    live = _observe(client, listed, settings, deadline) if wanted else NOTHING
     mine = _by_namespace(live)
     chosen = [known[ref] for ref in sorted(wanted)]
     with through_api_server(client) as clusters:
         storage = storage_of(chosen, clusters, Deadline(limit_seconds=min(STORAGE_SECONDS, settings.timeout_seconds)))
-    found = [_description(one, mine.get(namespace_of(one.ref), {}), storage.get(one.ref, {})) for one in chosen]
+    found = [_description(one, mine.get(namespace_of(one.ref), {}), storage.get(one.ref, {}), listed) for one in chosen]
     if with_archive:
         archives = archiving_of(chosen, client, platform, workers=settings.workers, deadline=deadline)
         for description, one in zip(found, chosen, strict=True):
@@ -111,9 +112,9 @@ def _storage(database: str, answer: Mapping[str, Storage] | EngineError) -> dict
     return dataclasses.asdict(answer[database]) if database in answer else {}
 
 
-def _observe(client: Client, settings: Settings, deadline: Deadline) -> Observed:
+def _observe(client: Client, listed: Collection[str], settings: Settings, deadline: Deadline) -> Observed:
     """Whole what tells of readiness and sizes; of all else the metadata, which is enough to see drift."""
-    rest = {*LISTED_KINDS} - TELLING_KINDS
+    rest = {*listed} - TELLING_KINDS
     found = NOTHING
     for kinds, full in ((TELLING_KINDS, True), (rest, False)):
         workers = settings.workers
@@ -130,7 +131,9 @@ def _by_namespace(observed: Observed) -> dict[str, dict[ObjectId, Live]]:
     return found
 
 
-def _description(record: Record, live: Mapping[ObjectId, Live], storage: dict[str, object]) -> Description:
+def _description(
+    record: Record, live: Mapping[ObjectId, Live], storage: dict[str, object], listed: Collection[str]
+) -> Description:
     status = record.status
     waiting = _waiting_for(record, live)
     return Description(
@@ -147,7 +150,7 @@ def _description(record: Record, live: Mapping[ObjectId, Live], storage: dict[st
         storage=storage,
         ready=not waiting,
         waiting_for=waiting,
-        drift=_drift(record, live),
+        drift=_drift(record, live, listed),
         endpoints=dict(status.endpoints) if status else {},
         health=_health(record),
         authority=status.authority if status else "",
@@ -184,12 +187,12 @@ def _sizes(live: Mapping[ObjectId, Live]) -> dict[str, str]:
     return dict(sorted(sizes.items()))
 
 
-def _drift(record: Record, live: Mapping[ObjectId, Live]) -> list[str]:
+def _drift(record: Record, live: Mapping[ObjectId, Live], listed: Collection[str]) -> list[str]:
     """Objects that are not as the last run certified them, of those that can be listed. A run looks at all."""
     stamps = record.status.stamps if record.status else {}
     found: list[str] = []
     for id, stamp in sorted(stamps.items()):
-        if id.kind not in LISTED_KINDS:
+        if id.kind not in listed:
             continue
         one = live.get(id)
         if one is None:

@@ -174,7 +174,7 @@ def _look(
     def listed(kind: str) -> Observed:
         try:
             return observe(client, [kind], selector=selector, full=True, workers=1, deadline=deadline)
-        except NotFound:
+        except (NotFound, SafetyStop):
             return NOTHING  # its definition is not there yet
 
     def named(id: ObjectId) -> Observed:

@@ -8,6 +8,7 @@ import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.kinds import (
     GATEWAY_KINDS,
     KINDS,
+    listed_kinds,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.readiness import (
     readiness_of,
@@ -55,6 +56,14 @@ def test_every_object_is_the_platforms_and_of_a_kind_that_a_run_looks_for(door):
         assert body["metadata"]["labels"]["supalove.cloud/platform"] == "supalove-system"
         assert body["kind"] in GATEWAY_KINDS or body["kind"] == "Secret"
         assert KINDS[body["kind"]].api_version == body["apiVersion"]
+
+
+@pytest.mark.parametrize("gateway_kind", ["gateway", "route"])
+def test_a_kind_that_kubernetes_does_not_bring_says_what_does(gateway_kind):
+    """Without its definition a run ended with a bare 404."""
+    custom = [KINDS[kind] for kind in listed_kinds(Platform(gateway_kind=gateway_kind)) if KINDS[kind].custom]
+    assert custom
+    assert all(kind.missing for kind in custom)
 
 
 def test_traefik_may_list_secrets_in_its_own_namespace_only():

@@ -185,14 +185,16 @@ def _custom(api_version: str, plural: str, *, exact: Exact = _SPEC, **rest: Any)
     return Kind(api_version=api_version, plural=plural, exact=exact, custom=True, **rest)
 
 
+_GATEWAY_IS_MISSING = "the playbook gateway.yml brings it; run that first"
+
 # There once the definitions of Gateway API and Traefik are.
 ROUTE_KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "GatewayClass": _custom(_ROUTES, "gatewayclasses", namespaced=False, immutable=("spec.controllerName",)),
         "Gateway": _custom(_ROUTES, "gateways"),
-        "HTTPRoute": _custom(_ROUTES, "httproutes", exact=_ROUTE),
-        "TLSRoute": _custom(_ROUTES, "tlsroutes", exact=_ROUTE),
-        "Middleware": _custom("traefik.io/v1alpha1", "middlewares"),
+        "HTTPRoute": _custom(_ROUTES, "httproutes", exact=_ROUTE, missing=_GATEWAY_IS_MISSING),
+        "TLSRoute": _custom(_ROUTES, "tlsroutes", exact=_ROUTE, missing=_GATEWAY_IS_MISSING),
+        "Middleware": _custom("traefik.io/v1alpha1", "middlewares", missing=_GATEWAY_IS_MISSING),
     }
 )
 

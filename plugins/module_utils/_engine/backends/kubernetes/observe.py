@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import marshal
 from collections.abc import Iterable
 
@@ -14,7 +15,7 @@ from ...observed import Live, Observed
 from ...parallel import in_parallel
 from ...project.names import FINGERPRINT_ANNOTATION
 from .client import JSON, METADATA, METADATA_LIST, Client
-from .kinds import KINDS, collection_path, object_path
+from .kinds import KINDS, Kind, collection_path, object_path
 
 # The last format that depends on nothing but the values. Faster than JSON, and the server keeps the order of keys.
 _MARSHAL_VERSION = 2
@@ -102,7 +103,7 @@ def live_of(id: ObjectId, item: Body, *, with_body: bool) -> Live:
     return Live(
         id=id,
         uid=meta["uid"],
-        version="" if KINDS[id.kind].generated else _version(meta, KINDS[id.kind].counted),
+        version="" if KINDS[id.kind].generated else _version(meta, KINDS[id.kind]),
         fingerprint=(meta.get("annotations") or {}).get(FINGERPRINT_ANNOTATION, ""),
         labels=meta.get("labels") or {},
         body=item if with_body else None,
@@ -120,16 +121,19 @@ def _named(kind: str, item: Body) -> Body:
     return {**item, "apiVersion": KINDS[kind].api_version, "kind": kind}
 
 
-def _version(meta: Body, counted: tuple[str, ...] = ()) -> str:
+def _version(meta: Body, kind: Kind) -> str:
     """Generation, and a digest of who last wrote what outside of subresources; both as the server keeps them.
 
     Not the resourceVersion: that changes with every status. With the fingerprint, because the server notes the time
     of a write in whole seconds: two writes of the same fields within one would look like one.
+
+    Of a custom kind the server writes keys in one order if asked for the object, in another if for its metadata.
     """
     entries = (entry for entry in meta.get("managedFields") or () if not entry.get("subresource"))
-    writers = [entry for entry in entries if _touches(entry.get("fieldsV1"), counted)]
+    writers = [entry for entry in entries if _touches(entry.get("fieldsV1"), kind.counted)]
     told = [(meta.get("annotations") or {}).get(FINGERPRINT_ANNOTATION), writers]
-    digest = hashlib.blake2b(marshal.dumps(told, _MARSHAL_VERSION), digest_size=8).hexdigest()
+    text = json.dumps(told, sort_keys=True).encode() if kind.custom else marshal.dumps(told, _MARSHAL_VERSION)
+    digest = hashlib.blake2b(text, digest_size=8).hexdigest()
     return f"{meta.get('generation', 0)}.{digest}"
 
 
