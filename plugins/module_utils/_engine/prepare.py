@@ -11,7 +11,7 @@ from functools import partial
 from .access import Access
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
-from .backends.kubernetes.kinds import LISTED_KINDS, PLATFORM_KINDS
+from .backends.kubernetes.kinds import LISTED_KINDS, OPENSHIFT_KINDS, PLATFORM_KINDS
 from .backends.kubernetes.nodes import read_nodes
 from .backends.kubernetes.observe import observe, read_object
 from .backends.kubernetes.plan import plan_objects
@@ -28,7 +28,7 @@ from .progress import Progress
 from .project.life import Life
 from .project.model import Inventory, Platform, SharedCluster
 from .project.names import PLATFORM_LABEL
-from .project.vocabulary import HTTP_ROUTES, OPENSHIFT_ROUTES, RUNTIMES_VARIABLE
+from .project.vocabulary import OPENSHIFT_ROUTES, RUNTIMES_VARIABLE
 from .render.cluster import (
     cluster_credentials_of,
     cluster_namespace_object_of,
@@ -40,9 +40,6 @@ from .render.platform import render_platform
 from .settings import Settings
 from .standing import DEFINITION, POLL_SECONDS, await_all, is_ready, refusal_of, report_of
 from .steps import Action, Failure, Plan, Report, Step
-
-# By the gateway's kind what only projects have. It is asked whether there can be any before something is made for them.
-ASKED_FOR: Mapping[str, tuple[str, ...]] = {HTTP_ROUTES: ("TLSRoute",), OPENSHIFT_ROUTES: ("Route",)}
 
 
 def prepare(access: Access | None, inventory: Inventory, *, settings: Settings, progress: Progress) -> Report:
@@ -232,7 +229,9 @@ def _look(access: Access, part: _Part, settings: Settings, deadline: Deadline) -
     What seems to be missing is looked for by name: it may be there and somebody else's.
     """
     client = access.client
-    kinds = {*PLATFORM_KINDS, *(LISTED_KINDS if part.clusters else ()), *ASKED_FOR.get(part.platform.gateway_kind, ())}
+    # Of projects' Routes nothing is asked but whether there can be any, before something is made for them.
+    routes = OPENSHIFT_KINDS if part.platform.gateway_kind == OPENSHIFT_ROUTES else ()
+    kinds = {*PLATFORM_KINDS, *(LISTED_KINDS if part.clusters else ()), *routes}
     observed = observe(
         client,
         sorted(kinds),
