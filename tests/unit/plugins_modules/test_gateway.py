@@ -7,9 +7,9 @@ import datetime
 from typing import Any
 
 import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.certificates import Certificate
 from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import Secret
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import InvalidSpec
-from ansible_collections.supalove.platform.plugins.module_utils._engine.gateway import Certificate
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
 from ansible_collections.supalove.platform.plugins.module_utils._gateway import (
     certificate_from,
@@ -58,7 +58,7 @@ def files(tmp_path):
 
 def test_a_certificate_that_fits_is_taken_with_its_key(files):
     chain, key = made()
-    found = certificate_from(*files(chain, key), "example.com", NOW)
+    found = certificate_from(*files(chain, key), "*.example.com", NOW)
     assert (found.chain, found.key.reveal()) == (chain, key)
     assert key not in repr(found)
 
@@ -80,7 +80,7 @@ def test_a_certificate_that_does_not_fit_is_refused(files, change, said):
     chain, key = made()
     given = {"chain": chain, "key": key, "domain": "example.com", "now": NOW, **change}
     with pytest.raises(InvalidSpec) as refused:
-        certificate_from(*files(given["chain"], given["key"]), given["domain"], given["now"])
+        certificate_from(*files(given["chain"], given["key"]), f"*.{given['domain']}", given["now"])
     assert said in str(refused.value)
     assert "PRIVATE" not in str(refused.value)
 
