@@ -68,7 +68,8 @@ def _resolver(text: str) -> tuple[str, int] | None:
         address, port = str(ipaddress.ip_address(parts.hostname or "")), parts.port
     except ValueError:
         return None
-    return (address, port) if port and parts.netloc == text else None
+    is_bare = parts.netloc == text and parts.username is None
+    return (address, port) if port and is_bare else None
 
 
 def certificate_at(directory: str, domain: str, now: datetime.datetime) -> Certificate:

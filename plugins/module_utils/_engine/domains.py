@@ -170,11 +170,10 @@ class _Job:
             known = {}  # no platform yet, and so no project
         observed = NOTHING
         ours, theirs = domains_selector(self.platform), f"{PROJECT_LABEL},{COMPONENT_LABEL}={DOMAINS}"
-        for kind, selector, full in (
-            ("Gateway", ours, True),
-            ("HTTPRoute", theirs, True),
-            ("Namespace", PROJECT_LABEL, False),
-        ):
+        kinds = [("Gateway", ours, True), ("HTTPRoute", theirs, True)]
+        if any(map(wanted_of, known.values())):
+            kinds.append(("Namespace", PROJECT_LABEL, False))
+        for kind, selector, full in kinds:
             # Without its definition there is none of a kind yet.
             with contextlib.suppress(NotFound):
                 some = observe(self.client, [kind], selector=selector, full=full, workers=1, deadline=self.deadline)
