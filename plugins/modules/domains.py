@@ -12,7 +12,7 @@ description:
   - Works on the C(domains) that the records of projects have, so it comes after M(supalove.platform.projects), which
     writes them there.
   - A domain is a project's once a TXT record of C(_supalove.) and the domain says C(supalove-verification=) and the
-    token that RV(domains[].record) has. It is looked up until then and not again as long as the project has the domain.
+    token that RV(domains) has. It is looked up until then and not again as long as the project has the domain.
     One that is not proven yet hinders nothing. It is told as a warning.
   - A proven domain is served with the certificate in O(directory). One that is not for the domain, not good now or
     without its key is not taken, and the task fails in the end; the one from before goes on to be shown.

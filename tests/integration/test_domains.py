@@ -18,10 +18,11 @@ import yaml
 from ansible_collections.supalove.platform.plugins.module_utils._domains import certificate_at
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.dns.client import Resolvers
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.client import Client
+from ansible_collections.supalove.platform.plugins.module_utils._engine.describe import describe
 from ansible_collections.supalove.platform.plugins.module_utils._engine.domains import DomainsReport, keep_domains
 from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Silent
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.domains import proof_of
-from ansible_collections.supalove.platform.plugins.module_utils._engine.render.traefik import PORTS, WEBSECURE
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.traefik import PORTS, WEB, WEBSECURE
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Settings
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Outcome
 from fix_apiserver import lab_kube, program
@@ -197,17 +198,51 @@ def test_a_proven_domain_leads_to_its_project_and_asks_for_its_key(site, ref, na
     assert site.gateway.ask("/rest/v1/rows", host=domain).status == 401
     assert site.gateway.ask("/rest/v1/rows", host=domain, apikey="another").status == 401
     assert site.gateway.ask("/auth/v1/verify", host=domain).body["pod"] == "auth"
+    redirected = site.gateway.ask("/rest/v1/rows", host=domain, port=PORTS[WEB])
+    assert (redirected.status, redirected.headers["location"]) == (301, f"https://{domain}/rest/v1/rows")
     again = site.keep()
-    assert (again.report.changed, again.report.writes, states(again, ref)) == (False, 0, {domain: "served"})
+    assert (again.report.changed, again.report.reads, again.report.writes) == (False, 5, 0)
+    assert states(again, ref) == {domain: "served"}
 
 
-def test_the_projects_own_run_leaves_alone_what_its_domains_have(site, ref, name):
+def test_runs_of_the_projects_and_of_the_gateway_leave_alone_what_domains_have(site, ref, name):
     site.serve(**{ref: [name("api")]})
-    before = site.get(f"/apis/{ROUTES}/namespaces/p-{ref}/httproutes/domains")["metadata"]["resourceVersion"]
+    paths = [f"/apis/{ROUTES}/namespaces/p-{ref}/httproutes/domains", f"{GATEWAYS}/p-{ref}"]
+    before = [site.get(path)["metadata"]["generation"] for path in paths]
     site.run(ref)
-    after = site.get(f"/apis/{ROUTES}/namespaces/p-{ref}/httproutes/domains")["metadata"]["resourceVersion"]
-    assert before == after
+    assert site.gateway.keep().writes == 0
+    assert [site.get(path)["metadata"]["generation"] for path in paths] == before
     assert list(site.engine.record(ref)["status"]["domains"]) == [name("api")]
+    assert site.keep().report.writes == 0
+
+
+def test_a_gateway_of_somebody_else_is_not_taken_over(site, ref, name):
+    domain = name("api")
+    site.projects(**{ref: [domain]})
+    site.prove(ref, domain)
+    site.certify(domain)
+    spec = {"gatewayClassName": "theirs", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}
+    meta = {"name": f"p-{ref}", "namespace": SPACE, "labels": {"supalove.cloud/platform": "theirs"}}
+    theirs = {"apiVersion": ROUTES, "kind": "Gateway", "metadata": meta, "spec": spec}
+    site.gateway.apply(theirs)
+    failure = of(site.keep(), ref).failure
+    assert failure.object == f"Gateway/{SPACE}/p-{ref}"
+    assert "does not carry the label supalove.cloud/platform=supalove-system" in failure.reason
+    site.gateway.delete(theirs)
+    assert states(site.keep(), ref) == {domain: "served"}
+    site.gateway.await_status(200, "/rest/v1/", host=domain, apikey=f"key-of-{ref}")
+
+
+def test_project_info_tells_what_to_enter_into_the_dns_and_what_is_proven(site, ref, name):
+    ready, waiting = name("ready"), name("waiting")
+    site.serve(**{ref: [ready]})
+    site.projects(**{ref: [ready, waiting]})
+    with site.engine.client() as client:
+        (told,) = describe(client, PLATFORM, refs=[ref], settings=Settings())
+    proofs = {one["name"]: one["record"]["value"] for one in told["domains"]}
+    assert proofs == {domain: proof_of(site.uid(ref), domain).text for domain in (ready, waiting)}
+    proven = {one["name"]: one["proven"] for one in told["domains"]}
+    assert proven == {ready: site.engine.record(ref)["status"]["domains"][ready], waiting: ""}
 
 
 def test_a_domain_that_is_not_proven_gets_nothing_and_hinders_no_other(site, ref, name):

@@ -32,6 +32,7 @@ from .render import namespace_object_of
 from .render.domains import Owner, domains_selector, render_domain_certificate, render_domains, secret_name_of
 from .render.gateway_pods import gateway_namespace_of
 from .settings import Settings
+from .standing import refusal_of
 from .steps import Action, Failure, Outcome, Plan, Report, Result, Step
 
 # What a TXT record says, in a message.
@@ -143,7 +144,10 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Planned:
-    """One project: what is to be done or, after `done`, was. `given`: certificates by the Secrets they go into."""
+    """One project: what is to be done, or once that is over, what was; nothing if it was refused, which is the failure.
+
+    `given`: certificates by the Secrets that they go into. `proven`: what its record is to say.
+    """
 
     record: Record
     told: tuple[Told, ...]
@@ -225,8 +229,8 @@ class _Job:
     def _plan(self, seen: _Seen, record: Record, doubts: Mapping[Proof, str], holders: dict[str, Ref]) -> _Planned:
         uid, before = record.uid, proven_of(record)
         space = seen.observed.find(namespace_object_of(record.ref))
-        if uid is None or space is None or space.labels.get(UID_LABEL) != uid:
-            return _Planned(record=record, told=_not_there(record), proven=before)
+        if uid is None or space is None or space.is_going or space.labels.get(UID_LABEL) != uid:
+            return _Planned(record=record, told=_not_there(record))
         wrong: dict[str, tuple[State, str]] = {}
         for domain in wanted_of(record):
             doubt = "" if domain in before else doubts.get(proof_of(uid, domain), "it is new; run again")
@@ -247,18 +251,22 @@ class _Job:
         kept = {domain for domain in lacking if seen.observed.find(self._secret_id(uid, domain)) is not None}
         routed = render_domains(self.platform, owner, {*secrets, *kept})
         wanted = {one.id for one in (*secrets.values(), *routed)} | {self._secret_id(uid, one) for one in kept}
-        found = (
-            *([] if proven == before else [_step_of_record(record, before, proven)]),
-            *(plan_certificate(one, seen.observed.find(one.id)) for one in secrets.values()),
-            *(plan_object(one, seen.observed.find(one.id)) for one in routed),
-            *_removals(seen.mine.get(uid, ()), wanted),
+        plan = Plan.of(
+            (
+                *([] if proven == before else [_step_of_record(record, before, proven)]),
+                *(plan_certificate(one, seen.observed.find(one.id)) for one in secrets.values()),
+                *(plan_object(one, seen.observed.find(one.id)) for one in routed),
+                *_removals(seen.mine.get(uid, ()), wanted),
+            )
         )
+        refused = refusal_of(plan)
         return _Planned(
             record=record,
             told=tuple(_told(record.ref, uid, domain, wrong) for domain in wanted_of(record)),
-            plan=Plan.of(found),
+            plan=Plan() if refused else plan,
             given={secrets[domain].id: one for domain, one in given.items()},
             proven=proven,
+            failure=refused,
         )
 
     def _secret_id(self, uid: Uid, domain: str) -> ObjectId:
@@ -279,10 +287,8 @@ class _Job:
     def apply(self, planned: _Planned, deadline: Deadline) -> _Planned:
         """Step after step, until one fails. What is proven is noted before anything follows from it."""
         done: list[Step] = []
-        failure = next(
-            (Failure(step="plan", object=str(one.id), reason=one.reason) for one in planned.plan.refusals), None
-        )
-        for step in planned.plan.steps if failure is None else ():
+        failure = planned.failure
+        for step in planned.plan.steps:
             try:
                 if self._apply(planned, step, deadline):
                     done.append(step)
