@@ -7,7 +7,10 @@ import dataclasses
 import datetime
 import functools
 import json
+import os
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +35,7 @@ from fix_gateway import DOMAIN, PLATFORM, PODS, ROUTES, SPACE, Gateway, api_key,
 from test_life import namespaces_that_go, purge_of
 from test_modules import play  # noqa: F401 (a fixture)
 
+PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 GIVEN = {"domain": DOMAIN, "gateway_kind": "gateway"}
 SECRETS = f"/api/v1/namespaces/{SPACE}/secrets"
 GATEWAYS = f"/apis/{ROUTES}/namespaces/{SPACE}/gateways"
@@ -493,3 +497,39 @@ def test_the_module_tells_what_to_enter_into_the_dns_and_shows_no_key(site, ref,
     assert [one["path"] for one in wrong["problems"]] == ["resolvers", "resolvers"]
     none, _printed = play("domains", ok=False, **{**given, "platform": {}})
     assert [one["path"] for one in none["problems"]] == ["supalove_platform.gateway_kind"]
+
+
+def test_the_playbook_lets_names_in_once_and_does_nothing_without_a_gateway(site, ref, name):
+    domain = name("api")
+    site.projects(**{ref: [domain]})
+    site.prove(ref, domain)
+    site.certify(domain)
+    assert "changed=0 " in playbook(site, supalove_platform={})
+    assert not site.exists(f"{GATEWAYS}/p-{ref}")
+    assert "changed=1 " in playbook(site)
+    site.gateway.await_status(200, "/rest/v1/", host=domain, apikey=f"key-of-{ref}")
+    assert "changed=0 " in playbook(site)
+
+
+def playbook(site: Site, **variables: Any) -> str:
+    """What Ansible prints in the end of domains.yml."""
+    kubeconfig = site.engine.server.kubeconfig
+    given = {
+        "k3s_kubeconfig_path": str(kubeconfig),
+        "k3s_cluster_name": yaml.safe_load(kubeconfig.read_text())["current-context"],
+        "supalove_platform": GIVEN,
+        "gateway_domains_dir": str(site.directory),
+        "gateway_domains_resolvers": [f"127.0.0.1:{site.zone.port}"],
+        **variables,
+    }
+    command = ["playbook", str(PLAYBOOKS / "domains.yml"), "-i", "localhost,", "-e", json.dumps(given)]
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", *command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": os.environ["SUPALOVE_COLLECTIONS"], "ANSIBLE_NOCOLOR": "1"},
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.partition("PLAY RECAP")[2]
