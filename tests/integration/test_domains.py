@@ -518,6 +518,8 @@ def playbook(site: Site, **variables: Any) -> str:
         "k3s_kubeconfig_path": str(kubeconfig),
         "k3s_cluster_name": yaml.safe_load(kubeconfig.read_text())["current-context"],
         "supalove_platform": GIVEN,
+        # Otherwise it is the inventory's.
+        "gateway_controller_dir": str(site.directory.parent),
         "gateway_domains_dir": str(site.directory),
         "gateway_domains_resolvers": [f"127.0.0.1:{site.zone.port}"],
         **variables,
