@@ -179,7 +179,7 @@ class _Job:
             kinds.append(("Namespace", PROJECT_LABEL, False))
         for kind, selector, full in kinds:
             # Without its definition there is none of a kind yet.
-            with contextlib.suppress(NotFound):
+            with contextlib.suppress(NotFound, SafetyStop):
                 some = observe(self.client, [kind], selector=selector, full=full, workers=1, deadline=self.deadline)
                 observed = observed.and_also(some)
         observed = observed.and_also(self._secrets(ours))
