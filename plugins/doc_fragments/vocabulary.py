@@ -127,6 +127,9 @@ options:
       - 'C(tier) - Name of a tier out of supalove_tiers.'
       - 'C(state) - A project that is absent is stopped and keeps everything; present starts it again.'
       - 'C(canary) - Whether a change that restarts many projects comes to this one first.'
+      - 'C(domains) - Host names of its own at which its services are reached as well, once they are proven to be the
+        project''s. Only with gateway_kind gateway; none is the platform''s domain or below it, and none two
+        projects''.'
       - 'C(cpu) - Cores of the project''s own PostgreSQL. Required for dedicated placement, refused for shared.'
       - 'C(memory) - Memory of the project''s own PostgreSQL. Required for dedicated placement, refused for shared.'
       - 'C(storage) - Size of the project''s own volume, at least 512Mi. For shared placement the most its database

@@ -11,9 +11,9 @@ import typing as t
 
 from ansible.module_utils.common.yaml import yaml_load_all
 
+from ._engine.certificates import Certificate
 from ._engine.credentials import Secret
 from ._engine.errors import InvalidSpec, MissingLibrary, Problem
-from ._engine.gateway import Certificate
 from ._engine.project.model import Platform
 from ._engine.project.vocabulary import PLATFORM_VARIABLE
 from ._engine.render.gateway_pods import Arrival, FrontDoor
@@ -136,27 +136,37 @@ def _named(body: t.Any) -> str:
     return f"{body.get('kind')}/{(body.get('metadata') or {}).get('name')}"
 
 
-def certificate_from(chain_path: str, key_path: str, domain: str | None, now: datetime.datetime) -> Certificate:
-    """The wildcard certificate and its key. Raises InvalidSpec unless it is for the names below the domain, is good
-    now, and the key is its own.
+def certificate_from(
+    chain_path: str,
+    key_path: str,
+    name: str,
+    now: datetime.datetime,
+    *,
+    options: tuple[str, str] = ("certificate", "private_key"),
+) -> Certificate:
+    """A certificate for a name, which may be a wildcard, and its key. Raises InvalidSpec unless it is for the name, is
+    good now, and the key is its own. `options`: what the two files are called in messages.
     """
+    certificate, private_key = options
     if _MISSING is not None:
         raise MissingLibrary("cryptography") from _MISSING
-    chain, key = _text_of("certificate", chain_path), _text_of("private_key", key_path)
+    chain, key = _text_of(certificate, chain_path), _text_of(private_key, key_path)
     try:
         leaf = x509.load_pem_x509_certificates(chain.encode())[0]
     except ValueError:
-        raise _wrong("certificate", chain_path, "a file of certificates in PEM, the server's own first") from None
+        raise _wrong(certificate, chain_path, "a file of certificates in PEM, the server's own first") from None
     try:
         public = load_pem_private_key(key.encode(), password=None).public_key()
     except (TypeError, ValueError, UnsupportedAlgorithm):
         # Nothing of what the parser says: it may repeat the key.
-        raise _wrong("private_key", key_path, "a file with a private key in PEM, without a password") from None
+        raise _wrong(private_key, key_path, "a file with a private key in PEM, without a password") from None
     is_good = leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc
+    # A wildcard stands for one label (RFC 6125, 6.4.3).
+    covering = {name, f"*.{name.partition('.')[2]}"}
     checks = (
-        (_der(public) == _der(leaf.public_key()), "private_key", key_path, f"the key of {chain_path}"),
-        (f"*.{domain}" in _names_of(leaf).split(), "certificate", _names_of(leaf), f"one for *.{domain}"),
-        (is_good, "certificate", _term_of(leaf), "one that is good now"),
+        (_der(public) == _der(leaf.public_key()), private_key, key_path, f"the key of {chain_path}"),
+        (not covering.isdisjoint(_names_of(leaf).split()), certificate, _names_of(leaf), f"one for {name}"),
+        (is_good, certificate, _term_of(leaf), "one that is good now"),
     )
     problems = [Problem(path=path, value=value, allowed=allowed) for ok, path, value, allowed in checks if not ok]
     if problems:

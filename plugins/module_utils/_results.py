@@ -7,6 +7,8 @@ from __future__ import annotations
 import typing as t
 
 from ._engine.backup import BackupOutcome, BackupReport
+from ._engine.domains import DomainsReport
+from ._engine.domains import State as DomainState
 from ._engine.drill import Drilled, DrillReport
 from ._engine.errors import code_of
 from ._engine.export import Exported, ExportReport
@@ -124,6 +126,25 @@ def _drill(one: Drilled) -> dict[str, t.Any]:
         "databases": proof.databases,
         "error": proof.error,
     }
+
+
+def domains_result_of(found: DomainsReport, *, show_diff: bool) -> dict[str, t.Any]:
+    """The result of keeping projects' own names, bounded: that of the run, and how far each is, the worst first."""
+    order = tuple(DomainState)
+    shown = sorted(found.domains, key=lambda one: (order.index(one.state), one.ref, one.domain))
+    names = [
+        {
+            "ref": one.ref,
+            "domain": one.domain,
+            "state": one.state.value,
+            "message": one.message,
+            "record": {"name": one.proof.name, "type": "TXT", "value": one.proof.text},
+        }
+        for one in shown[:SHOWN_PROJECTS]
+    ]
+    result = result_of(found.report, show_diff=show_diff)
+    counts = {state.value: sum(one.state is state for one in shown) for state in order}
+    return {**result, "counts": counts, "domains": names, "domains_left_out": max(0, len(shown) - SHOWN_PROJECTS)}
 
 
 # Of a project that was not asked.

@@ -162,7 +162,7 @@ def _work(module: AnsibleModule) -> Work:
     params: dict[str, t.Any] = module.params
     platform = parse(projects={}, tiers={}, platform=params["platform"]).platform
     now = datetime.datetime.now(datetime.UTC)
-    certificate = certificate_from(params["certificate"], params["private_key"], platform.domain, now)
+    certificate = certificate_from(params["certificate"], params["private_key"], f"*.{platform.domain}", now)
     door = door_from(params, platform, certificate)
     definitions = definitions_from(params["definitions"])
 

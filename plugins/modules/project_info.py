@@ -33,6 +33,7 @@ options:
 seealso:
   - module: supalove.platform.projects
   - module: supalove.platform.backup
+  - module: supalove.platform.domains
   - module: supalove.platform.health
 """
 
@@ -187,6 +188,21 @@ projects:
         - Empty without a gateway.
       type: str
       returned: always
+    domains:
+      description:
+        - The host names that it is to have besides the platform's, and the record in the DNS that proves each of them
+          to be its own. The token in it is no secret.
+        - V(proven) is the time at which M(supalove.platform.domains) first found that record, empty if it has not yet.
+      type: list
+      elements: dict
+      returned: always
+      sample:
+        - name: api.example.org
+          proven: "2026-11-27T08:00:00+00:00"
+          record:
+            name: _supalove.api.example.org
+            type: TXT
+            value: supalove-verification=5f0c0d3f6f6c9e1b8a7d2e4c1b3a5968
     archive:
       description:
         - How the project's own PostgreSQL is archived, or the cluster that it is on, as the archiver beside it tells.

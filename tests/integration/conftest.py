@@ -13,6 +13,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 sys.path.append(os.path.join(os.path.dirname(__file__), ".."))
 
 from fix_apiserver import api_server  # noqa: F401
+from fix_dns import zone  # noqa: F401
 from fix_engine import engine, own_engine, prepared, ref  # noqa: F401
 from fix_fifty import undisturbed  # noqa: F401
 from fix_gateway import gateway, gateway_kinds, pooler  # noqa: F401

@@ -36,9 +36,9 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
     SERVED_KINDS,
     collection_path,
 )
+from ansible_collections.supalove.platform.plugins.module_utils._engine.certificates import Certificate
 from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import Secret
 from ansible_collections.supalove.platform.plugins.module_utils._engine.gateway import (
-    Certificate,
     keep_gateway,
     owned_definition,
 )

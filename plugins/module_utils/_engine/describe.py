@@ -10,6 +10,7 @@ from typing import NotRequired, TypedDict
 from .archiving import archiving_of
 from .backends.kubernetes import records
 from .backends.kubernetes.client import Client
+from .backends.kubernetes.domains import proven_of, wanted_of
 from .backends.kubernetes.health import Health
 from .backends.kubernetes.kinds import LISTED_KINDS, listed_kinds
 from .backends.kubernetes.observe import observe
@@ -21,6 +22,7 @@ from .deadline import Deadline
 from .errors import EngineError, NotFound
 from .objects import Body, ObjectId
 from .observed import NOTHING, Live, Observed
+from .project.domains import proof_of
 from .project.model import Platform
 from .project.names import PROJECT_LABEL, Ref, names_of, namespace_of
 from .project.placement import Placement
@@ -55,6 +57,7 @@ class Description(TypedDict):
     endpoints: dict[str, str]
     health: dict[str, object]
     authority: str
+    domains: list[dict[str, object]]
     archive: NotRequired[dict[str, object]]
 
 
@@ -154,7 +157,24 @@ def _description(
         endpoints=dict(status.endpoints) if status else {},
         health=_health(record),
         authority=status.authority if status else "",
+        domains=_domains(record),
     )
+
+
+def _domains(record: Record) -> list[dict[str, object]]:
+    """The host names that the project is to have, and the record in the DNS that proves each to be its own."""
+    uid, proven = record.uid, proven_of(record)
+    if uid is None:
+        return []
+    proofs = [(domain, proof_of(uid, domain)) for domain in wanted_of(record)]
+    return [
+        {
+            "name": domain,
+            "proven": proven.get(domain, ""),
+            "record": {"name": proof.name, "type": "TXT", "value": proof.text},
+        }
+        for domain, proof in proofs
+    ]
 
 
 def _health(record: Record) -> dict[str, object]:

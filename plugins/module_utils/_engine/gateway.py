@@ -3,20 +3,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from .backends.kubernetes.apply import apply, apply_texts
+from .backends.kubernetes.apply import apply
 from .backends.kubernetes.client import Client
 from .backends.kubernetes.delete import remove
 from .backends.kubernetes.kinds import GATEWAY_KINDS, ROUTE_KINDS, collection_path
 from .backends.kubernetes.observe import live_of, observe, read_metadata, read_object
-from .backends.kubernetes.plan import foreign, plan_object
+from .backends.kubernetes.plan import plan_object
 from .backends.kubernetes.readiness import WAITED_KINDS
-from .credentials import Secret
+from .certificates import Certificate, apply_certificate, plan_certificate
 from .deadline import Deadline
 from .errors import BackendError, DeadlineExceeded, NotFound, SafetyStop
 from .objects import Body, Desired, ObjectId
@@ -33,19 +32,6 @@ from .steps import Action, Failure, Plan, Report, Step
 
 # Kinds of which an arrival has some and another one has others.
 WAYS = ("Service", "Deployment", "PodDisruptionBudget", "DaemonSet")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate:
-    """The wildcard certificate, with those that lead to its authority, and its key; both as PEM."""
-
-    chain: str
-    key: Secret
-
-    @property
-    def digest(self) -> str:
-        """Tells a renewed one. A certificate is public; the key is not in it."""
-        return hashlib.sha256(self.chain.encode()).hexdigest()
 
 
 def owned_definition(platform: Platform, body: Body) -> Desired:
@@ -125,8 +111,7 @@ class _Work:
                 self.done.append(step)
                 return None
             if step.id.kind == "Secret":
-                values = {"tls.crt": self.certificate.chain, "tls.key": self.certificate.key.reveal()}
-                apply_texts(self.client, step.desired, values, deadline=self.deadline)
+                apply_certificate(self.client, step.desired, self.certificate, deadline=self.deadline)
                 self.done.append(step)
                 return None
             applied = apply(self.client, step, before=self.observed.find(step.id), deadline=self.deadline)
@@ -139,17 +124,8 @@ class _Work:
 
 
 def _planned(desired: Desired, observed: Observed) -> Step | None:
-    """As for every object; of the certificate, whose values nobody reads back, by its digest."""
     live = observed.find(desired.id)
-    if desired.id.kind != "Secret" or live is None:
-        return plan_object(desired, live)
-    stranger = foreign(desired, live.labels)
-    if stranger is not None:
-        return Step(action=Action.REFUSE, id=desired.id, reason=stranger, desired=desired, before=None)
-    if live.fingerprint == desired.fingerprint:
-        return None
-    reason = "the certificate is another one"
-    return Step(action=Action.UPDATE, id=desired.id, reason=reason, desired=desired, before=None)
+    return plan_certificate(desired, live) if desired.id.kind == "Secret" else plan_object(desired, live)
 
 
 def _outdated(platform: Platform, wanted: tuple[Desired, ...], observed: Observed) -> Iterator[Step]:

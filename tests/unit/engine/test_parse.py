@@ -221,6 +221,56 @@ def test_what_a_project_does_not_say_comes_from_its_tier():
     assert (project.connections, project.clients) == (100, 1000)
 
 
+GATEWAY = {"domain": "example.com", "gateway_kind": "gateway"}
+
+
+@pytest.mark.parametrize(
+    ("domains", "platform", "value", "allowed"),
+    [
+        (["API.example.org"], GATEWAY, ["API.example.org"], "host names in lower case such as api.example.org"),
+        (["localhost"], GATEWAY, ["localhost"], "a list of at most 16 host names"),
+        (["*.example.org"], GATEWAY, ["*.example.org"], "a list of at most 16 host names"),
+        (["192.0.2.1"], GATEWAY, ["192.0.2.1"], "a list of at most 16 host names"),
+        (["a.example.org."], GATEWAY, ["a.example.org."], "a list of at most 16 host names"),
+        ([f"{'a' * 64}.org"], GATEWAY, [f"{'a' * 64}.org"], "a list of at most 16 host names"),
+        (["a.org", "a.org"], GATEWAY, ["a.org", "a.org"], "each once"),
+        ("a.org", GATEWAY, "a.org", "a list of at most 16 host names"),
+        ([f"a{n}.org" for n in range(17)], GATEWAY, [f"a{n}.org" for n in range(17)], "at most 16"),
+        (["other.example.com"], GATEWAY, "other.example.com", "neither example.com nor below it"),
+        (["example.com"], GATEWAY, "example.com", "neither example.com nor below it"),
+        (["b.org"], GATEWAY, "b.org", "a name that no other project has; blog has it"),
+        (["a.org"], {"domain": "example.com"}, "a.org", "none, as gateway_kind is none; they go with gateway"),
+    ],
+)
+def test_a_domain_that_a_project_cannot_have_is_told(domains, platform, value, allowed):
+    projects = {"acme": {"tier": "free", "domains": domains}}
+    if "blog" in allowed:
+        projects = {"blog": {"tier": "free", "domains": ["b.org"], "state": "absent"}, **projects}
+    with pytest.raises(InvalidSpec) as refused:
+        parse(projects=projects, tiers={"free": FREE}, platform=platform)
+    (problem,) = refused.value.problems
+    assert (problem.path, problem.value) == ("supalove_projects.acme.domains", value)
+    assert allowed in problem.allowed
+
+
+def test_all_that_is_wrong_with_domains_is_told_at_once():
+    projects = {
+        "acme": {"tier": "free", "domains": ["a.org", "x.example.com"]},
+        "blog": {"tier": "free", "domains": ["a.org", "Y.org"]},
+        "shop": {"tier": "free", "domains": ["a.org"]},
+    }
+    with pytest.raises(InvalidSpec) as refused:
+        parse(projects=projects, tiers={"free": FREE}, platform=GATEWAY)
+    assert [one.path.split(".")[1] for one in refused.value.problems] == ["blog", "acme", "shop"]
+
+
+def test_a_projects_domains_are_kept_in_one_order():
+    given = {"tier": "free", "domains": ["b.example.org", "a.example.org", "example.org", "notexample.com"]}
+    (project,) = parse(projects={"acme": given}, tiers={"free": FREE}, platform=GATEWAY).projects
+    wanted = ["a.example.org", "b.example.org", "example.org", "notexample.com"]
+    assert (list(project.domains), project.spec["domains"]) == (wanted, wanted)
+
+
 def test_clients_default_to_twenty_times_the_connections():
     assert a_project(tier={"connections": 30}).clients == 600
 

@@ -146,7 +146,8 @@ def test_one_odd_value_anywhere_is_accepted_or_told_and_nothing_else(data):
     else:
         desired_of(inventory, [Uid("abcdefgh2345"), Uid("2345abcdefgh")])
     assert problems != ()
-    assert len(text) < 400 * (1 + len(problems or ()))
+    # The longest lists the keys of a platform.
+    assert len(text) < 600 * (1 + len(problems or ()))
 
 
 @FEWER

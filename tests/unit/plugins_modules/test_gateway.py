@@ -7,9 +7,9 @@ import datetime
 from typing import Any
 
 import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.certificates import Certificate
 from ansible_collections.supalove.platform.plugins.module_utils._engine.credentials import Secret
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import InvalidSpec
-from ansible_collections.supalove.platform.plugins.module_utils._engine.gateway import Certificate
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
 from ansible_collections.supalove.platform.plugins.module_utils._gateway import (
     certificate_from,
@@ -17,28 +17,10 @@ from ansible_collections.supalove.platform.plugins.module_utils._gateway import 
     door_from,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._specs import gateway_spec
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certified import NOW, made
 
-NOW = datetime.datetime(2026, 11, 26, tzinfo=datetime.UTC)
 PLATFORM = Platform(domain="example.com")
 CERTIFICATE = Certificate(chain="chain", key=Secret("key"))
-
-
-def made(name: str = "*.example.com") -> tuple[str, str]:
-    """A certificate of a day around NOW, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    day = datetime.timedelta(days=1)
-    builder = x509.CertificateBuilder(subject, subject, key.public_key(), 1, NOW - day, NOW + day)
-    signed = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False).sign(
-        key, hashes.SHA256()
-    )
-    plain = serialization.NoEncryption()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    return signed.public_bytes(serialization.Encoding.PEM).decode(), pem.decode()
 
 
 def options(**given: Any) -> dict[str, Any]:
@@ -58,7 +40,7 @@ def files(tmp_path):
 
 def test_a_certificate_that_fits_is_taken_with_its_key(files):
     chain, key = made()
-    found = certificate_from(*files(chain, key), "example.com", NOW)
+    found = certificate_from(*files(chain, key), "*.example.com", NOW)
     assert (found.chain, found.key.reveal()) == (chain, key)
     assert key not in repr(found)
 
@@ -80,7 +62,7 @@ def test_a_certificate_that_does_not_fit_is_refused(files, change, said):
     chain, key = made()
     given = {"chain": chain, "key": key, "domain": "example.com", "now": NOW, **change}
     with pytest.raises(InvalidSpec) as refused:
-        certificate_from(*files(given["chain"], given["key"]), given["domain"], given["now"])
+        certificate_from(*files(given["chain"], given["key"]), f"*.{given['domain']}", given["now"])
     assert said in str(refused.value)
     assert "PRIVATE" not in str(refused.value)
 

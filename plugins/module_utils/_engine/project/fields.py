@@ -18,6 +18,9 @@ TEXT: Schema = {"type": "string"}
 
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9.:/_-]*[a-z0-9](?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?:@sha256:[0-9a-f]{64})?")
 _DNS_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+# Of several labels, the last of which does not begin with a digit as in an address. What is put in front of it, in the
+# DNS and in names of objects, fits as well.
+_HOST = re.compile(r"(?=.{4,240}\Z)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)+[a-z]([-a-z0-9]{0,61}[a-z0-9])")
 _PROVISIONER = re.compile(r"[a-z0-9]([-a-z0-9./]*[a-z0-9])?")
 _HTTPS_ADDRESS = re.compile(r"https://([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?|\[[0-9a-f:]{2,39}\])(:[0-9]{1,5})?")
 # A key's id, its alias, or the whole ARN of either.
@@ -188,6 +191,22 @@ def networks() -> Kind:
             raise ValueError(allowed) from error
 
     schema = {"type": "array", "items": TEXT, "minItems": 1, "description": allowed}
+    return Kind(read=read, write=list, schema=schema, stored={"type": "array", "items": TEXT})
+
+
+def hosts(most: int) -> Kind:
+    """Host names, at most `most` of them, in their one order."""
+    allowed = f"a list of at most {most} host names in lower case such as api.example.org, each once"
+
+    def read(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or len(value) > most:
+            raise ValueError(allowed)
+        names = [_text(one) for one in value]
+        if len({*names}) < len(names) or not all(_HOST.fullmatch(one) for one in names):
+            raise ValueError(allowed)
+        return tuple(sorted(names))
+
+    schema = {"type": "array", "items": TEXT, "maxItems": most, "uniqueItems": True, "description": allowed}
     return Kind(read=read, write=list, schema=schema, stored={"type": "array", "items": TEXT})
 
 

@@ -92,7 +92,8 @@ class Tier:
 class Project:
     """One tenant. The limits are those of the tier unless `spec`, what its user wrote, overrides them.
 
-    `is_stopped`: nothing of it runs, everything is kept. `is_canary`: big changes come to it first.
+    `is_stopped`: nothing of it runs, everything is kept. `is_canary`: big changes come to it first. `domains`: its own
+    host names, proven or not.
     """
 
     ref: Ref
@@ -105,6 +106,7 @@ class Project:
     transaction_seconds: int
     is_stopped: bool
     is_canary: bool
+    domains: tuple[str, ...] = ()
     spec: Mapping[str, object] = field(hash=False)
 
 

@@ -21,6 +21,7 @@ from .vocabulary import (
     ARCHIVING,
     DEDICATED,
     ENCRYPTED_BY_KMS,
+    HTTP_ROUTES,
     LIMITS,
     MANAGED_BY,
     NO_GATEWAY,
@@ -58,9 +59,10 @@ def parse(*, projects: object, tiers: object, platform: object) -> Inventory:
     parsed = [
         _project(ref, spec, parsed_tiers, problems) for ref, spec in entries(projects, PROJECTS_VARIABLE, problems)
     ]
+    complete = [project for project in parsed if project is not None]
+    _check_domains(complete, parsed_platform, problems)
     if problems:
         raise InvalidSpec(tuple(problems))
-    complete = (project for project in parsed if project is not None)
     return Inventory(
         projects=tuple(sorted(complete, key=lambda project: project.ref)),
         tiers={name: tier for name, tier in parsed_tiers.items() if tier is not None},
@@ -301,9 +303,28 @@ def _project(ref: str, value: object, tiers: Mapping[str, Tier | None], problems
         tier=tier,
         is_stopped=given["state"] == ABSENT,
         is_canary=bool(given["canary"]),
+        domains=given["domains"] or (),
         spec=_spec(tier, given),
         **limits,
     )
+
+
+def _check_domains(projects: Iterable[Project], platform: Platform, problems: list[Problem]) -> None:
+    """A name leads to one project, and to none where nobody routes by names or the platform's own names are."""
+    owners: dict[str, Ref] = {}
+    for project in projects:
+        for domain in project.domains:
+            owner = owners.setdefault(domain, project.ref)
+            allowed = ""
+            if platform.gateway_kind != HTTP_ROUTES:
+                allowed = f"none, as gateway_kind is {platform.gateway_kind}; they go with {HTTP_ROUTES}"
+            elif f".{domain}".endswith(f".{platform.domain}"):
+                allowed = f"a name of the project's own, neither {platform.domain} nor below it"
+            elif owner != project.ref:
+                allowed = f"a name that no other project has; {owner} has it"
+            if allowed:
+                path = f"{PROJECTS_VARIABLE}.{project.ref}.domains"
+                problems.append(Problem(path=path, value=domain, allowed=allowed))
 
 
 def _check_ref(section: Section, ref: str) -> None:

@@ -34,6 +34,9 @@ MANAGERS = ("inventory", "api")
 PRESENT = "present"
 ABSENT = "absent"
 
+# Listeners of its Gateway, of which the API allows 64.
+MOST_DOMAINS = 16
+
 LONGEST_TRANSACTION_SECONDS = 7 * 24 * 3600
 
 NAME = fields.label(REF_LONGEST)
@@ -144,6 +147,12 @@ PROJECT = (
         name="canary",
         kind=fields.flag(),
         about="Whether a change that restarts many projects comes to this one first.",
+    ),
+    Field(
+        name="domains",
+        kind=fields.hosts(MOST_DOMAINS),
+        about="Host names of its own at which its services are reached as well, once they are proven to be the "
+        "project's. Only with gateway_kind gateway; none is the platform's domain or below it, and none two projects'.",
     ),
     *LIMITS,
 )

@@ -105,6 +105,8 @@ def _schema() -> Body:
         "endpoints": {"type": "object", "additionalProperties": TEXT, "x-kubernetes-map-type": "atomic"},
         # Public, and here because whoever shows a project to its developer may read nothing else of it.
         "authority": TEXT,
+        # By name when it was proven to be the project's. Of another field manager than all else, which writes it whole.
+        "domains": {"type": "object", "additionalProperties": TEXT, "x-kubernetes-map-type": "atomic"},
         "inputs": TEXT,
         # JSON in a text: for the server to look into it costs more than all the rest of a record.
         "stamps": TEXT,

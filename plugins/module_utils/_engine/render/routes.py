@@ -82,9 +82,14 @@ def _route(context: Context) -> Desired:
     spec = {
         "parentRefs": [gateway],
         "hostnames": [context.host],
-        "rules": [*_auth_rules(), *_rest_rules()],
+        "rules": rules_of_services(),
     }
     return context.object(GATEWAY_API, "HTTPRoute", ROUTE, spec=spec)
+
+
+def rules_of_services() -> list[Body]:
+    """Which path leads where, whatever the host: the same in all projects."""
+    return [*_auth_rules(), *_rest_rules()]
 
 
 def _auth_rules() -> list[Body]:
