@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from lab.standin import components
 ROLES = Path(__file__).parents[2] / "roles"
 PLUGIN = "io.containerd.cri.v1.runtime"
 PLATFORM = {"runtime_classes": {"gvisor": {}, "kata": {}}}
+START_SECONDS = 30
 BASE = '{{ template "base" . }}'
 
 
@@ -30,6 +34,8 @@ class Node:
         self.made = self.agent / "etc/containerd/config.toml"
         self.template = self.made.with_name("config-v3.toml.tmpl")
         self.drop_ins = self.made.with_name("config-v3.toml.d")
+        self.classes = folder / "etc/blockio.yaml"
+        self.controllers = folder / "controllers"
         self.shim_config = folder / "etc/runsc.toml"
         self.made.parent.mkdir(parents=True)
         self.write_base()
@@ -63,6 +69,43 @@ class Node:
             __containerd_runtime_dir=str(self.made.parent),
             __runtime_gvisor_shim_config=str(self.shim_config),
         )
+
+    def limit(self, *options: str, **given: Any) -> tuple[int, str]:
+        """Everything of the role blockio but the restart; `given` are variables."""
+        steps = [of_role("blockio", "preflight")]
+        for task in yaml.safe_load((ROLES / "blockio/tasks/configure.yml").read_text()):
+            included = task.pop("ansible.builtin.include_role", None)
+            step = of_role("containerd_runtime", included.get("tasks_from", "configure")) if included else {}
+            steps.append({**task, **step})
+        files = [str(ROLES / f"blockio/{part}/main.yml") for part in ("defaults", "vars")]
+        self.controllers.write_text("cpuset cpu io memory pids\n")
+        settings = {
+            "__containerd_runtime_dir": str(self.made.parent),
+            "__blockio_file": str(self.classes),
+            "__blockio_controllers_file": str(self.controllers),
+            "supalove_platform": {},
+        }
+        plays = [{"hosts": "all", "gather_facts": False, "vars_files": files, "tasks": steps}]
+        return play(self.folder, plays, *options, **{**settings, **given})
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Path]:
+        """containerd with what it was told, until the end; its log."""
+        log = self.folder / "log"
+        with log.open("w") as file:
+            path = f"{binary('containerd').parent}:{os.environ['PATH']}"
+            command = [str(binary("containerd")), "--config", str(self.made)]
+            process = subprocess.Popen(command, stderr=file, env={**os.environ, "PATH": path})
+        try:
+            end = time.monotonic() + START_SECONDS
+            while "containerd successfully booted" not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < end, log.read_text()
+                time.sleep(0.2)
+            yield log
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
 
     def dumped(self) -> dict[str, Any]:
         """What containerd makes of it. Raises CalledProcessError if that is nothing."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from typing import Any
 import pytest
 import yaml
 from fix_containerd import BASE, PLUGIN, ROLES, Node, binary, of_role, play
-
-START_SECONDS = 30
 
 
 @pytest.fixture
@@ -44,26 +41,18 @@ def test_both_runtimes_are_known_beside_what_k3s_says(node: Node) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="containerd has to be root")
 def test_containerd_starts_with_both(node: Node) -> None:
     assert node.configure("gvisor", "kata")[0] == 0
-    log, address = node.folder / "log", str(node.folder / "containerd.sock")
-    with log.open("w") as file:
-        running = subprocess.Popen([str(binary("containerd")), "--config", str(node.made)], stderr=file)
-    try:
-        end = time.monotonic() + START_SECONDS
-        while "containerd successfully booted" not in log.read_text():
-            assert running.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.2)
+    with node.running() as log:
         listed = subprocess.run(
-            [str(binary("ctr")), "--address", address, "plugins", "list"], capture_output=True, text=True, check=True
+            [str(binary("ctr")), "--address", str(node.folder / "containerd.sock"), "plugins", "list"],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         states = {words[1]: words[-1] for line in listed.splitlines() if len(words := line.split()) > 2}
         assert states["cri"] == "ok"
         (told,) = (line for line in log.read_text().splitlines() if "starting cri plugin" in line)
         assert r"\"runsc\":{\"runtimeType\":\"io.containerd.runsc.v1\"" in told
         assert r"\"kata-qemu\":{\"runtimeType\":\"io.containerd.kata-qemu.v2\"" in told
-    finally:
-        running.terminate()
-        running.wait(timeout=30)
 
 
 def test_a_k3s_without_drop_ins_gets_a_template_and_gives_it_up_when_it_is_upgraded(node: Node) -> None:

@@ -80,6 +80,7 @@ OTHER_TARGETS = (
         version="v3.0.0",
         packages=("github.com/distribution/distribution/v3/cmd/registry",),
     ),
+    Target(name="crictl", version="v1.36.0", packages=("sigs.k8s.io/cri-tools/cmd/crictl",)),
 )
 
 
