@@ -234,7 +234,7 @@ def mirror_plan(
         parsed = parse(projects={}, tiers={}, platform=platform).platform
     except InvalidSpec as error:
         raise AnsibleFilterError(str(error)) from error
-    given = {"only": only, "sources": sources or {}, "archives": archives or {}}
+    given: dict[str, Any] = {"only": only, "sources": sources or {}, "archives": archives or {}}
     problems = unfit(parsed.images, registry, given)
     if not problems:
         names = list(only) or list(used_images(parsed))
