@@ -36,11 +36,11 @@ def image_from(text: str) -> Image:
     >>> image_from("127.0.0.1:5000/a/b:1@sha256:00").place
     '127.0.0.1:5000/a/b'
     """
-    named, _, digest = text.partition("@")
-    head, _, rest = named.partition("/")
+    named, _at, digest = text.partition("@")
+    head, _slash, rest = named.partition("/")
     registry, path = (head, rest) if rest and is_registry(head) else (DEFAULT_REGISTRY, named)
     folder, slash, last = path.rpartition("/")
-    name, _, tag = last.partition(":")
+    name, _colon, tag = last.partition(":")
     if registry == DEFAULT_REGISTRY and not folder:
         folder, slash = _OF_NOBODY, "/"
     return Image(registry=registry, repository=f"{folder}{slash}{name}", tag=tag, digest=digest)
