@@ -108,6 +108,12 @@ options:
       - 'C(priority) - Whose pods go first when a node is full; higher wins. It cannot be changed later.'
       - 'C(requests_per_second) - Requests that each node of the gateway lets through to one project, twice as many in
         a burst; what is more is answered with 429. By default 100.'
+      - 'C(read_iops) - Reads that each container of PostgreSQL''s pod may ask of one of the node''s disks in a
+        second. For dedicated placement under the cluster''s own runtime only, and the hosts must know it: the role
+        blockio. By default any number.'
+      - 'C(write_iops) - Writes that each container of PostgreSQL''s pod may ask of one of the node''s disks in a
+        second. For dedicated placement under the cluster''s own runtime only, and the hosts must know it: the role
+        blockio. By default any number.'
       - 'C(archive_engine) - What archives the PostgreSQL. Only wal-g encrypts before it sends, and makes deltas. By
         default wal-g. An archive that has begun is gone on with as it is, until the next restore.'
       - 'C(rpo_seconds) - The longest that a commit is not in the archive. Each period costs an object there. By

@@ -14,6 +14,7 @@ description:
   - Has to run before M(supalove.platform.projects).
   - An object of one of these names that does not carry the label C(supalove.cloud/platform) with the namespace's name
     is somebody else's. Then nothing is changed, and the task fails.
+  - Warns of images in use that a tag alone names, as whoever writes to their registry can move it.
 author:
   - Supalove contributors (@supalove)
 extends_documentation_fragment:
@@ -71,15 +72,24 @@ from ..module_utils._ansible import Work, access_of, run_module
 from ..module_utils._engine.backends.kubernetes.client import Client
 from ..module_utils._engine.prepare import prepare
 from ..module_utils._engine.progress import Progress
+from ..module_utils._engine.project.images import images_by_tag
 from ..module_utils._engine.project.parse import parse
 from ..module_utils._engine.settings import Settings
 from ..module_utils._results import result_of
 from ..module_utils._specs import platform_spec
 
+BY_TAG = (
+    "Named by tags, which whoever writes to their registry can move to other bytes: {images}. images/mirror.yml copies "
+    "them to your registry and prints the lines of supalove_platform.images that name them by digest."
+)
+
 
 def _work(module: AnsibleModule) -> Work:
     params: dict[str, t.Any] = module.params
     inventory = parse(projects={}, tiers=params["tiers"], platform=params["platform"])
+    tagged = images_by_tag(inventory.platform)
+    if tagged:
+        module.warn(BY_TAG.format(images=", ".join(f"{name} ({image})" for name, image in sorted(tagged.items()))))
 
     def work(client: Client | None, settings: Settings, progress: Progress) -> dict[str, t.Any]:
         with access_of(module, client, inventory.platform, settings) as access:

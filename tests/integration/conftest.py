@@ -22,6 +22,7 @@ from fix_object_store import locked_store, object_store, object_store_server  # 
 from fix_openshift import no_route_kind, route_definition, route_kind  # noqa: F401
 from fix_postgresql import postgresql, shared  # noqa: F401
 from fix_proxy import proxied  # noqa: F401
+from fix_registry import public_registry, site_registry  # noqa: F401
 from fix_services import pod  # noqa: F401
 from fix_vault import vault, vault_server  # noqa: F401
 from fix_walg import archive, host, site  # noqa: F401

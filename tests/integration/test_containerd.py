@@ -6,103 +6,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from lab import binaries
-from lab.standin import components
-
-ROLES = Path(__file__).parents[2] / "roles"
-PLUGIN = "io.containerd.cri.v1.runtime"
-PLATFORM = {"runtime_classes": {"gvisor": {}, "kata": {}}}
-BASE = '{{ template "base" . }}'
-START_SECONDS = 30
-
-
-class Node:
-    """A host's directories below a folder, on which roles' tasks run as they are; nothing is restarted."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.agent = folder / "agent"
-        self.made = self.agent / "etc/containerd/config.toml"
-        self.template = self.made.with_name("config-v3.toml.tmpl")
-        self.drop_ins = self.made.with_name("config-v3.toml.d")
-        self.shim_config = folder / "etc/runsc.toml"
-        self.made.parent.mkdir(parents=True)
-        self.write_base()
-
-    def write_base(self, *, imports: bool = True, systemd: bool = False) -> None:
-        """What K3s makes of its own template."""
-        text = components.containerd(self.agent, "pause:1", "native", str(self.folder / "containerd.sock"))
-        lines = [line for line in text.splitlines() if imports or not line.startswith("imports")]
-        text = "\n".join(lines).replace("/run/k3s/containerd", str(self.folder / "state")) + "\n"
-        self.base = text.replace("SystemdCgroup = false", f"SystemdCgroup = {str(systemd).lower()}")
-        own = self.template.read_text() if self.template.exists() else BASE
-        self.made.write_text(own.replace(BASE, self.base))
-
-    def configure(self, *runtimes: str) -> tuple[int, str]:
-        """Everything of the roles' `configure` but the restart."""
-        steps: list[dict[str, Any]] = []
-        for runtime in runtimes:
-            tasks = yaml.safe_load((ROLES / f"runtime_{runtime}/tasks/configure.yml").read_text())
-            (described,) = (task for task in tasks if "vars" in task)
-            steps += [_of_role("containerd_runtime", "preflight")]
-            steps += [task for task in tasks if {"ansible.builtin.file", "ansible.builtin.template"} & task.keys()]
-            steps += [{**_of_role("containerd_runtime", "configure"), "vars": described["vars"]}]
-        files = [str(ROLES / f"runtime_{one}/{part}/main.yml") for one in runtimes for part in ("defaults", "vars")]
-        for step in steps:
-            if "ansible.builtin.template" in step:
-                source = ROLES / "runtime_gvisor/templates" / step["ansible.builtin.template"]["src"]
-                step["ansible.builtin.template"]["src"] = str(source)
-        return play(
-            self.folder,
-            [{"hosts": "all", "gather_facts": False, "vars_files": files, "tasks": steps}],
-            __containerd_runtime_dir=str(self.made.parent),
-            __runtime_gvisor_shim_config=str(self.shim_config),
-        )
-
-    def dumped(self) -> dict[str, Any]:
-        """What containerd makes of it. Raises CalledProcessError if that is nothing."""
-        done = subprocess.run(
-            [str(binary("containerd")), "--config", str(self.made), "config", "dump"],
-            capture_output=True,
-            check=True,
-        )
-        return tomllib.loads(done.stdout.decode())
-
-    def runtimes(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.dumped()["plugins"][PLUGIN]["containerd"]["runtimes"]
-        return found
-
-
-def _of_role(name: str, tasks: str) -> dict[str, Any]:
-    return {"ansible.builtin.include_role": {"name": str(ROLES / name), "tasks_from": tasks}}
-
-
-def binary(name: str) -> Path:
-    return binaries.ensure(binaries.target("containerd")) / name
-
-
-def play(folder: Path, plays: list[dict[str, Any]], *options: str, hosts: str = "localhost,", **extra: Any) -> Any:
-    """Run a playbook on this machine; exit code and output as one line."""
-    folder.joinpath("play.yml").write_text(yaml.safe_dump(plays))
-    given = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "supalove_platform": PLATFORM}
-    variables = json.dumps({**given, **extra})
-    done = subprocess.run(
-        ["ansible-playbook", f"--inventory={hosts}", f"--extra-vars={variables}", *options, "play.yml"],
-        cwd=folder,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
+from fix_containerd import BASE, PLUGIN, ROLES, Node, binary, of_role, play
 
 
 @pytest.fixture
@@ -131,26 +41,18 @@ def test_both_runtimes_are_known_beside_what_k3s_says(node: Node) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="containerd has to be root")
 def test_containerd_starts_with_both(node: Node) -> None:
     assert node.configure("gvisor", "kata")[0] == 0
-    log, address = node.folder / "log", str(node.folder / "containerd.sock")
-    with log.open("w") as file:
-        running = subprocess.Popen([str(binary("containerd")), "--config", str(node.made)], stderr=file)
-    try:
-        end = time.monotonic() + START_SECONDS
-        while "containerd successfully booted" not in log.read_text():
-            assert running.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.2)
+    with node.running() as log:
         listed = subprocess.run(
-            [str(binary("ctr")), "--address", address, "plugins", "list"], capture_output=True, text=True, check=True
+            [str(binary("ctr")), "--address", str(node.folder / "containerd.sock"), "plugins", "list"],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         states = {words[1]: words[-1] for line in listed.splitlines() if len(words := line.split()) > 2}
         assert states["cri"] == "ok"
         (told,) = (line for line in log.read_text().splitlines() if "starting cri plugin" in line)
         assert r"\"runsc\":{\"runtimeType\":\"io.containerd.runsc.v1\"" in told
         assert r"\"kata-qemu\":{\"runtimeType\":\"io.containerd.kata-qemu.v2\"" in told
-    finally:
-        running.terminate()
-        running.wait(timeout=30)
 
 
 def test_a_k3s_without_drop_ins_gets_a_template_and_gives_it_up_when_it_is_upgraded(node: Node) -> None:
@@ -212,7 +114,7 @@ def capability(folder: Path, *devices: str) -> tuple[int, str]:
         "ansible.builtin.debug": {"msg": "{{ inventory_hostname }} goes on"},
         "when": "not __runtime_kata_is_left_out",
     }
-    steps = [_of_role("runtime_kata", "capability"), tell]
+    steps = [of_role("runtime_kata", "capability"), tell]
     plays = [{"hosts": "all", "gather_facts": False, "any_errors_fatal": True, "tasks": steps}]
     return play(folder, plays, hosts=f"{','.join(names)},", __runtime_kata_device=choice)
 
@@ -236,7 +138,7 @@ def proving(folder: Path, runtime: str, groups: dict[str, list[str]], *devices: 
     told, *rest = yaml.safe_load((ROLES / f"runtime_{runtime}/tasks/prove.yml").read_text())
     given = told.pop("supalove.platform.runtime")
     told["ansible.builtin.debug"] = {"msg": {key: given[key] for key in ("nodes", "absent_nodes")}}
-    seeing = [_of_role("runtime_kata", "capability")] if runtime == "kata" else []
+    seeing = [of_role("runtime_kata", "capability")] if runtime == "kata" else []
     files = [str(ROLES / f"runtime_{runtime}/{part}/main.yml") for part in ("defaults", "vars")]
     block = {"name": "Prove", "block": [told, *rest], "when": included["when"]}
     plays = [

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 import yaml
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import IMAGES
 from fix_engine import TIERS
 
 
@@ -183,4 +184,17 @@ def test_who_does_without_a_check_of_keys_is_told_once_a_run(play):
 
 def test_nobody_is_warned_of_keys_that_are_checked(play):
     result, _printed = play("projects", "--check", projects={}, tiers=TIERS)
+    assert not result.get("warnings")
+
+
+def test_images_that_only_a_tag_names_are_told_once_a_run_and_those_with_a_digest_are_not(play):
+    digest = f"sha256:{'0' * 64}"
+    images = {"postgresql": f"registry.example.com/postgresql:17@{digest}"}
+    result, _printed = play("platform", "--check", tiers=TIERS, platform={"images": images})
+    (warning,) = result["warnings"]
+    assert "Named by tags" in warning
+    assert IMAGES["pgbouncer"] in warning
+    assert "registry.example.com/postgresql" not in warning
+    images["pgbouncer"] = f"registry.example.com/pgbouncer:1@{digest}"
+    result, _printed = play("platform", "--check", tiers=TIERS, platform={"images": images})
     assert not result.get("warnings")

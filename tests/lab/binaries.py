@@ -72,14 +72,20 @@ TARGETS = (
     Target(name="pause", version="1"),
 )
 # No host of the lab runs these: `binaries build` leaves them out, who wants one asks for it by name.
-BENCHMARK_TARGETS = (
+OTHER_TARGETS = (
     Target(name="kwok", version="v0.8.0", packages=("sigs.k8s.io/kwok/cmd/kwok",)),
     Target(name="asker", version="1"),
+    Target(
+        name="registry",
+        version="v3.0.0",
+        packages=("github.com/distribution/distribution/v3/cmd/registry",),
+    ),
+    Target(name="crictl", version="v1.36.0", packages=("sigs.k8s.io/cri-tools/cmd/crictl",)),
 )
 
 
 def target(name: str) -> Target:
-    known = {t.name: t for t in (*TARGETS, *BENCHMARK_TARGETS)}
+    known = {t.name: t for t in (*TARGETS, *OTHER_TARGETS)}
     if name not in known:
         raise SystemExit(f"lab: no program {name!r}; there are: {', '.join(known)}")
     return known[name]

@@ -69,6 +69,7 @@ class Tier:
     `runtime_class`: None runs the pods with the cluster's default runtime.
     `priority`: whose pods go first when a node is full; higher wins.
     `requests_per_second`: to one project, through one node of the gateway.
+    `read_iops`, `write_iops`: what each container of PostgreSQL's pod may ask of a disk in a second, 0 for any number.
     `has_services`: its projects have Auth and PostgREST, as the platform has a gateway to them.
     """
 
@@ -85,6 +86,8 @@ class Tier:
     priority: int
     requests_per_second: int
     archiving: Archiving = Archiving()
+    read_iops: int = 0
+    write_iops: int = 0
     has_services: bool = False
 
 

@@ -47,6 +47,7 @@ SERVICE_SESSIONS_PER_DATABASE = 8
 
 _KINDS = {one.name: one.kind for one in LIMITS}
 _UNSAID: dict[str, object] = dict.fromkeys(one.name for one in ARCHIVING)
+_UNLIMITED: dict[str, object] = dict.fromkeys((one.name for one in vocabulary.IOPS), 0)
 # What a shared cluster divides among its projects and a project cannot have to itself.
 _OF_ITS_OWN = ("cpu", "memory")
 
@@ -216,8 +217,9 @@ def _tier(name: str, value: object, *, problems: list[Problem], platform: Platfo
     defaults: dict[str, object] = {"placement": DEDICATED, "runtime_class": None, "priority": 0}
     defaults["requests_per_second"] = REQUESTS_PER_SECOND
     optional = dict.fromkeys(("cpu", "memory", "connections", "clients", "transaction_seconds"))
-    given = section.read_all(vocabulary.TIER, {**defaults, **optional, **_UNSAID})
+    given = section.read_all(vocabulary.TIER, {**defaults, **optional, **_UNSAID, **_UNLIMITED})
     _check_placement(section, given)
+    _check_iops(section, given)
     _check_runtime(section, given, platform.runtime_classes)
     archiving = _archiving(given)
     overrides = _overrides(section.section("overrides"), given)
@@ -249,6 +251,21 @@ def _check_placement(section: Section, given: Mapping[str, Any]) -> None:
     storage = given["storage"]
     if given["placement"] == DEDICATED and storage is not None and storage < LEAST_VOLUME:
         section.refuse("storage", format_bytes(storage), f"at least {format_bytes(LEAST_VOLUME)}")
+
+
+def _check_iops(section: Section, given: Mapping[str, Any]) -> None:
+    """What limits the disk is the cgroup of a container.
+
+    1. On a shared cluster one container serves many projects, and the kernel does not know for whom a page is written.
+    2. In a sandbox it is another process, in another cgroup, that reads and writes.
+    """
+    for key in filter(section.says, _UNLIMITED):
+        if given["placement"] == SHARED:
+            allowed = "nothing, as the server of a shared cluster reads and writes for all of its projects"
+            section.refuse(key, given[key], allowed)
+        elif given["runtime_class"] is not None:
+            allowed = f"nothing, as no limit reaches what reads and writes for a pod under {given['runtime_class']}"
+            section.refuse(key, given[key], allowed)
 
 
 def _overrides(section: Section, given: Mapping[str, Any]) -> dict[str, int]:

@@ -109,6 +109,18 @@ ARCHIVING = (
     ),
 )
 
+# Below the least a PostgreSQL that recovers does not start in time.
+IOPS = tuple(
+    Field(
+        name=f"{what}_iops",
+        kind=fields.whole(100, 1_000_000),
+        about=f"{done} that each container of PostgreSQL's pod may ask of one of the node's disks in a second. "
+        "For dedicated placement under the cluster's own runtime only, and the hosts must know it: the role blockio. "
+        "By default any number.",
+    )
+    for what, done in (("read", "Reads"), ("write", "Writes"))
+)
+
 TIER = (
     Field(
         name="placement",
@@ -134,6 +146,7 @@ TIER = (
         about="Requests that each node of the gateway lets through to one project, twice as many in a burst; what is "
         "more is answered with 429. By default 100.",
     ),
+    *IOPS,
     *ARCHIVING,
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from ..objects import Body, Desired, canonical_json, fingerprint
@@ -91,14 +92,26 @@ class Context:
             meta["annotations"] = dict(annotations)
         return Desired(body={"apiVersion": api_version, "kind": kind, "metadata": meta, **rest})
 
-    def pod_template(self, component: str, *, config: Mapping[str, str], user: int, spec: Body) -> Body:
-        """A pod of the project; new when its configuration or Secret is.
+    def pod_template(
+        self,
+        component: str,
+        *,
+        config: Mapping[str, str],
+        user: int,
+        spec: Body,
+        annotations: Mapping[str, str] = MappingProxyType({}),
+    ) -> Body:
+        """A pod of the project; new when its configuration or Secret is, or an annotation.
 
         A Secret that was lost is made anew with other passwords, of which only a new pod knows.
         """
         return pod_template(
             labels={**self.labels(component), UID_LABEL: self.uid},
-            annotations={CONFIG_ANNOTATION: digest_of(config), CREDENTIALS_ANNOTATION: self.secret_uid},
+            annotations={
+                CONFIG_ANNOTATION: digest_of(config),
+                CREDENTIALS_ANNOTATION: self.secret_uid,
+                **annotations,
+            },
             service_account=self.SERVICE_ACCOUNT,
             priority_class=priority_class_of(self.project.tier.name),
             runtime_class=self.project.tier.runtime_class,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from ..archives import archive_of
 from ..databases import LOADED_SUFFIX, loader_of, reader_of
 from ..objects import Desired, ObjectId
+from ..project.disk import disk_class
 from ..project.life import Life
 from ..project.model import Platform, Project
 from ..project.names import Ref, namespace_of
@@ -36,6 +37,9 @@ from .restore import CONFIG as RESTORE
 from .restore import render_restore, with_restore
 
 WORKLOAD = "StatefulSet"
+# Read by containerd, for each container of a pod (intel/goresctrl, pkg/blockio/kubernetes.go). It refuses to make one
+# whose class the node does not know.
+DISK_CLASS_ANNOTATION = "blockio.resources.beta.kubernetes.io/pod"
 
 
 def render_database(context: Context) -> tuple[Desired, ...]:
@@ -136,7 +140,16 @@ def _stateful_set(context: Context, files: dict[str, str]) -> Desired:
         replicas=context.replicas,
         selector=labels,
         template=context.pod_template(
-            context.POSTGRESQL, config=files, user=USER, spec=with_restore(with_archiver(pod, context.platform), life)
+            context.POSTGRESQL,
+            config=files,
+            user=USER,
+            spec=with_restore(with_archiver(pod, context.platform), life),
+            annotations=_disk_limits(project),
         ),
     )
     return context.object("apps/v1", WORKLOAD, context.POSTGRESQL, component=context.POSTGRESQL, spec=spec)
+
+
+def _disk_limits(project: Project) -> dict[str, str]:
+    name = disk_class(project.tier.read_iops, project.tier.write_iops)
+    return {} if name is None else {DISK_CLASS_ANNOTATION: name}

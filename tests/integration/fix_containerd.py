@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host's containerd in a folder, and roles' tasks on it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lab import binaries
+from lab.standin import components
+
+ROLES = Path(__file__).parents[2] / "roles"
+PLUGIN = "io.containerd.cri.v1.runtime"
+PLATFORM = {"runtime_classes": {"gvisor": {}, "kata": {}}}
+START_SECONDS = 30
+BASE = '{{ template "base" . }}'
+
+
+class Node:
+    """A host's directories below a folder, on which roles' tasks run as they are; nothing is restarted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.agent = folder / "agent"
+        self.made = self.agent / "etc/containerd/config.toml"
+        self.template = self.made.with_name("config-v3.toml.tmpl")
+        self.drop_ins = self.made.with_name("config-v3.toml.d")
+        self.classes = folder / "etc/blockio.yaml"
+        self.controllers = folder / "controllers"
+        self.shim_config = folder / "etc/runsc.toml"
+        self.made.parent.mkdir(parents=True)
+        self.write_base()
+
+    def write_base(self, *, imports: bool = True, systemd: bool = False) -> None:
+        """What K3s makes of its own template."""
+        text = components.containerd(self.agent, "pause:1", "native", str(self.folder / "containerd.sock"))
+        lines = [line for line in text.splitlines() if imports or not line.startswith("imports")]
+        text = "\n".join(lines).replace("/run/k3s/containerd", str(self.folder / "state")) + "\n"
+        self.base = text.replace("SystemdCgroup = false", f"SystemdCgroup = {str(systemd).lower()}")
+        own = self.template.read_text() if self.template.exists() else BASE
+        self.made.write_text(own.replace(BASE, self.base))
+
+    def configure(self, *runtimes: str) -> tuple[int, str]:
+        """Everything of the roles' `configure` but the restart."""
+        steps: list[dict[str, Any]] = []
+        for runtime in runtimes:
+            tasks = yaml.safe_load((ROLES / f"runtime_{runtime}/tasks/configure.yml").read_text())
+            (described,) = (task for task in tasks if "vars" in task)
+            steps += [of_role("containerd_runtime", "preflight")]
+            steps += [task for task in tasks if {"ansible.builtin.file", "ansible.builtin.template"} & task.keys()]
+            steps += [{**of_role("containerd_runtime", "configure"), "vars": described["vars"]}]
+        files = [str(ROLES / f"runtime_{one}/{part}/main.yml") for one in runtimes for part in ("defaults", "vars")]
+        for step in steps:
+            if "ansible.builtin.template" in step:
+                source = ROLES / "runtime_gvisor/templates" / step["ansible.builtin.template"]["src"]
+                step["ansible.builtin.template"]["src"] = str(source)
+        return play(
+            self.folder,
+            [{"hosts": "all", "gather_facts": False, "vars_files": files, "tasks": steps}],
+            __containerd_runtime_dir=str(self.made.parent),
+            __runtime_gvisor_shim_config=str(self.shim_config),
+        )
+
+    def limit(self, *options: str, **given: Any) -> tuple[int, str]:
+        """Everything of the role blockio but the restart; `given` are variables."""
+        steps = [of_role("blockio", "preflight")]
+        for task in yaml.safe_load((ROLES / "blockio/tasks/configure.yml").read_text()):
+            included = task.pop("ansible.builtin.include_role", None)
+            step = of_role("containerd_runtime", included.get("tasks_from", "configure")) if included else {}
+            steps.append({**task, **step})
+        files = [str(ROLES / f"blockio/{part}/main.yml") for part in ("defaults", "vars")]
+        self.controllers.write_text("cpuset cpu io memory pids\n")
+        settings = {
+            "__containerd_runtime_dir": str(self.made.parent),
+            "__blockio_file": str(self.classes),
+            "__blockio_controllers_file": str(self.controllers),
+            "supalove_platform": {},
+        }
+        plays = [{"hosts": "all", "gather_facts": False, "vars_files": files, "tasks": steps}]
+        return play(self.folder, plays, *options, **{**settings, **given})
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Path]:
+        """containerd with what it was told, until the end; its log."""
+        log = self.folder / "log"
+        with log.open("w") as file:
+            path = f"{binary('containerd').parent}:{os.environ['PATH']}"
+            command = [str(binary("containerd")), "--config", str(self.made)]
+            process = subprocess.Popen(command, stderr=file, env={**os.environ, "PATH": path})
+        try:
+            end = time.monotonic() + START_SECONDS
+            while "containerd successfully booted" not in log.read_text():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < end, log.read_text()
+                time.sleep(0.2)
+            yield log
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+    def dumped(self) -> dict[str, Any]:
+        """What containerd makes of it. Raises CalledProcessError if that is nothing."""
+        done = subprocess.run(
+            [str(binary("containerd")), "--config", str(self.made), "config", "dump"],
+            capture_output=True,
+            check=True,
+        )
+        return tomllib.loads(done.stdout.decode())
+
+    def runtimes(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.dumped()["plugins"][PLUGIN]["containerd"]["runtimes"]
+        return found
+
+
+def of_role(name: str, tasks: str) -> dict[str, Any]:
+    return {"ansible.builtin.include_role": {"name": str(ROLES / name), "tasks_from": tasks}}
+
+
+def binary(name: str) -> Path:
+    return binaries.ensure(binaries.target("containerd")) / name
+
+
+def play(folder: Path, plays: list[dict[str, Any]], *options: str, hosts: str = "localhost,", **extra: Any) -> Any:
+    """Run a playbook on this machine; exit code and output as one line."""
+    folder.joinpath("play.yml").write_text(yaml.safe_dump(plays))
+    given = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "supalove_platform": PLATFORM}
+    variables = json.dumps({**given, **extra})
+    done = subprocess.run(
+        ["ansible-playbook", f"--inventory={hosts}", f"--extra-vars={variables}", *options, "play.yml"],
+        cwd=folder,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
