@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from .gateway import BARE, IDLE_SECONDS, KEYED, PREFLIGHT, UPSTREAM
+from .gateway import BARE, IDLE_SECONDS, KEYED, UNCHECKED, UPSTREAM
 from .servers import MIB
 
 Run = dict[str, Any]
@@ -40,13 +40,13 @@ LOAD = """\
 {connections} connections that stay open, HTTP/1.1, each with its next request as soon as it has the answer; {requests}
 small requests a turn, {rounds} turns each, which begin with another each round. To the gateway they go to all
 {projects} projects in turn, so that no project's share of requests is used up. With a key (`/rest/v1`): clients'
-headers, limit of bodies, share of requests, question to the verifier, path rewritten, line in the log. A preflight
-(`OPTIONS`, which has no key) of the same path has all that but the question. A rate is the median of its turns; the
+headers, limit of bodies, share of requests, question to the verifier, path rewritten, line in the log. Nobody asked:
+afterwards, the same requests by routes that have all that but the question. A rate is the median of its turns; the
 share is that of the bare Traefik's in the same round. The processor's time is of all turns, for each request.
 """
 COST = """\
-**The verifier's cost**: with a key the gateway answers {share:.2f} of the requests that it answers as preflights; each
-takes {traefik:.0f} µs more of Traefik and {verifier:.0f} µs of the verifier."""
+**The verifier's cost**: with a key the gateway answers {share:.2f} of the requests that it answers with nobody asked;
+each takes {traefik:.0f} µs more of Traefik and {verifier:.0f} µs of the verifier."""
 HEADS = (
     "asked",
     "requests/s, turn by turn",
@@ -62,8 +62,8 @@ HEADS = (
 NAMES = {
     UPSTREAM: "the server alone, without TLS",
     BARE: "bare Traefik, TLS, one route",
-    PREFLIGHT: "gateway, preflight",
     KEYED: "gateway, with a key",
+    UNCHECKED: "gateway, nobody asked about keys",
 }
 
 
@@ -136,38 +136,43 @@ def _memory(found: Run) -> list[str]:
 
 
 def _load(found: Run) -> list[str]:
-    turns = found["turns"]
-    plain, keyed = (_per_request(turns[name]) for name in (PREFLIGHT, KEYED))
-    share = median(one / other for one, other in zip(_rates(turns[KEYED]), _rates(turns[PREFLIGHT]), strict=True))
-    traefik, verifier = (keyed[who] - plain[who] for who in ("traefik", "verifier"))
+    turns, unchecked = found["turns"], found["unchecked_turns"]
+    rows = [_row(NAMES[name], turns[name], turns[BARE]) for name in (UPSTREAM, BARE, KEYED)]
+    with_key, without = _per_request(turns[KEYED]), _per_request(unchecked[UNCHECKED])
+    share = _share(turns[KEYED], turns[BARE]) / _share(unchecked[UNCHECKED], unchecked[BARE])
+    traefik, verifier = (with_key[who] - without[who] for who in ("traefik", "verifier"))
     return [
         LOAD.format(**found["size"]),
         f"| {' | '.join(HEADS)} |",
         "|---" * len(HEADS) + "|",
-        *(_row(name, turns) for name in NAMES),
+        *rows,
+        _row(NAMES[UNCHECKED], unchecked[UNCHECKED], unchecked[BARE]),
         "",
         COST.format(share=share, traefik=traefik, verifier=verifier),
         "",
     ]
 
 
-def _row(name: str, turns: Run) -> str:
-    rates, bare = _rates(turns[name]), _rates(turns[BARE])
-    used = _per_request(turns[name])
+def _row(name: str, turns: Sequence[Run], bare: Sequence[Run]) -> str:
+    rates, used = _rates(turns), _per_request(turns)
     p50, p99, bare_p99 = (
-        median(one[key] for one in turns[of]) for of, key in ((name, "p50"), (name, "p99"), (BARE, "p99"))
+        median(one[key] for one in some) for some, key in ((turns, "p50"), (turns, "p99"), (bare, "p99"))
     )
     cells = [
-        NAMES[name],
+        name,
         f"{median(rates):.0f} ({', '.join(f'{one:.0f}' for one in rates)})",
-        f"{median(one / other for one, other in zip(rates, bare, strict=True)):.2f}",
+        f"{_share(turns, bare):.2f}",
         f"{p50 * 1000:.2f}",
         f"{p99 * 1000:.1f}",
         f"{p99 / bare_p99:.1f}",
-        f"{used['bare' if name == BARE else 'traefik']:.0f}",
+        f"{used['bare' if name == NAMES[BARE] else 'traefik']:.0f}",
         *(f"{used[who]:.0f}" for who in ("verifier", "upstream", "client")),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _share(turns: Sequence[Run], bare: Sequence[Run]) -> float:
+    return median(one / other for one, other in zip(_rates(turns), _rates(bare), strict=True))
 
 
 def _rates(turns: Sequence[Run]) -> list[float]:

@@ -22,6 +22,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.project.
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.context import Context
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.gateway import GATEWAY_API
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.routes import KEY
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.services import REST_PORT
 from fix_gateway import DOMAIN, path_of
 
@@ -32,7 +33,7 @@ from .processes import cpu_seconds_of, high_water, resident
 
 KEYED_PATH, OPEN_PATH = "/rest/v1/lines?select=id", "/auth/v1/verify?token=abc"
 # What is asked, each with its own row.
-UPSTREAM, BARE, PREFLIGHT, KEYED = "upstream", "bare", "preflight", "keyed"
+UPSTREAM, BARE, KEYED, UNCHECKED = "upstream", "bare", "keyed", "unchecked"
 # So many projects come later, one by one; and so often a route goes and comes.
 REPEATS = 3
 IDLE_SECONDS = 5
@@ -75,10 +76,16 @@ def measure(size: Size) -> Figures:
         figures["restart"] = _restarted(door, refs)
         figures["restart"]["rest_seconds"] = door.await_quiet()
         figures["restarted_bytes"] = _resident(door)
-        figures["turns"] = _loaded(door, _keyed(cluster), size)
+        keyed = _keyed(cluster)
+        door.ask("first", order_of(door, [{**keyed[0], "headers": {}}], status=401))
+        figures["turns"] = _loaded(door, keyed, size, (UPSTREAM, BARE, KEYED))
         figures["loaded_bytes"] = _resident(door)
         figures["bare_bytes"] = resident(door.pids().bare)
         figures["verifier_bytes"] = resident(door.pids().verifier)
+        _write(cluster, [_without_key(one) for one in _routes(cluster, refs)])
+        door.ask("first", order_of(door, [{**one, "headers": {}} for one in keyed]))
+        door.await_quiet()
+        figures["unchecked_turns"] = _loaded(door, keyed, size, (BARE, UNCHECKED))
     return figures
 
 
@@ -97,25 +104,43 @@ def _made(cluster: Cluster, door: Door, projects: dict[str, Any], awaited: Seque
 
 def _routed(cluster: Cluster, door: Door, refs: Sequence[str]) -> Figures:
     """The routes of these projects, gone and written again: seconds until they are written, and all answer."""
-    spaces = {namespace_of(Ref(ref)) for ref in refs}
-    found = cluster.server.request("GET", f"/apis/{GATEWAY_API}/httproutes")["items"]
-    routes = [one for one in found if one["metadata"]["namespace"] in spaces]
+    routes = _routes(cluster, refs)
     for one in routes:
         cluster.server.request("DELETE", path_of(one))
     door.ask("first", order_of(door, _opened(refs), status=404))
     door.await_quiet()
-    file = cluster.root / "routes.jsonl"
-    file.write_text("".join(json.dumps(workload.send(_written(one))) + "\n" for one in routes))
     with door.asking("first", order_of(door, _opened(refs))) as answers:
-        written = cluster.floor("sends", file, IN_FLIGHT)["seconds"]
+        written = _write(cluster, routes)
         # Without the start of that program.
         began = time.time() - written
     _say(f"{len(routes)} routes written in {written:.1f} s, all answer after {answers['last'] - began:.1f} s")
     return {"written_seconds": written, "answer_seconds": answers["last"] - began}
 
 
-def _written(live: Figures) -> Figures:
-    """As it was applied, without what the server and Traefik say of it."""
+def _routes(cluster: Cluster, refs: Sequence[str]) -> list[Figures]:
+    """Of these projects, as they were applied, without what the server and Traefik say of them."""
+    spaces = {namespace_of(Ref(ref)) for ref in refs}
+    found = cluster.server.request("GET", f"/apis/{GATEWAY_API}/httproutes")["items"]
+    return [_applied(one) for one in found if one["metadata"]["namespace"] in spaces]
+
+
+def _write(cluster: Cluster, routes: Sequence[Figures]) -> float:
+    """Seconds that it took."""
+    file = cluster.root / "routes.jsonl"
+    file.write_text("".join(json.dumps(workload.send(one)) + "\n" for one in routes))
+    return float(cluster.floor("sends", file, IN_FLIGHT)["seconds"])
+
+
+def _without_key(route: Figures) -> Figures:
+    """The same route, by which nobody is asked about keys."""
+    rules = [
+        {**rule, "filters": [one for one in rule["filters"] if one.get("extensionRef", {}).get("name") != KEY]}
+        for rule in route["spec"]["rules"]
+    ]
+    return {**route, "spec": {**route["spec"], "rules": rules}}
+
+
+def _applied(live: Figures) -> Figures:
     meta = {key: live["metadata"][key] for key in ("name", "namespace", "labels", "annotations")}
     return {"apiVersion": GATEWAY_API, "kind": "HTTPRoute", "metadata": meta, "spec": live["spec"]}
 
@@ -129,12 +154,10 @@ def _restarted(door: Door, refs: Sequence[str]) -> Figures:
     return {"first_seconds": answers["first"] - began, "last_seconds": answers["last"] - began}
 
 
-def _loaded(door: Door, keyed: Sequence[Figures], size: Size) -> Figures:
+def _loaded(door: Door, keyed: Sequence[Figures], size: Size, names: Sequence[str]) -> Figures:
     """Each in turn; the first turn, which opens connections to all, does not count."""
-    door.ask("first", order_of(door, [{**keyed[0], "headers": {}}], status=401))
     orders = _orders(door, keyed)
-    turns: Figures = {name: [] for name in orders}
-    names = list(orders)
+    turns: Figures = {name: [] for name in names}
     for number in range(size.rounds + 1):
         for name in names[number % len(names) :] + names[: number % len(names)]:
             requests = size.requests if number else min(size.requests, 2 * len(keyed))
@@ -146,13 +169,12 @@ def _loaded(door: Door, keyed: Sequence[Figures], size: Size) -> Figures:
 
 
 def _orders(door: Door, keyed: Sequence[Figures]) -> Figures:
-    """What a browser asks first is on the same path, and needs no key."""
-    preflights = [{**one, "headers": {}, "method": "OPTIONS"} for one in keyed]
+    gateway = order_of(door, keyed)
     return {
         UPSTREAM: order_of(door, keyed[:1], address=f"{A_POD}:{REST_PORT}", ca=""),
         BARE: order_of(door, keyed[:1], BARE_PORT),
-        PREFLIGHT: order_of(door, preflights),
-        KEYED: order_of(door, keyed),
+        KEYED: gateway,
+        UNCHECKED: gateway,
     }
 
 

@@ -57,6 +57,7 @@ def test_without_a_key_or_with_that_of_a_neighbour_nothing_answers(platform: Clu
     for key in ("", "guessed", notes.key):
         refused = demo.ask(path, key=key)
         assert (refused.status, list(refused.body)) == (401, ["message"])
+    assert demo.ask(path, key="", verb="OPTIONS").status != 401, "a browser's preflight has no key"
 
 
 def test_plain_http_is_sent_to_https_and_unknown_names_get_nothing(platform: Cluster) -> None:

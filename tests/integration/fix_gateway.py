@@ -100,7 +100,7 @@ class Echo(http.server.BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.answer(200, {"pod": self.server.name, "path": self.path, "headers": dict(self.headers)})
 
-    do_POST = do_GET  # noqa: N815 (the library's name)
+    do_POST = do_OPTIONS = do_GET  # noqa: N815 (the library's names)
 
     def answer(self, status: int, body: Any, **headers: str) -> None:
         data = json.dumps(body).encode()
@@ -121,7 +121,9 @@ class Verifier(Echo):
         key = self.headers.get("apikey")
         ends = dict(one.split(".") for one in self.path.partition("?key=")[2].split("&key="))
         digest = hashlib.sha256((key or "").encode()).hexdigest()
-        if key is None:
+        if self.headers["X-Forwarded-Method"] == "OPTIONS":
+            self.answer(200, {})
+        elif key is None:
             self.answer(401, {"message": "No API key found in request"})
         elif digest not in ends:
             self.answer(401, {"message": "Invalid authentication credentials"})

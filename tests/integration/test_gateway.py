@@ -11,7 +11,15 @@ import urllib.error
 import urllib.request
 
 import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.gateway import GATEWAY, GATEWAY_API
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.gateway_pods import Arrival
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.routes import (
+    AUTH_PATH,
+    LISTENER,
+    SHARE,
+    STRIP,
+    rules_of_services,
+)
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.traefik import (
     METRICS,
     PORTS,
@@ -109,6 +117,73 @@ def test_a_path_leads_to_its_service_and_is_stripped(gateway):
     auth = gateway.ask("/auth/v1/settings").body
     assert (auth["pod"], auth["path"]) == ("auth", "/settings")
     assert gateway.ask("/elsewhere", apikey=KEY).status == 404
+
+
+@pytest.fixture(scope="module")
+def services(gateway):
+    """The host of a route with the rules that projects have."""
+    host, space = f"services.{DOMAIN}", "p-acme"
+    parent = {"name": GATEWAY, "namespace": SPACE, "sectionName": LISTENER}
+    made = [
+        middleware(space, SHARE, {"rateLimit": {"average": 1000}}),
+        middleware(space, STRIP, {"stripPrefix": {"prefixes": [AUTH_PATH]}}),
+        {
+            "apiVersion": GATEWAY_API,
+            "kind": "HTTPRoute",
+            "metadata": {"name": "services", "namespace": space},
+            "spec": {"parentRefs": [parent], "hostnames": [host], "rules": rules_of_services()},
+        },
+    ]
+    gateway.apply(*made)
+    gateway.await_status(200, "/auth/v1/verify", host=host)
+    yield host
+    for one in made:
+        gateway.server.request("DELETE", path_of(one))
+
+
+OPEN = {
+    "/auth/v1/verify?token=a": "/verify?token=a",
+    "/auth/v1/callback": "/callback",
+    "/auth/v1/authorize?provider=a": "/authorize?provider=a",
+    "/auth/v1/.well-known/jwks.json": "/.well-known/jwks.json",
+    "/auth/v1/%2Ewell-known/jwks.json": "/.well-known/jwks.json",
+    "/auth/v1/sso/saml": "/sso/saml",
+    "/auth/v1/sso/saml/acs": "/sso/saml/acs",
+}
+CLOSED = {
+    "/auth/v1": ("auth", "/"),
+    "/auth/v1/token": ("auth", "/token"),
+    "/auth/v1/verifyx": ("auth", "/verifyx"),
+    "/auth/v1/verify/more": ("auth", "/verify/more"),
+    "/auth/v1/verify/../settings": ("auth", "/settings"),
+    "/auth/v1/sso/samlx": ("auth", "/sso/samlx"),
+    "/auth/v1/Xwell-known/jwks.json": ("auth", "/Xwell-known/jwks.json"),
+    "/rest/v1": ("rest", "/"),
+    "/rest/v1/rows?select=a": ("rest", "/rows?select=a"),
+    "/graphql/v1": ("rest", "/rpc/graphql"),
+}
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_where_browsers_are_led_to_no_key_is_asked_for(gateway, services, path):
+    for more in ({}, {"apikey": "wrong"}, {"method": "OPTIONS"}):
+        found = gateway.ask(path, host=services, **more)
+        assert (found.status, found.body["pod"], found.body["path"]) == (200, "auth", OPEN[path])
+
+
+@pytest.mark.parametrize("path", CLOSED)
+def test_everything_else_wants_a_key_but_for_a_preflight(gateway, services, path):
+    for more in ({}, {"x_forwarded_method": "OPTIONS"}, {"method": "POST", "x_forwarded_method": "OPTIONS"}):
+        assert gateway.ask(path, host=services, **more).status == 401
+    for more in ({"apikey": KEY}, {"method": "OPTIONS"}):
+        found = gateway.ask(path, host=services, **more)
+        assert (found.status, found.body["pod"], found.body["path"]) == (200, *CLOSED[path])
+
+
+def test_graphql_is_a_function_of_a_schema_of_its_own(gateway, services):
+    found = gateway.ask("/graphql/v1", host=services, apikey=KEY)
+    assert found.body["headers"]["Content-Profile"] == "graphql_public"
+    assert found.body["headers"]["Authorization"] == f"Bearer {KEY}"
 
 
 @pytest.mark.parametrize(

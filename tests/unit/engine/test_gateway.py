@@ -23,7 +23,7 @@ GOLDEN = Path(__file__).parent / "golden"
 # The real names, as the platform's table of images has them.
 GATEWAY_IMAGES = {
     "traefik": "docker.io/library/traefik:v3.7.15",
-    "verifier": "registry.supalove.cloud/platform/verifier:1-1",
+    "verifier": "registry.supalove.cloud/platform/verifier:1-2",
 }
 PLATFORM = Platform(domain="example.com", images={**IMAGES, **GATEWAY_IMAGES})
 DOORS = {

@@ -37,6 +37,16 @@ def test_an_address_without_keys_lets_nobody_in() -> None:
     assert judge(parse_query(b""), [GOOD], [], NOW) == FOREIGN
 
 
+@pytest.mark.parametrize("keys", [[], [OTHER]])
+def test_a_preflight_needs_no_key_and_goes_on_with_none(keys: list[bytes]) -> None:
+    assert judge(parse_query(query((GOOD, 0))), keys, [b"Bearer own"], NOW, b"OPTIONS") == Answer(status=200)
+
+
+@pytest.mark.parametrize("method", [b"", b"GET", b"options", b"OPTIONS, GET"])
+def test_any_other_method_needs_one(method: bytes) -> None:
+    assert judge(parse_query(query((GOOD, 0))), [], [], NOW, method) == NO_KEY
+
+
 @pytest.mark.parametrize(
     "bad",
     [

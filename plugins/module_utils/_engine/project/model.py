@@ -18,7 +18,7 @@ IMAGES: Mapping[str, str] = MappingProxyType(
         "pgbouncer": "registry.supalove.cloud/platform/pgbouncer:1.26-4",
         "archiver": "registry.supalove.cloud/platform/archiver:17-3",
         "traefik": "docker.io/library/traefik:v3.7.15",
-        "verifier": "registry.supalove.cloud/platform/verifier:1-1",
+        "verifier": "registry.supalove.cloud/platform/verifier:1-2",
         # Their digests could not be computed, so they are named by tags.
         "auth": "docker.io/supabase/gotrue:v2.196.0",
         "rest": "docker.io/postgrest/postgrest:v14.17",

@@ -18,13 +18,14 @@ from .gateway_pods import VERIFIER, VERIFIER_PORT, gateway_namespace_of
 from .services import AUTH_PORT, REST_PORT
 
 LISTENER = "https"
-KEY, SHARE = "api-key", "share"
+KEY, SHARE, STRIP = "api-key", "share", "strip"
 ROUTE = "project"
 TRAEFIK_API = "traefik.io/v1alpha1"
 
-# Of Auth, what browsers are led to by links and redirections, which carry no key.
-OPEN_PATHS = ("/verify", "/callback", "/authorize", "/.well-known/jwks.json")
-OPEN_FOLDER = "/sso/saml"
+AUTH_PATH = "/auth/v1"
+# Of Auth, what browsers are led to by links and redirections, which carry no key. Traefik prefers it, as it has more
+# characters than AUTH_PATH (pkg/provider/kubernetes/gateway/httproute.go, buildPathRule).
+OPEN = rf"^{AUTH_PATH}/(verify|callback|authorize|\.well-known/jwks\.json|sso/saml(/.*)?)$"
 # In a burst as many requests as are otherwise let through in so many seconds.
 BURST_SECONDS = 2
 # How the verifier is asked, whose answer is a sentence. Without a word on the last two Traefik warns of each route upon
@@ -41,11 +42,13 @@ def render_routes(context: Context) -> tuple[Desired, ...]:
     """Nothing for a project without services. A stopped project's answers that nobody is there."""
     if not context.project.tier.has_services:
         return ()
-    return (_key(context), _share(context), _route(context))
+    return (_key(context), _share(context), _strip(context), _route(context))
 
 
 def _key(context: Context) -> Desired:
-    """Ask the verifier, which may know each request's headers and answers with the one that PostgREST reads.
+    """Ask the verifier, which may know these headers and answers with the one that PostgREST reads.
+
+    It lets a preflight pass (Fetch standard, CORS-preflight request): browsers ask it before they send a key.
 
     Of the Secret its digests are filled in when it is applied, and again when there is another Secret.
     """
@@ -73,6 +76,11 @@ def _share(context: Context) -> Desired:
     return context.object(TRAEFIK_API, "Middleware", SHARE, spec={"rateLimit": limit})
 
 
+def _strip(context: Context) -> Desired:
+    """For what no prefix tells, which the standard cannot shorten."""
+    return context.object(TRAEFIK_API, "Middleware", STRIP, spec={"stripPrefix": {"prefixes": [AUTH_PATH]}})
+
+
 def _route(context: Context) -> Desired:
     gateway = {
         "name": GATEWAY,
@@ -88,45 +96,32 @@ def _route(context: Context) -> Desired:
 
 
 def rules_of_services() -> list[Body]:
-    """Which path leads where, whatever the host: the same in all projects."""
-    return [*_auth_rules(), *_rest_rules()]
+    """Which path leads where, whatever the host: the same in all projects.
 
-
-def _auth_rules() -> list[Body]:
-    opened = [
-        *(_rule(_exactly(f"/auth/v1{path}"), _to(path), AUTH, AUTH_PORT) for path in OPEN_PATHS),
-        _rule(_below(f"/auth/v1{OPEN_FOLDER}"), _moved(OPEN_FOLDER), AUTH, AUTH_PORT),
-    ]
-    preflight = _rule(_preflight(_below("/auth/v1")), _moved("/"), AUTH, AUTH_PORT)
-    return [*opened, preflight, _rule(_below("/auth/v1"), _moved("/"), AUTH, AUTH_PORT, needs_key=True)]
-
-
-def _rest_rules() -> list[Body]:
-    """GraphQL is a function of the database that answers by its own schema."""
+    As few as can be: Traefik makes a router of each, makes all anew upon each change, and searches them one by one.
+    """
     graphql = {"set": [{"name": "Content-Profile", "value": "graphql_public"}]}
-    with_profile = {"type": "RequestHeaderModifier", "requestHeaderModifier": graphql}
     return [
-        _rule(_preflight(_below("/rest/v1")), _moved("/"), REST, REST_PORT),
-        _rule(_below("/rest/v1"), _moved("/"), REST, REST_PORT, needs_key=True),
-        _rule(_preflight(_exactly("/graphql/v1")), _to("/rpc/graphql"), REST, REST_PORT),
-        _rule(_exactly("/graphql/v1"), _to("/rpc/graphql"), REST, REST_PORT, needs_key=True, more=[with_profile]),
+        _rule(_matching(OPEN), AUTH, AUTH_PORT, _middleware(STRIP)),
+        _rule(_below(AUTH_PATH), AUTH, AUTH_PORT, _middleware(KEY), _moved("/")),
+        _rule(_below("/rest/v1"), REST, REST_PORT, _middleware(KEY), _moved("/")),
+        # GraphQL is a function of the database that answers by its own schema.
+        _rule(
+            _exactly("/graphql/v1"),
+            REST,
+            REST_PORT,
+            _middleware(KEY),
+            {"type": "RequestHeaderModifier", "requestHeaderModifier": graphql},
+            _rewritten({"type": "ReplaceFullPath", "replaceFullPath": "/rpc/graphql"}),
+        ),
     ]
 
 
-def _rule(
-    match: Body,
-    path: Body,
-    service: str,
-    port: int,
-    *,
-    needs_key: bool = False,
-    more: list[Body] | None = None,
-) -> Body:
+def _rule(match: Body, service: str, port: int, *filters: Body) -> Body:
     """One match for each, as the standard wants it of a prefix that is replaced."""
-    middlewares = [_middleware(SHARE), *([_middleware(KEY)] if needs_key else [])]
     return {
         "matches": [match],
-        "filters": [*middlewares, *(more or []), {"type": "URLRewrite", "urlRewrite": {"path": path}}],
+        "filters": [_middleware(SHARE), *filters],
         "backendRefs": [{"name": service, "port": port}],
     }
 
@@ -134,6 +129,10 @@ def _rule(
 def _middleware(name: str) -> Body:
     reference = {"group": TRAEFIK_API.partition("/")[0], "kind": "Middleware", "name": name}
     return {"type": "ExtensionRef", "extensionRef": reference}
+
+
+def _matching(expression: str) -> Body:
+    return {"path": {"type": "RegularExpression", "value": expression}}
 
 
 def _exactly(path: str) -> Body:
@@ -144,14 +143,9 @@ def _below(path: str) -> Body:
     return {"path": {"type": "PathPrefix", "value": path}}
 
 
-def _preflight(match: Body) -> Body:
-    """What a browser asks before it sends a key (Fetch standard, CORS-preflight request)."""
-    return {**match, "method": "OPTIONS"}
-
-
-def _to(path: str) -> Body:
-    return {"type": "ReplaceFullPath", "replaceFullPath": path}
-
-
 def _moved(path: str) -> Body:
-    return {"type": "ReplacePrefixMatch", "replacePrefixMatch": path}
+    return _rewritten({"type": "ReplacePrefixMatch", "replacePrefixMatch": path})
+
+
+def _rewritten(path: Body) -> Body:
+    return {"type": "URLRewrite", "urlRewrite": {"path": path}}

@@ -7,7 +7,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -40,9 +39,9 @@ type Order struct {
 	Seconds     int
 }
 
-// Target is one request, a GET unless it says another method.
+// Target is one request, a GET.
 type Target struct {
-	Method, Host, Path string
+	Host, Path string
 	Headers    map[string]string
 }
 
@@ -271,8 +270,7 @@ func (c *client) exchange(request []byte) (int, error) {
 func requestsOf(targets []Target) [][]byte {
 	found := make([][]byte, len(targets))
 	for i, one := range targets {
-		method := cmp.Or(one.Method, "GET")
-		text := fmt.Appendf(nil, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, one.Path, one.Host)
+		text := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n", one.Path, one.Host)
 		for name, value := range one.Headers {
 			text = fmt.Appendf(text, "%s: %s\r\n", name, value)
 		}

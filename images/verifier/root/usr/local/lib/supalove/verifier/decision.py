@@ -40,6 +40,7 @@ class Answer:
 NO_KEY = Answer(status=401, message="No API key found in request")
 FOREIGN = Answer(status=401, message="Invalid authentication credentials")
 EXPIRED = Answer(status=401, message="API key has expired")
+PREFLIGHT = Answer(status=200)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -61,14 +62,19 @@ def parse_query(query: bytes) -> tuple[Key, ...]:
     return keys
 
 
-def judge(keys: tuple[Key, ...], apikeys: list[bytes], authorizations: list[bytes], now: float) -> Answer:
-    """Whether a request passes.
+def judge(
+    keys: tuple[Key, ...], apikeys: list[bytes], authorizations: list[bytes], now: float, method: bytes = b""
+) -> Answer:
+    """Whether a request passes. `method`: its own, if the gateway tells one.
 
-    1. It carries one key; two are as a foreign one, because nobody knows which of them is meant.
-    2. The key is one of the project's. All of them are compared, each in the same time.
-    3. It has not reached its end; the same digest with two ends lives until the later one.
-    4. The client's own Authorization goes on; without one the key takes its place. Two are as a foreign key.
+    1. A preflight passes, without Authorization: browsers send it before they send a key.
+    2. It carries one key; two are as a foreign one, because nobody knows which of them is meant.
+    3. The key is one of the project's. All of them are compared, each in the same time.
+    4. It has not reached its end; the same digest with two ends lives until the later one.
+    5. The client's own Authorization goes on; without one the key takes its place. Two are as a foreign key.
     """
+    if method == b"OPTIONS":
+        return PREFLIGHT
     apikeys = [one for one in apikeys if one]
     if not apikeys:
         return NO_KEY

@@ -90,6 +90,7 @@ class Connection(asyncio.Protocol):
         self._headers = 0
         self._apikeys: list[bytes] = []
         self._authorizations: list[bytes] = []
+        self._methods: list[bytes] = []
         self._is_paused = False
         self.is_idle = True
         self.deadline = 0.0
@@ -168,7 +169,7 @@ class Connection(asyncio.Protocol):
         """A request's first byte."""
         self.is_idle = False
         self._url, self._headers = b"", 0
-        self._apikeys, self._authorizations = [], []
+        self._apikeys, self._authorizations, self._methods = [], [], []
 
     def on_url(self, url: bytes) -> None:
         """A part of it."""
@@ -186,6 +187,8 @@ class Connection(asyncio.Protocol):
             self._apikeys.append(value.strip())
         elif name == b"authorization":
             self._authorizations.append(value.strip())
+        elif name == b"x-forwarded-method":
+            self._methods.append(value.strip())
 
     def on_body(self, _body: bytes) -> None:
         """The gateway sends none."""
@@ -211,7 +214,8 @@ class Connection(asyncio.Protocol):
         except Malformed as error:
             self._server.complain(f"the gateway's question is malformed: {error}")
             return _of(400)
-        return decision.judge(keys, self._apikeys, self._authorizations, time.time())
+        method = self._methods[0] if len(self._methods) == 1 else b""
+        return decision.judge(keys, self._apikeys, self._authorizations, time.time(), method)
 
     def _fail(self, status: int) -> None:
         """Out of the parser, which reports it as an error of its own."""
