@@ -78,7 +78,7 @@ test-long: venv ## What takes longer than CI should
 bench-recovery: venv ## A PostgreSQL's way through archived WAL, by archive engine; an hour. ARGS='--help' lists the choices
 	@PYTHONPATH='$(SUPALOVE_COLLECTIONS):tests/integration:tests' python -m benchmarks.recovery $(ARGS)
 
-bench: venv ## The engine and archives against a floor and others; 36 minutes. ARGS='--help' lists the choices
+bench: venv ## The engine and archives against a floor and others; 50 minutes. ARGS='--help' lists the choices
 	@.ci/venv '$(BENCH_VENV)' requirements/bench.txt
 	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" SUPALOVE_BENCH_VENV='$(BENCH_VENV)' \
 	  PYTHONPATH='$(SUPALOVE_COLLECTIONS):tests/integration:tests' python -m benchmarks $(ARGS)
