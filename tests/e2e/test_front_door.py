@@ -57,7 +57,16 @@ def test_without_a_key_or_with_that_of_a_neighbour_nothing_answers(platform: Clu
     for key in ("", "guessed", notes.key):
         refused = demo.ask(path, key=key)
         assert (refused.status, list(refused.body)) == (401, ["message"])
-    assert demo.ask(path, key="", verb="OPTIONS").status != 401, "a browser's preflight has no key"
+
+
+@pytest.mark.parametrize("path", ["/rest/v1/visits", "/auth/v1/token", "/graphql/v1"])
+def test_a_browser_learns_without_a_key_that_it_may_send_one(platform: Cluster, path: str) -> None:
+    headers = ["apikey", "authorization", "content-type"]
+    asked = {"access_control_request_method": "POST", "access_control_request_headers": ",".join(headers)}
+    told = site(platform, "demo").ask(path, key="", verb="OPTIONS", origin="https://app.example.com", **asked)
+    assert told.status in (200, 204)
+    assert told.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
+    assert {*headers} <= {one.strip().lower() for one in told.headers["Access-Control-Allow-Headers"].split(",")}
 
 
 def test_plain_http_is_sent_to_https_and_unknown_names_get_nothing(platform: Cluster) -> None:

@@ -157,6 +157,8 @@ CLOSED = {
     "/auth/v1/verify/more": ("auth", "/verify/more"),
     "/auth/v1/verify/../settings": ("auth", "/settings"),
     "/auth/v1/sso/samlx": ("auth", "/sso/samlx"),
+    "/auth/v1/sso/saml/../../settings": ("auth", "/settings"),
+    "/auth/v1/sso/saml/%2e%2e/%2e%2e/settings": ("auth", "/settings"),
     "/auth/v1/Xwell-known/jwks.json": ("auth", "/Xwell-known/jwks.json"),
     "/rest/v1": ("rest", "/"),
     "/rest/v1/rows?select=a": ("rest", "/rows?select=a"),

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.authority import AUTHORITY, term_of
+from ansible_collections.supalove.platform.plugins.module_utils._engine.describe import describe
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import SafetyStop
-from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
+from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift, Settings
 from fix_engine import LEASE, NAMESPACE, Engine
 from fix_openshift import PLATFORM
 
@@ -134,6 +136,16 @@ def test_without_the_kind_the_platform_is_not_prepared_for_it(engine: Engine) ->
     with pytest.raises(SafetyStop, match="does not know the kind Route"):
         engine.prepare(platform=PLATFORM)
     assert not may(engine, "routes", "create")
+
+
+@pytest.mark.usefixtures("no_route_kind")
+def test_without_the_kind_projects_are_described_all_the_same(own_engine: Engine, ref: str) -> None:
+    report = own_engine.reconcile({ref: {"tier": "free"}})
+    assert report.succeeded, [one.failure for one in report.outcomes]
+    platform = parse(projects={}, tiers={}, platform={**PLATFORM, "namespace": own_engine.namespace}).platform
+    with own_engine.client() as client:
+        (told,) = describe(client, platform, refs=[ref], settings=Settings())
+    assert (told["ref"], told["drift"]) == (ref, [])
 
 
 def may(engine: Engine, resource: str, verb: str) -> bool:

@@ -149,8 +149,21 @@ def test_anything_else_is_refused_with_its_reason(verifier, headers, keys, messa
     answer = verifier.ask(*headers, path=address(*keys))
     assert (answer.status, answer.message) == (401, message)
     assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["access-control-allow-origin"] == "*"
     assert answer.headers["cache-control"] == "no-store"
     assert "authorization" not in answer.headers
+
+
+def test_a_preflight_passes_without_a_key_and_what_follows_it_does_not(verifier):
+    with verifier.connect() as connection:
+        for headers, status in ((["X-Forwarded-Method: OPTIONS"], 200), (["X-Forwarded-Method: GET"], 401), ([], 401)):
+            connection.sendall(request(*headers))
+            answer = receive(connection)
+            assert (answer.status, "authorization" in answer.headers) == (status, False)
+
+
+def test_of_two_methods_none_is_meant(verifier):
+    assert verifier.ask("X-Forwarded-Method: OPTIONS", "X-Forwarded-Method: GET").status == 401
 
 
 def test_a_key_that_is_exchanged_passes_beside_the_next_one(verifier):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from typing import NotRequired, TypedDict
@@ -19,7 +20,7 @@ from .backends.kubernetes.records import Record, Status
 from .backends.postgresql.clusters import Clusters, through_api_server
 from .backends.postgresql.storage import Storage
 from .deadline import Deadline
-from .errors import EngineError, NotFound
+from .errors import EngineError, NotFound, SafetyStop
 from .objects import Body, ObjectId
 from .observed import NOTHING, Live, Observed
 from .project.domains import proof_of
@@ -117,12 +118,15 @@ def _storage(database: str, answer: Mapping[str, Storage] | EngineError) -> dict
 
 def _observe(client: Client, listed: Collection[str], settings: Settings, deadline: Deadline) -> Observed:
     """Whole what tells of readiness and sizes; of all else the metadata, which is enough to see drift."""
-    rest = {*listed} - TELLING_KINDS
+    ours = {*LISTED_KINDS} - TELLING_KINDS
+    theirs = {*listed} - {*LISTED_KINDS}
     found = NOTHING
-    for kinds, full in ((TELLING_KINDS, True), (rest, False)):
+    for kinds, full in ((TELLING_KINDS, True), (ours, False), (theirs, False)):
         workers = settings.workers
-        some = observe(client, sorted(kinds), selector=PROJECT_LABEL, full=full, workers=workers, deadline=deadline)
-        found = found.and_also(some)
+        # A server that does not know a kind of the gateway has no object of it.
+        with contextlib.suppress(SafetyStop):
+            some = observe(client, sorted(kinds), selector=PROJECT_LABEL, full=full, workers=workers, deadline=deadline)
+            found = found.and_also(some)
     return found
 
 

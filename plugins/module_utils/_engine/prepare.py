@@ -229,7 +229,8 @@ def _look(access: Access, part: _Part, settings: Settings, deadline: Deadline) -
     What seems to be missing is looked for by name: it may be there and somebody else's.
     """
     client = access.client
-    # Of projects' Routes nothing is asked but whether there can be any, before something is made for them.
+    # Of projects' Routes nothing is asked but whether there can be any, before something is made for them. What the
+    # gateway brings may still come: a run on projects asks for that.
     routes = OPENSHIFT_KINDS if part.platform.gateway_kind == OPENSHIFT_ROUTES else ()
     kinds = {*PLATFORM_KINDS, *(LISTED_KINDS if part.clusters else ()), *routes}
     observed = observe(

@@ -19,6 +19,8 @@ from .signing import base64url, key_id_of
 
 JWT_SECRET = "jwt.secret"
 JWT_SECRET_BYTES = 32
+# In which clients send a key.
+KEY_HEADER = "apikey"
 # Roles that a key may stand for, which are names of keys in the Secret, too.
 API_ROLES = ("anon", "service_role")
 REST, AUTH, MIGRATE = "rest", "auth", "migrate"

@@ -46,6 +46,7 @@ class Api:
         secret = tokens.key_of_text(told["GOTRUE_JWT_SECRET"])
         self._keys = [*keys, secret]
         self._signing = next((one for one in keys if "sign" in one.get("key_ops", ())), secret)
+        self._more_headers = told.get("GOTRUE_CORS_ALLOWED_HEADERS", "").split(",")
         self._count = 0
         self._under_way: set[int] = set()
         self._paths: dict[tuple[str, str], Callable[[Request], Answer]] = {
@@ -67,6 +68,9 @@ class Api:
         self._under_way.add(me)
         self._count += 1
         try:
+            asked = web.preflight(request, contract("gotrue")["preflight"], self._more_headers)
+            if asked is not None:
+                return asked
             found = self._paths.get((request.method, request.path.rstrip("/") or "/"))
             return found(request) if found else web.as_text(404, "404 page not found\n")
         except Refused as refused:

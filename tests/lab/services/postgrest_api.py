@@ -47,6 +47,9 @@ class Api:
 
     def answer(self, request: Request) -> Answer:
         """Whatever happens, in PostgREST's form."""
+        asked = web.preflight(request, contract("postgrest")["preflight"])
+        if asked is not None:
+            return asked
         role = self._anon
         try:
             claims = self._claims(request)

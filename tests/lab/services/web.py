@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -67,6 +67,25 @@ def bearer_of(request: Request) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
+def preflight(request: Request, line: Mapping[str, Any], more: Sequence[str] = ()) -> Answer | None:
+    """What the contract says to a browser's preflight; None if the request is none."""
+    origin = request.headers.get("origin")
+    if request.method != "OPTIONS" or origin is None or "access-control-request-method" not in request.headers:
+        return None
+    asked = _listed(request.headers.get("access-control-request-headers", ""))
+    allowed = [*line["headers"], *more, *(asked if line.get("allows_what_is_asked") else ())]
+    if not {one.lower() for one in asked} <= {one.lower() for one in allowed}:
+        return Answer(status=line["status"])
+    found = {"Origin": origin, "Methods": ", ".join(line["methods"]), "Headers": ", ".join(allowed)}
+    return Answer(
+        status=line["status"], headers={f"Access-Control-Allow-{name}": value for name, value in found.items()}
+    )
+
+
+def _listed(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
 def say(name: str, text: str) -> None:
     sys.stderr.write(f"{name}: {text}\n")
     sys.stderr.flush()
@@ -113,4 +132,4 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(answer.body)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815 (their names in Python)
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _handle  # noqa: N815 (their names in Python)

@@ -61,6 +61,7 @@ def test_behind_openshift_routes_there_is_nothing_of_the_gateway():
     assert {(id.kind, id.name) for id in gone} == {
         ("Middleware", "api-key"),
         ("Middleware", "share"),
+        ("Middleware", "strip"),
         ("HTTPRoute", "project"),
         ("TLSRoute", "sql"),
     }

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ..objects import Body, Desired, Filled, ObjectId
 from ..project.names import CREDENTIALS_ANNOTATION
-from ..service_keys import API_ROLES, AUTH, REST
+from ..service_keys import API_ROLES, AUTH, KEY_HEADER, REST
 from .context import Context
 from .gateway import GATEWAY, GATEWAY_API
 from .gateway_pods import VERIFIER, VERIFIER_PORT, gateway_namespace_of
@@ -31,7 +31,7 @@ BURST_SECONDS = 2
 # How the verifier is asked, whose answer is a sentence. Without a word on the last two Traefik warns of each route upon
 # each change.
 ASKED = {
-    "authRequestHeaders": ["apikey", "Authorization"],
+    "authRequestHeaders": [KEY_HEADER, "Authorization"],
     "authResponseHeaders": ["Authorization"],
     "trustForwardHeader": False,
     "maxResponseBodySize": 4096,

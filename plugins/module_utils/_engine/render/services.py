@@ -14,7 +14,17 @@ from ..databases import ANONYMOUS, API_GROUPS, AUTHENTICATED, SERVICE
 from ..objects import Body, Desired
 from ..project.quantities import MIB, format_bytes, format_cpu
 from ..project.vocabulary import OPENSHIFT_ROUTES
-from ..service_keys import AUTH, AUTH_FILE, MIGRATE, MIGRATE_FILE, MIGRATE_SERVICE, REST, REST_KEYS, REST_URI
+from ..service_keys import (
+    AUTH,
+    AUTH_FILE,
+    KEY_HEADER,
+    MIGRATE,
+    MIGRATE_FILE,
+    MIGRATE_SERVICE,
+    REST,
+    REST_KEYS,
+    REST_URI,
+)
 from .context import CONTAINER_SECURITY, Context, empty_dir
 from .pooler import AUTH_CLIENTS, SERVICE_SESSION_SECONDS, rest_clients
 
@@ -188,6 +198,8 @@ def _auth_environment(address: str, client_address: str) -> dict[str, str]:
         "GOTRUE_EXTERNAL_ANONYMOUS_USERS_ENABLED": "false",
         "GOTRUE_MAILER_AUTOCONFIRM": "true",
         **{f"GOTRUE_MAILER_URLPATHS_{mail}": "/auth/v1/verify" for mail in mails},
+        # Its own list lacks what every client of the gateway sends (auth: internal/api/api.go, cors.Options).
+        "GOTRUE_CORS_ALLOWED_HEADERS": KEY_HEADER,
         "GOTRUE_RATE_LIMIT_HEADER": client_address,
         "GOTRUE_METRICS_ENABLED": "true",
         "GOTRUE_METRICS_EXPORTER": "prometheus",

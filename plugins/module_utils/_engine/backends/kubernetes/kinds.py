@@ -23,7 +23,7 @@ class Kind:
     controller that binds a volume writes into its claim. `growing`: quantities that can only grow. `generated`: its
     values are made once and change by rotation only, so no more is certified of it than which one it is. `custom`: by a
     definition; the server replaces no object of it whose resourceVersion is not given. `missing`: what to do about a
-    server that does not know it, where nothing of ours brings it.
+    server that does not know it.
     """
 
     api_version: str

@@ -32,7 +32,7 @@ def observe(
 ) -> Observed:
     """All objects of some kinds that carry a label (any, if empty); with `full` whole, else their metadata only.
 
-    Raises SafetyStop for a kind that the cluster does not have and that nothing of ours brings, BackendError.
+    Raises SafetyStop for a custom kind that the cluster does not have, BackendError.
     """
 
     def read(kind: str) -> list[Live]:

@@ -242,7 +242,8 @@ def render(answer: Answer, *, is_last: bool) -> bytes:
         b"Content-Length: %d" % len(body),
     ]
     if body:
-        lines.append(b"Content-Type: application/json")
+        # Scripts in browsers may read why.
+        lines += [b"Content-Type: application/json", b"Access-Control-Allow-Origin: *"]
     if answer.authorization:
         lines.append(b"Authorization: " + answer.authorization)
     if is_last:
