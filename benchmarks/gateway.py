@@ -154,7 +154,7 @@ def _restarted(door: Door, refs: Sequence[str]) -> Figures:
     return {"first_seconds": answers["first"] - began, "last_seconds": answers["last"] - began}
 
 
-def _loaded(door: Door, keyed: Sequence[Figures], size: Size, names: Sequence[str]) -> Figures:
+def _loaded(door: Door, keyed: Sequence[Figures], size: Size, names: tuple[str, ...]) -> Figures:
     """Each in turn; the first turn, which opens connections to all, does not count."""
     orders = _orders(door, keyed)
     turns: Figures = {name: [] for name in names}
