@@ -131,7 +131,8 @@ from ..module_utils._ansible import Work, run_module
 from ..module_utils._domains import certificate_at, domains_spec, platform_from, resolvers_from
 from ..module_utils._engine.backends.dns.client import Resolvers
 from ..module_utils._engine.backends.kubernetes.client import Client
-from ..module_utils._engine.domains import State, keep_domains
+from ..module_utils._engine.domain_states import State
+from ..module_utils._engine.domains import keep_domains
 from ..module_utils._engine.progress import Progress
 from ..module_utils._engine.settings import Settings
 from ..module_utils._results import domains_result_of
