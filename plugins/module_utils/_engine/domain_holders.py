@@ -23,12 +23,13 @@ class Holders:
 
     def __init__(self, claims: Iterable[Claim]) -> None:
         self._claims = {one.ref: one for one in sorted(claims, key=lambda one: one.ref)}
-        self._holders: dict[str, Ref] = {}
+        # Whose it is, and behind that one whoever has not let go of it either.
+        self._holders: dict[str, list[Ref]] = {}
         for is_kept in (True, False):
             for one in self._claims.values():
                 for domain in one.held:
                     if (domain in one.wanted) is is_kept:
-                        self._holders.setdefault(domain, one.ref)
+                        self._holders.setdefault(domain, []).append(one.ref)
 
     def order(self) -> list[Ref]:
         """All projects, each after those that give up what it is to have. In a ring somebody has to be the first."""
@@ -43,7 +44,7 @@ class Holders:
 
     def claim(self, domain: str, ref: Ref) -> str:
         """Why a project cannot have a name; empty if it can, and then nobody else can."""
-        holder = self._holders.setdefault(domain, ref)
+        holder, *_others = self._holders.setdefault(domain, [ref])
         if holder == ref:
             return ""
         if domain in self._claims[holder].wanted:
@@ -51,5 +52,8 @@ class Holders:
         return f"{domain} is still held by the project {holder}, which is to give it up; run again when it has"
 
     def let_go(self, ref: Ref, kept: Collection[str]) -> None:
-        """A project has nothing any more but these names."""
-        self._holders = {domain: one for domain, one in self._holders.items() if one != ref or domain in kept}
+        """Nothing that it had leads to a project any more but these names."""
+        for domain in self._claims[ref].held - {*kept}:
+            self._holders[domain].remove(ref)
+            if not self._holders[domain]:
+                del self._holders[domain]

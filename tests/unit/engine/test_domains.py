@@ -135,6 +135,17 @@ def test_a_name_is_its_holders_that_wants_it_and_not_his_that_still_shows_it():
     assert holders.claim("x", "b") == ""
 
 
+def test_a_name_that_two_still_show_is_free_when_both_have_let_go():
+    holders = claims(a=("", "x"), b=("", "x"), c=("x", ""))
+    for ref in ("a", "b"):
+        assert (
+            holders.claim("x", "c")
+            == f"x is still held by the project {ref}, which is to give it up; run again when it has"
+        )
+        holders.let_go(ref, ())
+    assert holders.claim("x", "c") == ""
+
+
 def test_of_a_project_that_failed_no_name_is_told_as_served():
     told = told_of("acme", UID, NAMES, {NAMES[1]: (State.UNVERIFIED, "there is none")})
     failure = Failure(step="create", object="Gateway/a/b", reason="it is being deleted")
