@@ -37,9 +37,9 @@ class Holders:
         waiting: Mapping[Ref, Claim] = self._claims
         while waiting:
             given = {domain for one in waiting.values() for domain in one.held - one.wanted}
-            turn = [one.ref for one in waiting.values() if not one.wanted & given] or [next(iter(waiting))]
-            found += turn
-            waiting = {ref: one for ref, one in waiting.items() if ref not in {*turn}}
+            turn = {one.ref for one in waiting.values() if not one.wanted & given} or {next(iter(waiting))}
+            found += sorted(turn)
+            waiting = {ref: one for ref, one in waiting.items() if ref not in turn}
         return found
 
     def claim(self, domain: str, ref: Ref) -> str:

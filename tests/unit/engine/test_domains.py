@@ -169,7 +169,7 @@ def test_what_is_made_is_found_again_by_the_selectors():
     for kind, selector in (("Gateway", domains_selector(PLATFORM)), ("HTTPRoute", routes_selector())):
         labels = rendered(kind)["metadata"]["labels"]
         for part in selector.split(","):
-            key, _, value = part.partition("=")
+            key, _equals, value = part.partition("=")
             assert labels[key] == value or not value
 
 
