@@ -106,8 +106,8 @@ options:
         its pooler and services, and for dedicated placement of its PostgreSQL. By default the cluster''s own
         runtime.'
       - 'C(priority) - Whose pods go first when a node is full; higher wins. It cannot be changed later.'
-      - 'C(requests_per_second) - Requests that each node of the gateway lets through to one project, twice as many in
-        a burst; what is more is answered with 429. By default 100.'
+      - 'C(requests_per_second) - Requests that each node of the gateway lets through to one project, for each host
+        name and path of its services, twice as many in a burst; what is more is answered with 429. By default 100.'
       - 'C(read_iops) - Reads that each container of PostgreSQL''s pod may ask of one of the node''s disks in a
         second. For dedicated placement under the cluster''s own runtime only, and the hosts must know it: the role
         blockio. By default any number.'

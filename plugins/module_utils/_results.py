@@ -7,8 +7,8 @@ from __future__ import annotations
 import typing as t
 
 from ._engine.backup import BackupOutcome, BackupReport
+from ._engine.domain_states import State as DomainState
 from ._engine.domains import DomainsReport
-from ._engine.domains import State as DomainState
 from ._engine.drill import Drilled, DrillReport
 from ._engine.errors import code_of
 from ._engine.export import Exported, ExportReport

@@ -13,7 +13,7 @@ description:
     writes them there.
   - A domain is a project's once a TXT record of C(_supalove.) and the domain says C(supalove-verification=) and the
     token that RV(domains) has. It is looked up until then and not again as long as the project has the domain.
-    One that is not proven yet hinders nothing. It is told as a warning.
+    One that is not proven yet hinders nothing. It is told as a warning. Lookups take half of the run's time at most.
   - A proven domain is served with the certificate in O(directory). One that is not for the domain, not good now or
     without its key is not taken, and the task fails in the end; the one from before goes on to be shown.
   - Each project with such domains gets a Gateway in the namespace of O(platform) with C(-gateway) behind it, and a
@@ -74,10 +74,11 @@ counts:
   description:
     - How many domains are in which state. V(served) is one that leads to its project with a good certificate,
       V(unverified) one of which nothing proves that it is the project's, V(uncertified) one that is proven and has no
-      good certificate, V(taken) one that leads to another project.
+      good certificate, V(taken) one that leads to another project, V(failed) one that something else keeps from being
+      served.
   returned: unless the input is wrong
   type: dict
-  sample: {taken: 0, uncertified: 0, unverified: 1, served: 12}
+  sample: {failed: 0, taken: 0, uncertified: 0, unverified: 1, served: 12}
 domains:
   description:
     - The domains, the worst first, at most 100. C(message) has what is missing, C(record) what proves that the domain
@@ -131,7 +132,8 @@ from ..module_utils._ansible import Work, run_module
 from ..module_utils._domains import certificate_at, domains_spec, platform_from, resolvers_from
 from ..module_utils._engine.backends.dns.client import Resolvers
 from ..module_utils._engine.backends.kubernetes.client import Client
-from ..module_utils._engine.domains import State, keep_domains
+from ..module_utils._engine.domain_states import State
+from ..module_utils._engine.domains import keep_domains
 from ..module_utils._engine.progress import Progress
 from ..module_utils._engine.settings import Settings
 from ..module_utils._results import domains_result_of

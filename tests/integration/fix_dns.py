@@ -22,12 +22,16 @@ import pytest
 
 @dataclasses.dataclass
 class Zone:
-    """`texts`: what TXT records of names say. `asked`: names that were asked for. `broken`: it fails on all of them."""
+    """`texts`: what TXT records of names say. `asked`: names that were asked for. `broken`: it fails on all of them.
+
+    `silent`: it answers nothing at all.
+    """
 
     texts: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     asked: list[str] = dataclasses.field(default_factory=list)
     port: int = 0
     broken: bool = False
+    silent: bool = False
 
     @property
     def resolver(self) -> tuple[str, int]:
@@ -65,7 +69,9 @@ class _Handler(socketserver.BaseRequestHandler):
             query = dns.message.from_wire(data)
         except dns.exception.DNSException:
             return
-        socket.sendto(self.server.zone.answer(query).to_wire(), self.client_address)
+        answer = self.server.zone.answer(query)
+        if not self.server.zone.silent:
+            socket.sendto(answer.to_wire(), self.client_address)
 
 
 class _Server(socketserver.ThreadingUDPServer):

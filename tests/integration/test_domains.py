@@ -25,6 +25,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.describe
 from ansible_collections.supalove.platform.plugins.module_utils._engine.domains import DomainsReport, keep_domains
 from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Silent
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.domains import proof_of
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.traefik import PORTS, WEB, WEBSECURE
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Settings
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Outcome
@@ -94,7 +95,7 @@ class Site:
             for name in names:
                 self.gateway.await_status(200, "/rest/v1/", host=name, apikey=f"key-of-{ref}")
 
-    def keep(self, *, dies_after: int | None = None, **settings: Any) -> DomainsReport:
+    def keep(self, *, platform: Platform = PLATFORM, dies_after: int | None = None, **settings: Any) -> DomainsReport:
         """One run of the module's work."""
         resolvers = Resolvers((self.zone.resolver,))
         certificates = functools.partial(certificate_at, str(self.directory), now=datetime.datetime.now(datetime.UTC))
@@ -103,7 +104,7 @@ class Site:
                 client.may_write = dies_after or 0
             return keep_domains(
                 client,
-                PLATFORM,
+                platform,
                 lookup=lambda name, deadline: resolvers.texts(name, deadline=deadline),
                 certificates=certificates,
                 settings=Settings(**{"timeout_seconds": 60.0, "lease_seconds": 3.0, **settings}),
@@ -220,21 +221,53 @@ def test_runs_of_the_projects_and_of_the_gateway_leave_alone_what_domains_have(s
     assert site.keep().report.writes == 0
 
 
-def test_a_gateway_of_somebody_else_is_not_taken_over(site, ref, name):
+OURS = {"supalove.cloud/platform": "supalove-system", "supalove.cloud/component": "domains"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (
+            {"supalove.cloud/platform": "theirs"},
+            "does not carry the label supalove.cloud/platform=supalove-system",
+        ),
+        ({**OURS, "supalove.cloud/uid": "abcdefgh2345"}, "it belongs to the uid abcdefgh2345"),
+    ],
+    ids=["found when writing", "found when planning"],
+)
+def test_a_gateway_of_somebody_else_is_not_taken_over(site, ref, name, labels, reason):
     domain = name("api")
     site.projects(**{ref: [domain]})
     site.prove(ref, domain)
     site.certify(domain)
     spec = {"gatewayClassName": "theirs", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}
-    meta = {"name": f"p-{ref}", "namespace": SPACE, "labels": {"supalove.cloud/platform": "theirs"}}
+    meta = {"name": f"p-{ref}", "namespace": SPACE, "labels": labels}
     theirs = {"apiVersion": ROUTES, "kind": "Gateway", "metadata": meta, "spec": spec}
     site.gateway.apply(theirs)
-    failure = of(site.keep(), ref).failure
+    found = site.keep()
+    failure = of(found, ref).failure
     assert failure.object == f"Gateway/{SPACE}/p-{ref}"
-    assert "does not carry the label supalove.cloud/platform=supalove-system" in failure.reason
+    assert reason in failure.reason
+    assert states(found, ref) == {domain: "failed"}
+    assert message(found, domain) == f"{failure.object}: {failure.reason}"
     site.gateway.delete(theirs)
     assert states(site.keep(), ref) == {domain: "served"}
     site.gateway.await_status(200, "/rest/v1/", host=domain, apikey=f"key-of-{ref}")
+
+
+def test_a_domain_that_is_proven_and_whose_secret_is_somebody_elses_is_not_told_as_served(site, ref, name):
+    domain = name("api")
+    site.projects(**{ref: [domain]})
+    site.prove(ref, domain)
+    site.certify(domain)
+    meta = {"name": f"{site.uid(ref)}.{domain}", "namespace": SPACE}
+    theirs = {"apiVersion": "v1", "kind": "Secret", "metadata": meta}
+    site.gateway.apply(theirs)
+    found = site.keep()
+    assert steps(found, ref) == [f"update SupaloveProject/supalove-system/{ref}"]
+    assert (of(found, ref).failure.step, states(found, ref)) == ("create", {domain: "failed"})
+    site.gateway.delete(theirs)
+    assert states(site.keep(), ref) == {domain: "served"}
 
 
 def test_project_info_tells_what_to_enter_into_the_dns_and_what_is_proven(site, ref, name):
@@ -280,6 +313,44 @@ def test_what_is_proven_needs_no_dns_any_more_and_what_is_not_is_told(site, ref,
     assert "the DNS did not tell: " in message(found, new)
     assert f"_supalove.{old}" not in site.zone.asked
     assert site.gateway.ask("/rest/v1/", host=old, apikey=f"key-of-{ref}").status == 200
+
+
+def test_a_silent_dns_keeps_no_renewed_certificate_from_being_shown(site, ref, name):
+    old, new = name("old"), [name("new"), name("newer")]
+    site.serve(**{ref: [old]})
+    site.projects(**{ref: [old, *new]})
+    site.certify(old)
+    site.zone.silent = True
+    found = site.keep(workers=1, timeout_seconds=12.0)
+    assert steps(found, ref) == [f"update Secret/{SPACE}/{site.uid(ref)}.{old}"]
+    assert states(found, ref) == {old: "served", **dict.fromkeys(new, "unverified")}
+    assert all("the DNS did not tell: " in message(found, domain) for domain in new)
+
+
+def test_a_name_in_a_record_that_no_project_may_have_is_neither_looked_up_nor_let_in(site, ref, name):
+    good, bad = name("api"), ["../../etc", "*.example.org", f"other.{DOMAIN}"]
+    site.serve(**{ref: [good]})
+    record = site.engine.record(ref)["metadata"]
+    path = f"/apis/supalove.cloud/v1alpha1/namespaces/{record['namespace']}/supaloveprojects/{ref}"
+    site.engine.server.merge(path, {"spec": {"domains": [good, good, *bad]}})
+    site.zone.asked.clear()
+    found = site.keep()
+    assert states(found, ref) == {good: "served", **dict.fromkeys(bad, "failed")}
+    assert (of(found, ref).result, of(found, ref).steps) == ("failed", ())
+    assert "the record has ../../etc, allowed is a host name in lower case" in message(found, bad[0])
+    assert not [one for one in site.zone.asked if one.endswith(f"other.{DOMAIN}")]
+    site.projects(**{ref: [good]})
+
+
+def test_a_domain_that_is_below_the_platforms_new_one_is_not_served_any_more(site, ref, name):
+    domain = name("api")
+    site.serve(**{ref: [domain]})
+    above = domain.partition(".")[2]
+    found = site.keep(platform=dataclasses.replace(PLATFORM, domain=above))
+    assert states(found, ref) == {domain: "failed"}
+    assert f"neither {above} nor below it" in message(found, domain)
+    assert not site.exists(f"{GATEWAYS}/p-{ref}")
+    assert states(site.keep(), ref) == {domain: "served"}
 
 
 def test_a_domain_leads_to_no_other_project_whatever_that_claims(site, ref, name):
@@ -390,6 +461,81 @@ def test_a_domain_that_leads_to_another_project_is_refused(site, ref, name):
     assert f"{domain} leads to the project {first}; take it from that first" in of(found, second).failure.reason
     assert site.gateway.ask("/rest/v1/", host=domain, apikey=f"key-of-{first}").status == 200
     site.projects(**{second: []})
+
+
+def test_a_domain_is_not_passed_on_while_the_gateway_of_its_former_project_cannot_be_written(site, ref, name):
+    first, second = f"{ref}a", f"{ref}b"
+    kept, moved = name("kept"), name("moved")
+    site.serve(**{second: [kept, moved]})
+    site.projects(**{first: [moved], second: [kept]})
+    site.prove(first, moved)
+    going = f"{GATEWAYS}/p-{second}"
+    site.engine.server.merge(going, {"metadata": {"finalizers": ["example.org/kept"]}})
+    site.engine.server.request("DELETE", going)
+    for found in (site.keep(check=True), site.keep()):
+        assert states(found, first) == {moved: "taken"}
+        assert f"{moved} is still held by the project {second}" in of(found, first).failure.reason
+        assert not steps(found, first)
+        assert states(found, second) == {kept: "failed"}
+    assert not site.exists(f"{GATEWAYS}/p-{first}")
+    site.engine.server.merge(going, {"metadata": {"finalizers": []}})
+    found = site.keep()
+    assert (states(found, first), states(found, second)) == ({moved: "served"}, {kept: "served"})
+
+
+def test_a_domain_that_a_record_has_given_up_and_a_gateway_still_shows_is_not_passed_on(site, ref, name):
+    first, second = f"{ref}a", f"{ref}b"
+    moved = name("moved")
+    site.serve(**{second: [moved]})
+    site.projects(**{second: []})
+    with pytest.raises(Killed):
+        site.keep(dies_after=2)  # the lease and the record
+    site.engine.free_lease()
+    assert site.engine.record(second)["status"].get("domains", {}) == {}
+    site.projects(**{first: [moved]})
+    site.prove(first, moved)
+    path = f"/api/v1/namespaces/p-{second}"
+    site.engine.server.merge(path, {"metadata": {"labels": {"supalove.cloud/uid": "abcdefgh2345"}}})
+    assert states(site.keep(), first) == {moved: "taken"}
+    site.engine.server.merge(path, {"metadata": {"labels": {"supalove.cloud/uid": site.uid(second)}}})
+    assert states(site.keep(), first) == {moved: "served"}
+    assert not site.exists(f"{GATEWAYS}/p-{second}")
+
+
+def test_two_projects_that_exchange_their_domains_have_them_after_two_runs(site, ref, name):
+    first, second = f"{ref}a", f"{ref}b"
+    a, b = name("a"), name("b")
+    site.serve(**{first: [a], second: [b]})
+    site.projects(**{first: [b], second: [a]})
+    site.prove(first, b)
+    site.prove(second, a)
+    found = site.keep()
+    assert (states(found, first), states(found, second)) == ({b: "taken"}, {a: "served"})
+    found = site.keep()
+    assert (states(found, first), states(found, second)) == ({b: "served"}, {a: "served"})
+
+
+def test_a_proven_domain_whose_project_has_lost_its_namespace_is_a_failure(site, ref, name):
+    old, new = name("old"), name("new")
+    site.serve(**{ref: [old]})
+    site.projects(**{ref: [old, new]})
+    path = f"/api/v1/namespaces/p-{ref}"
+    site.engine.server.merge(path, {"metadata": {"labels": {"supalove.cloud/uid": "abcdefgh2345"}}})
+    found = site.keep()
+    assert (of(found, ref).result, states(found, ref)) == ("failed", {old: "failed", new: "unverified"})
+    assert f"Namespace/p-{ref} belongs to abcdefgh2345" in of(found, ref).failure.reason
+    site.engine.server.merge(path, {"metadata": {"labels": {"supalove.cloud/uid": site.uid(ref)}}})
+    assert states(site.keep(), ref)[old] == "served"
+
+
+def test_the_very_last_domain_of_all_projects_goes_too(site, ref, name):
+    site.serve(**{ref: [name("api")]})
+    records = "/apis/supalove.cloud/v1alpha1/namespaces/supalove-system/supaloveprojects"
+    for one in site.get(records)["items"]:
+        site.engine.server.merge(f"{records}/{one['metadata']['name']}", {"spec": {"domains": []}})
+    assert site.keep().report.succeeded
+    assert [one["metadata"]["name"] for one in site.get(GATEWAYS)["items"]] == ["supalove"]
+    assert site.keep().report.writes == 0
 
 
 def test_the_last_domain_takes_everything_with_it(site, ref, name):

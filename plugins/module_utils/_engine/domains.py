@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from enum import StrEnum
+from functools import partial
 
 from .backends.kubernetes.apply import apply
 from .backends.kubernetes.client import METADATA_LIST, Client
@@ -20,55 +19,35 @@ from .backends.kubernetes.plan import plan_object
 from .backends.kubernetes.records import Record, read_records
 from .certificates import Certificate, apply_certificate, plan_certificate
 from .deadline import Deadline
-from .errors import BackendError, DeadlineExceeded, InvalidSpec, NotFound, SafetyStop, Unreachable
+from .domain_holders import Claim, Holders
+from .domain_lookups import Lookup, look_up
+from .domain_states import State, Told, after, failure_of, told_of
+from .errors import BackendError, DeadlineExceeded, InvalidSpec, NotFound, SafetyStop
 from .objects import Body, Desired, ObjectId
 from .observed import NOTHING, Live, Observed
-from .parallel import in_parallel
 from .progress import Progress
-from .project.domains import Proof, proof_of
+from .project.domains import Proof, proof_of, unfit
 from .project.model import Platform
-from .project.names import COMPONENT_LABEL, PROJECT_LABEL, UID_LABEL, Ref, Uid
+from .project.names import PROJECT_LABEL, UID_LABEL, Ref, Uid
 from .render import namespace_object_of
-from .render.domains import Owner, domains_selector, render_domain_certificate, render_domains, secret_name_of
+from .render.domains import (
+    Owner,
+    domains_selector,
+    render_domain_certificate,
+    render_domains,
+    routes_selector,
+    secret_name_of,
+)
 from .render.gateway_pods import gateway_namespace_of
 from .settings import Settings
 from .standing import refusal_of
 from .steps import Action, Failure, Outcome, Plan, Report, Result, Step
 
-# What a TXT record says, in a message.
-SHOWN_TEXTS = 3
 # The route first, and no certificate before the Gateway that shows it.
 _ORDER_OF_REMOVAL = ("HTTPRoute", "Gateway", "Secret")
 
-# The texts of a name's TXT records. Raises Unreachable.
-Lookup = Callable[[str, Deadline], tuple[str, ...]]
 # The certificate of a name. Raises InvalidSpec if there is none that it could be shown with.
 Certificates = Callable[[str], Certificate]
-
-
-class State(StrEnum):
-    """How far a name is. `uncertified`: it is proven, and has no certificate or only the one from before."""
-
-    TAKEN = "taken"
-    UNCERTIFIED = "uncertified"
-    UNVERIFIED = "unverified"
-    SERVED = "served"
-
-    @property
-    def is_failure(self) -> bool:
-        """True for what the platform's people have to mend. A proof is the matter of who has the name."""
-        return self in (State.TAKEN, State.UNCERTIFIED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """One name of a project. `message`: what is missing; empty if it is served. `proof`: the record to be made."""
-
-    ref: Ref
-    domain: str
-    state: State
-    message: str
-    proof: Proof
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +56,6 @@ class DomainsReport:
 
     report: Report
     domains: tuple[Told, ...] = ()
-
-
-def doubt_of(proof: Proof, texts: Iterable[str]) -> str:
-    """Why TXT records prove nothing; empty if they do. One of several is enough.
-
-    >>> doubt_of(Proof(name="_supalove.api.example.org", text="supalove-verification=a"), ["supalove-verification=a"])
-    ''
-    """
-    found = list(texts)
-    if proof.text in found:
-        return ""
-    said = ", ".join(map(repr, found[:SHOWN_TEXTS])) or "there is none"
-    return f"a TXT record of {proof.name} has to say {proof.text}; found: {said}"
 
 
 def keep_domains(
@@ -106,7 +72,8 @@ def keep_domains(
     1. A name that is not proven yet is looked up. One that is proven stays so until it is taken from the project.
     2. A name without a good certificate keeps the one that it has, if any.
     3. Each project has its own failure. What one does not want any more goes; what others have stays.
-    4. If something is to be written, the lease is taken, and all is looked at again before.
+    4. A name is another's only after the project that it led to has let go of it.
+    5. If something is to be written, the lease is taken, and all is looked at again before.
 
     Raises BackendError if the cluster cannot be read, SafetyStop if another run is at work.
     """
@@ -122,14 +89,14 @@ def keep_domains(
     )
     seen = job.look()
     doubts = job.ask(seen, lookup, progress)
-    plans = job.plan_all(seen, doubts)
+    plans = job.work(seen, doubts)
     if settings.check or not any(one.plan.steps for one in plans):
         return job.report(plans)
     progress.note(f"keeping domains: {sum(len(one.plan.steps) for one in plans)} changes")
     seconds = settings.lease_seconds
     with Lease(client, platform.namespace, seconds=seconds, progress=progress, deadline=job.deadline) as lease:
-        plans = job.plan_all(job.look(), doubts)
-        done = [job.apply(one, lease.bound(job.deadline)) for one in plans]
+        seen = job.look()
+        done = job.work(seen, doubts, partial(job.apply, seen.observed, lease.bound(job.deadline)))
     return job.report(done)
 
 
@@ -146,7 +113,8 @@ class _Seen:
 class _Planned:
     """One project: what is to be done, or once that is over, what was; nothing if it was refused, which is the failure.
 
-    `given`: certificates by the Secrets that they go into. `proven`: what its record is to say.
+    `given`: certificates by the Secrets that they go into. `proven`: what its record is to say. `is_there`: it has a
+    namespace; without one there is nothing to do.
     """
 
     record: Record
@@ -155,6 +123,7 @@ class _Planned:
     given: Mapping[ObjectId, Certificate] = field(default_factory=dict)
     proven: Mapping[str, str] = field(default_factory=dict)
     failure: Failure | None = None
+    is_there: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,22 +141,24 @@ class _Job:
             known = read_records(self.client, self.platform.namespace, deadline=self.deadline)
         except NotFound:
             known = {}  # no platform yet, and so no project
-        observed = NOTHING
-        ours, theirs = domains_selector(self.platform), f"{PROJECT_LABEL},{COMPONENT_LABEL}={DOMAINS}"
-        kinds = [("Gateway", ours, True), ("HTTPRoute", theirs, True)]
-        if any(map(wanted_of, known.values())):
-            kinds.append(("Namespace", PROJECT_LABEL, False))
-        for kind, selector, full in kinds:
-            # Without its definition there is none of a kind yet.
-            with contextlib.suppress(NotFound, SafetyStop):
-                some = observe(self.client, [kind], selector=selector, full=full, workers=1, deadline=self.deadline)
-                observed = observed.and_also(some)
-        observed = observed.and_also(self._secrets(ours))
+        ours = domains_selector(self.platform)
+        observed = self._listed("Gateway", ours, full=True).and_also(self._secrets(ours))
+        observed = observed.and_also(self._listed("HTTPRoute", routes_selector(), full=True))
         mine: dict[str, tuple[Live, ...]] = {}
         for live in observed.objects.values():
             uid = live.labels.get(UID_LABEL, "")
-            mine[uid] = (*mine.get(uid, ()), *(() if live.id.kind == "Namespace" else (live,)))
+            mine[uid] = (*mine.get(uid, ()), live)
+        # Of a project that has something to give up as well.
+        if mine or any(wanted_of(one) or proven_of(one) for one in known.values()):
+            observed = observed.and_also(self._listed("Namespace", PROJECT_LABEL, full=False))
         return _Seen(known=known, observed=observed, mine=mine)
+
+    def _listed(self, kind: str, selector: str, *, full: bool) -> Observed:
+        """Without its definition there is none of a kind yet."""
+        try:
+            return observe(self.client, [kind], selector=selector, full=full, workers=1, deadline=self.deadline)
+        except (NotFound, SafetyStop):
+            return NOTHING
 
     def _secrets(self, selector: str) -> Observed:
         space = gateway_namespace_of(self.platform)
@@ -204,43 +175,42 @@ class _Job:
             proof_of(record.uid, domain)
             for record in seen.known.values()
             for domain in wanted_of(record)
-            if record.uid is not None and domain not in proven_of(record)
+            if record.uid is not None and domain not in proven_of(record) and not unfit(domain, self.platform)
         ]
         if asked:
             progress.note(f"looking up who has {len(asked)} domains")
+        return look_up(asked, lookup, deadline=self.deadline, workers=self.settings.workers)
 
-        def ask(proof: Proof) -> str:
-            try:
-                return doubt_of(proof, lookup(proof.name, self.deadline))
-            except Unreachable as error:
-                return f"a TXT record of {proof.name} has to say {proof.text}; the DNS did not tell: {error.reason}"
+    def work(
+        self, seen: _Seen, doubts: Mapping[Proof, str], do: Callable[[_Planned], _Planned] = lambda one: one
+    ) -> list[_Planned]:
+        """Plan project after project, and do it; who gives a name up comes before whoever is to have it."""
+        mine = {one.ref: seen.mine.get(one.uid or "", ()) for one in seen.known.values()}
+        records = [one for one in seen.known.values() if wanted_of(one) or proven_of(one) or mine[one.ref]]
+        holders = Holders(_claim_of(one, mine[one.ref]) for one in records)
+        done: list[_Planned] = []
+        for ref in holders.order():
+            planned = do(self._plan(seen, seen.known[ref], doubts, holders))
+            if planned.is_there and planned.failure is None:
+                holders.let_go(ref, planned.proven)
+            done.append(planned)
+        return done
 
-        return dict(zip(asked, in_parallel(ask, asked, workers=self.settings.workers), strict=True))
-
-    def plan_all(self, seen: _Seen, doubts: Mapping[Proof, str]) -> list[_Planned]:
-        """Those that give a name up first, so that another can have it in the same run."""
-        records = [
-            one for one in seen.known.values() if wanted_of(one) or proven_of(one) or seen.mine.get(one.uid or "")
-        ]
-        records.sort(key=lambda one: (not {*proven_of(one)} - {*wanted_of(one)}, one.ref))
-        holders = {domain: one.ref for one in records for domain in proven_of(one) if domain in wanted_of(one)}
-        return [self._plan(seen, one, doubts, holders) for one in records]
-
-    def _plan(self, seen: _Seen, record: Record, doubts: Mapping[Proof, str], holders: dict[str, Ref]) -> _Planned:
+    def _plan(self, seen: _Seen, record: Record, doubts: Mapping[Proof, str], holders: Holders) -> _Planned:
         uid, before = record.uid, proven_of(record)
         space = seen.observed.find(namespace_object_of(record.ref))
-        if uid is None or space is None or space.is_going or space.labels.get(UID_LABEL) != uid:
-            return _Planned(record=record, told=_not_there(record))
+        absence = _absence_of(record, space)
+        if uid is None or space is None or absence:
+            return _Planned(record=record, told=_not_there(record, absence), is_there=False)
         wrong: dict[str, tuple[State, str]] = {}
         for domain in wanted_of(record):
             doubt = "" if domain in before else doubts.get(proof_of(uid, domain), "it is new; run again")
-            if doubt:
+            if allowed := unfit(domain, self.platform):
+                wrong[domain] = (State.FAILED, f"the record has {domain}, allowed is {allowed}")
+            elif doubt:
                 wrong[domain] = (State.UNVERIFIED, doubt)
-            elif holders.setdefault(domain, record.ref) != record.ref:
-                wrong[domain] = (
-                    State.TAKEN,
-                    f"{domain} leads to the project {holders[domain]}; take it from that first",
-                )
+            elif hindrance := holders.claim(domain, record.ref):
+                wrong[domain] = (State.TAKEN, hindrance)
         proven = {one: before.get(one) or self.now for one in wanted_of(record) if one not in wrong}
         given, lacking = self._certificates(proven)
         wrong |= {domain: (State.UNCERTIFIED, reason) for domain, reason in lacking.items()}
@@ -262,7 +232,7 @@ class _Job:
         refused = refusal_of(plan)
         return _Planned(
             record=record,
-            told=tuple(_told(record.ref, uid, domain, wrong) for domain in wanted_of(record)),
+            told=after(refused, told_of(record.ref, uid, wanted_of(record), wrong)),
             plan=Plan() if refused else plan,
             given={secrets[domain].id: one for domain, one in given.items()},
             proven=proven,
@@ -284,20 +254,21 @@ class _Job:
                 lacking[domain] = "; ".join(map(str, error.problems))
         return given, lacking
 
-    def apply(self, planned: _Planned, deadline: Deadline) -> _Planned:
+    def apply(self, observed: Observed, deadline: Deadline, planned: _Planned) -> _Planned:
         """Step after step, until one fails. What is proven is noted before anything follows from it."""
         done: list[Step] = []
         failure = planned.failure
         for step in planned.plan.steps:
             try:
-                if self._apply(planned, step, deadline):
+                if self._apply(observed, planned, step, deadline):
                     done.append(step)
             except (BackendError, DeadlineExceeded, SafetyStop) as error:
                 failure = Failure.of(step.action, str(step.id), error)
                 break
-        return replace(planned, plan=Plan(steps=tuple(done)), failure=failure)
+        told = after(failure, planned.told)
+        return replace(planned, told=told, plan=Plan(steps=tuple(done)), failure=failure)
 
-    def _apply(self, planned: _Planned, step: Step, deadline: Deadline) -> bool:
+    def _apply(self, observed: Observed, planned: _Planned, step: Step, deadline: Deadline) -> bool:
         if step.id == planned.record.live.id:
             write_proven(self.client, step.id, planned.proven, deadline=deadline)
             return True
@@ -306,7 +277,7 @@ class _Job:
         if step.id in planned.given:
             apply_certificate(self.client, step.desired, planned.given[step.id], deadline=deadline)
             return True
-        return apply(self.client, step, before=None, deadline=deadline).changed
+        return apply(self.client, step, before=observed.find(step.id), deadline=deadline).changed
 
     def report(self, plans: Iterable[_Planned]) -> DomainsReport:
         ordered = sorted(plans, key=lambda one: one.record.ref)
@@ -315,18 +286,30 @@ class _Job:
         return DomainsReport(report=report, domains=tuple(told for one in ordered for told in one.told))
 
 
-def _not_there(record: Record) -> tuple[Told, ...]:
-    """The names of a project whose objects are still to be made: its proof can be asked for by its uid alone."""
+def _claim_of(record: Record, mine: Iterable[Live]) -> Claim:
+    """What its record says leads to a project, and what its Gateway still lets in although the record does not."""
+    gateways = (live.body or {} for live in mine if live.id.kind == "Gateway")
+    shown = (str(one.get("hostname", "")) for body in gateways for one in body["spec"]["listeners"])
+    return Claim(ref=record.ref, wanted=frozenset(wanted_of(record)), held=frozenset({*proven_of(record), *shown}))
+
+
+def _absence_of(record: Record, space: Live | None) -> str:
+    """Why there is nothing that a project's names could lead to; empty if there is."""
+    if space is None or record.uid is None:
+        return "the project is not there; run the module projects first"
+    if space.is_going:
+        return f"{space.id} is being deleted"
+    found = space.labels.get(UID_LABEL) or "nobody"
+    return "" if found == record.uid else f"{space.id} belongs to {found}, not to the uid {record.uid} of the record"
+
+
+def _not_there(record: Record, absence: str) -> tuple[Told, ...]:
+    """The names of such a project: its proof can be asked for by its uid alone. What is proven was served before."""
     if record.uid is None:
         return ()
-    reason = "the project is not there yet; run the module projects first"
-    wrong = dict.fromkeys(wanted_of(record), (State.UNVERIFIED, reason))
-    return tuple(_told(record.ref, record.uid, domain, wrong) for domain in wanted_of(record))
-
-
-def _told(ref: Ref, uid: Uid, domain: str, wrong: Mapping[str, tuple[State, str]]) -> Told:
-    state, message = wrong.get(domain, (State.SERVED, ""))
-    return Told(ref=ref, domain=domain, state=state, message=message, proof=proof_of(uid, domain))
+    proven = proven_of(record)
+    states = {one: State.FAILED if one in proven else State.UNVERIFIED for one in wanted_of(record)}
+    return told_of(record.ref, record.uid, states, {one: (state, absence) for one, state in states.items()})
 
 
 def _step_of_record(record: Record, before: Mapping[str, str], proven: Mapping[str, str]) -> Step:
@@ -361,11 +344,7 @@ def _removals(mine: Iterable[Live], wanted: Iterable[ObjectId]) -> Iterable[Step
 
 
 def _outcome(planned: _Planned) -> Outcome:
-    bad = [one for one in planned.told if one.state.is_failure]
-    failure = planned.failure
-    if failure is None and bad:
-        names, reasons = ", ".join(one.domain for one in bad), "; ".join(one.message for one in bad)
-        failure = Failure(step="serve", object=names, reason=reasons)
+    failure = planned.failure or failure_of(planned.told)
     result = Result.FAILED if failure else Result.CHANGED if planned.plan.steps else Result.UNCHANGED
     return Outcome(
         ref=planned.record.ref,

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What proves that a host name is a project's: a TXT record, which only who has the name can make."""
+"""Which host names a project may have, and what proves one to be its own: a TXT record that who has it makes."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 
+from .fields import A_HOST, is_host
+from .model import Platform
 from .names import Uid
 
 LABEL = "_supalove"
@@ -30,3 +32,16 @@ def proof_of(uid: Uid, domain: str) -> Proof:
     """
     token = hashlib.sha256(f"{KEY}/{uid}/{domain}".encode()).hexdigest()[:TOKEN_DIGITS]
     return Proof(name=f"{LABEL}.{domain}", text=f"{KEY}={token}")
+
+
+def unfit(domain: str, platform: Platform) -> str:
+    """What a project's own name may be instead; empty if it is fit to be one.
+
+    >>> unfit("acme.example.com", Platform(domain="example.com"))
+    "a name of the project's own, neither example.com nor below it"
+    """
+    if not is_host(domain):
+        return A_HOST
+    if f".{domain}".endswith(f".{platform.domain}"):
+        return f"a name of the project's own, neither {platform.domain} nor below it"
+    return ""

@@ -194,6 +194,14 @@ def networks() -> Kind:
     return Kind(read=read, write=list, schema=schema, stored={"type": "array", "items": TEXT})
 
 
+A_HOST = "a host name in lower case such as api.example.org"
+
+
+def is_host(text: str) -> bool:
+    """True for a name of several labels, without wildcards, that can be a listener's and a directory's."""
+    return _HOST.fullmatch(text) is not None
+
+
 def hosts(most: int) -> Kind:
     """Host names, at most `most` of them, in their one order."""
     allowed = f"a list of at most {most} host names in lower case such as api.example.org, each once"
@@ -202,7 +210,7 @@ def hosts(most: int) -> Kind:
         if not isinstance(value, list | tuple) or len(value) > most:
             raise ValueError(allowed)
         names = [_text(one) for one in value]
-        if len({*names}) < len(names) or not all(_HOST.fullmatch(one) for one in names):
+        if len({*names}) < len(names) or not all(map(is_host, names)):
             raise ValueError(allowed)
         return tuple(sorted(names))
 

@@ -68,7 +68,7 @@ class Tier:
     `overrides`: the most that a project may set itself, for each limit that it may set at all.
     `runtime_class`: None runs the pods with the cluster's default runtime.
     `priority`: whose pods go first when a node is full; higher wins.
-    `requests_per_second`: to one project, through one node of the gateway.
+    `requests_per_second`: to one path of one host name of a project, through one node of the gateway.
     `read_iops`, `write_iops`: what each container of PostgreSQL's pod may ask of a disk in a second, 0 for any number.
     `has_services`: its projects have Auth and PostgREST, as the platform has a gateway to them.
     """

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ..errors import InvalidSpec, Problem
 from . import fields, vocabulary
+from .domains import unfit
 from .model import IMAGES, KNOWN_RUNTIMES, Archiving, Inventory, Platform, Project, RuntimeClass, SharedCluster, Tier
 from .names import RESERVED_REFS, Ref
 from .quantities import MIB, format_bytes
@@ -335,8 +336,8 @@ def _check_domains(projects: Iterable[Project], platform: Platform, problems: li
             allowed = ""
             if platform.gateway_kind != HTTP_ROUTES:
                 allowed = f"none, as gateway_kind is {platform.gateway_kind}; they go with {HTTP_ROUTES}"
-            elif f".{domain}".endswith(f".{platform.domain}"):
-                allowed = f"a name of the project's own, neither {platform.domain} nor below it"
+            elif found := unfit(domain, platform):
+                allowed = found
             elif owner != project.ref:
                 allowed = f"a name that no other project has; {owner} has it"
             if allowed:

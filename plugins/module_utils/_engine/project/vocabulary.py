@@ -143,8 +143,8 @@ TIER = (
     Field(
         name="requests_per_second",
         kind=fields.whole(1, 100_000),
-        about="Requests that each node of the gateway lets through to one project, twice as many in a burst; what is "
-        "more is answered with 429. By default 100.",
+        about="Requests that each node of the gateway lets through to one project, for each host name and path of its "
+        "services, twice as many in a burst; what is more is answered with 429. By default 100.",
     ),
     *IOPS,
     *ARCHIVING,

@@ -39,6 +39,11 @@ def domains_selector(platform: Platform) -> str:
     return f"{PLATFORM_LABEL}={platform.namespace},{COMPONENT_LABEL}={DOMAINS}"
 
 
+def routes_selector() -> str:
+    """Of the routes in projects' namespaces."""
+    return f"{PROJECT_LABEL},{COMPONENT_LABEL}={DOMAINS}"
+
+
 def secret_name_of(uid: Uid, domain: str) -> str:
     """By the uid, because a name may go from one project to another.
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The way from outside to a project's services: an HTTPRoute of the Gateway API below the platform's gateway.
 
-What the standard has no word for, Traefik has as a Middleware: a key is asked for, and a project has its share of
+What the standard has no word for, Traefik has as a Middleware: a key is asked for, and a project has its shares of
 requests. The keys' digests are in the Middleware's address, so that who verifies them keeps nothing.
 """
 
@@ -66,7 +66,7 @@ def _key(context: Context) -> Desired:
 
 
 def _share(context: Context) -> Desired:
-    """All clients of the project together; of one Traefik."""
+    """All clients of the project together, of one route and one host name: Traefik counts so, traefik/traefik#13706."""
     requests = context.project.tier.requests_per_second
     limit = {
         "average": requests,

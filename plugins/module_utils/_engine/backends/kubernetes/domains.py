@@ -18,8 +18,8 @@ MANAGER = "supalove-domains"
 
 
 def wanted_of(record: Record) -> tuple[str, ...]:
-    """The names that a project is to have, proven or not."""
-    return tuple(sorted(record.spec.get(DOMAINS) or ()))
+    """The names that a project is to have, proven or not, as whoever wrote the record has them."""
+    return tuple(sorted({*(record.spec.get(DOMAINS) or ())}))
 
 
 def proven_of(record: Record) -> dict[str, str]:
