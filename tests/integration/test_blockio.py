@@ -174,6 +174,31 @@ def test_a_second_host_that_is_refused_after_the_first_was_written_and_restarted
     assert not nodes[0].classes.exists()
 
 
+@pytest.mark.skipif(not DISKS, reason="there is no block device here")
+@pytest.mark.parametrize("edited", [None, "Classes: {}\n"], ids=["lost", "edited"])
+def test_a_class_file_that_was_written_back_while_containerd_kept_another(node: Node, edited: str | None) -> None:
+    assert RESTARTED in limited(node, DISKS[0])
+    before = node.classes.read_text()
+    if edited is None:
+        node.classes.unlink()
+    else:
+        node.classes.write_text(edited)
+    # The run that writes it back is killed before K3s is restarted, so the next one finds the file as it should be.
+    code, _ = node.limit(blockio_devices=DISKS[:1], supalove_tiers=TIERS, restart_fails=True)
+    assert (code != 0, node.classes.read_text()) == (True, before)
+    assert RESTARTED in limited(node, DISKS[0])
+    third = limited(node, DISKS[0])
+    assert ("changed=0" in third, RESTARTED in third) == (True, False)
+
+
+@pytest.mark.skipif(not DISKS, reason="there is no block device here")
+def test_a_check_says_that_a_lost_class_file_restarts_k3s(node: Node) -> None:
+    limited(node, DISKS[0])
+    node.classes.unlink()
+    assert RESTARTED in node.limit("--check", blockio_devices=DISKS[:1], supalove_tiers=TIERS)[1]
+    assert not node.classes.exists()
+
+
 class Pods:
     """Pods of one container each, by the real CRI of a containerd that runs."""
 
