@@ -6,11 +6,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ ROLES = Path(__file__).parents[2] / "roles"
 PLUGIN = "io.containerd.cri.v1.runtime"
 PLATFORM = {"runtime_classes": {"gvisor": {}, "kata": {}}}
 START_SECONDS = 30
+RESTARTED = "K3s is restarted now"
 BASE = '{{ template "base" . }}'
 
 
@@ -50,14 +52,15 @@ class Node:
         self.made.write_text(own.replace(BASE, self.base))
 
     def configure(self, *runtimes: str) -> tuple[int, str]:
-        """Everything of the roles' `configure` but the restart."""
+        """Everything of the roles' `configure`, but that a restart is only told."""
         steps: list[dict[str, Any]] = []
         for runtime in runtimes:
             tasks = yaml.safe_load((ROLES / f"runtime_{runtime}/tasks/configure.yml").read_text())
             (described,) = (task for task in tasks if "vars" in task)
             steps += [of_role("containerd_runtime", "preflight")]
             steps += [task for task in tasks if {"ansible.builtin.file", "ansible.builtin.template"} & task.keys()]
-            steps += [{**of_role("containerd_runtime", "configure"), "vars": described["vars"]}]
+            told = {"ansible.builtin.include_role": {"name": str(telling(self.folder))}}
+            steps += [{**told, "vars": described["vars"]}]
         files = [str(ROLES / f"runtime_{one}/{part}/main.yml") for one in runtimes for part in ("defaults", "vars")]
         for step in steps:
             if "ansible.builtin.template" in step:
@@ -66,27 +69,15 @@ class Node:
         return play(
             self.folder,
             [{"hosts": "all", "gather_facts": False, "vars_files": files, "tasks": steps}],
+            restart_fails=False,
             __containerd_runtime_dir=str(self.made.parent),
+            __containerd_runtime_stamp_path=f"{self.folder}/{{{{ containerd_runtime_name }}}}.started-with",
             __runtime_gvisor_shim_config=str(self.shim_config),
         )
 
     def limit(self, *options: str, **given: Any) -> tuple[int, str]:
-        """Everything of the role blockio but the restart; `given` are variables."""
-        steps = [of_role("blockio", "preflight")]
-        for task in yaml.safe_load((ROLES / "blockio/tasks/configure.yml").read_text()):
-            included = task.pop("ansible.builtin.include_role", None)
-            step = of_role("containerd_runtime", included.get("tasks_from", "configure")) if included else {}
-            steps.append({**task, **step})
-        files = [str(ROLES / f"blockio/{part}/main.yml") for part in ("defaults", "vars")]
-        self.controllers.write_text("cpuset cpu io memory pids\n")
-        settings = {
-            "__containerd_runtime_dir": str(self.made.parent),
-            "__blockio_file": str(self.classes),
-            "__blockio_controllers_file": str(self.controllers),
-            "supalove_platform": {},
-        }
-        plays = [{"hosts": "all", "gather_facts": False, "vars_files": files, "tasks": steps}]
-        return play(self.folder, plays, *options, **{**settings, **given})
+        """The playbook blockio.yml on this host alone; see `limit`."""
+        return limit([self], *options, **given)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Path]:
@@ -119,6 +110,46 @@ class Node:
     def runtimes(self) -> dict[str, Any]:
         found: dict[str, Any] = self.dumped()["plugins"][PLUGIN]["containerd"]["runtimes"]
         return found
+
+
+def limit(nodes: Sequence[Node], *options: str, **given: Any) -> tuple[int, str]:
+    """The playbook blockio.yml, but that a restart is only told, or fails if `given`, which are variables, say so."""
+    folder = nodes[0].folder
+    steps = {"preflight": [of_role("blockio", "preflight")], "configure": []}
+    for task in yaml.safe_load((ROLES / "blockio/tasks/configure.yml").read_text()):
+        told = {"ansible.builtin.include_role": {"name": str(telling(folder))}}
+        steps["configure"].append({**task, **(told if "ansible.builtin.include_role" in task else {})})
+    files = [str(ROLES / f"blockio/{part}/main.yml") for part in ("defaults", "vars")]
+    plays = yaml.safe_load((ROLES.parent / "playbooks/blockio.yml").read_text())
+    for each in plays:
+        (task,) = each["tasks"]
+        entry = task["ansible.builtin.include_role"]["tasks_from"]
+        each.update({"become": False, "vars_files": files, "tasks": steps[entry]})
+    hosts = {f"host-{number}": {"folder": str(node.folder)} for number, node in enumerate(nodes)}
+    folder.joinpath("hosts.yml").write_text(yaml.safe_dump({"data_plane": {"hosts": hosts}}))
+    for node in nodes:
+        node.controllers.write_text("cpuset cpu io memory pids\n")
+    settings = {
+        "__containerd_runtime_dir": "{{ folder }}/agent/etc/containerd",
+        "__containerd_runtime_stamp_path": "{{ folder }}/started-with",
+        "__blockio_file": "{{ folder }}/etc/blockio.yaml",
+        "__blockio_controllers_file": "{{ folder }}/controllers",
+        "supalove_platform": {},
+        "restart_fails": False,
+    }
+    return play(folder, plays, *options, hosts="hosts.yml", **{**settings, **given})
+
+
+def telling(folder: Path) -> Path:
+    """The role containerd_runtime, but that it tells of a restart in place of one, or fails if `restart_fails`."""
+    role = folder / "roles/containerd_runtime"
+    shutil.copytree(ROLES / role.name, role, dirs_exist_ok=True)
+    tasks = yaml.safe_load((ROLES / role.name / "tasks/restart.yml").read_text())
+    for task in tasks:
+        if task.pop("ansible.builtin.include_role", None):
+            task["ansible.builtin.assert"] = {"that": "not restart_fails", "success_msg": RESTARTED}
+    role.joinpath("tasks/restart.yml").write_text(yaml.safe_dump(tasks))
+    return role
 
 
 def of_role(name: str, tasks: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.database import DISK_CLASS_ANNOTATION
-from fix_containerd import Node
+from fix_containerd import PLUGIN, RESTARTED, Node, limit
 from lab import binaries
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "images"))
@@ -67,7 +67,8 @@ def test_containerd_is_told_of_the_classes_beside_what_k3s_says_and_a_second_run
     assert yaml.safe_load(node.classes.read_text()) == {
         "Classes": {CLASS: [{"Devices": [DISKS[0]], "ThrottleReadIOPS": "500", "ThrottleWriteIOPS": "200"}]}
     }
-    assert "changed=0" in limited(node, DISKS[0])
+    second = limited(node, DISKS[0])
+    assert ("changed=0" in second, RESTARTED in second) == (True, False)
 
 
 @pytest.mark.skipif(not DISKS, reason="there is no block device here")
@@ -76,7 +77,7 @@ def test_other_figures_are_another_configuration_and_the_old_class_stays_for_pod
     (drop_in,) = node.drop_ins.iterdir()
     before = drop_in.read_text()
     output = limited(node, DISKS[0], supalove_tiers={"pro": {**TIER, "write_iops": 300}})
-    assert "changed=2" in output
+    assert RESTARTED in output
     assert drop_in.read_text() != before
     assert set(yaml.safe_load(node.classes.read_text())["Classes"]) == {CLASS, "supalove-w300"}
 
@@ -113,14 +114,88 @@ def test_a_host_whose_disks_nobody_named_is_refused(node: Node) -> None:
     assert "blockio_devices names no disk" in output
 
 
+def ignoring(node: Node, said: str, *, file: str = "config-v3.toml.d/10-own.toml") -> str:
+    """Have a file of the configuration say this in the table of the CRI; its path."""
+    path = node.made.parent / file
+    path.parent.mkdir(exist_ok=True)
+    table = f"[plugins.'{PLUGIN}']\n"
+    before = path.read_text() if path.exists() else "version = 3\n"
+    before = before if table in before else before + table
+    path.write_text(before.replace(table, f"{table}{said}\n"))
+    return str(path)
+
+
+@pytest.mark.parametrize("file", ["config.toml", "config-v3.toml.tmpl", "config-v3.toml.d/10-own.toml"])
+def test_a_drop_in_that_has_pods_start_without_their_limits_was_not_read_and_is_refused(node: Node, file: str) -> None:
+    node.template.write_text('{{ template "base" . }}\n')
+    path = ignoring(node, "  ignore_blockio_not_enabled_errors = true", file=file)
+    code, output = node.limit(blockio_devices=["/nowhere/disk"], supalove_tiers=TIERS)
+    assert code != 0
+    assert f"{path} has ignore_blockio_not_enabled_errors = true, with which pods run without the limits" in output
+    assert "/nowhere/disk in blockio_devices is no block device here" in output
+    assert not node.classes.exists()
+
+
 @pytest.mark.skipif(not DISKS, reason="there is no block device here")
-def test_a_containerd_that_starts_what_it_cannot_limit_is_refused(node: Node) -> None:
-    text = node.made.read_text()
-    table = "[plugins.'io.containerd.cri.v1.runtime']\n"
-    node.made.write_text(text.replace(table, f"{table}  ignore_blockio_not_enabled_errors = true\n"))
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ("\tignore_blockio_not_enabled_errors=true # ours", True),
+        ("'ignore_blockio_not_enabled_errors' = true", True),
+        ("x = 1\n[plugins]\n'io.containerd.cri.v1.runtime'.ignore_blockio_not_enabled_errors = true", True),
+        ("  # ignore_blockio_not_enabled_errors = true", False),
+        ("  ignore_blockio_not_enabled_errors = false", False),
+    ],
+    ids=["indented by a tab", "quoted", "behind its table", "in a comment", "off"],
+)
+def test_pods_start_without_their_limits_however_it_is_written(node: Node, said: str, *, refused: bool) -> None:
+    path = ignoring(node, said)
+    code, output = node.limit(blockio_devices=DISKS[:1], supalove_tiers=TIERS)
+    assert ((code != 0), f"{path} has ignore_blockio_not_enabled_errors" in output) == (refused, refused), output
+
+
+@pytest.mark.skipif(not DISKS, reason="there is no block device here")
+def test_a_drop_in_that_is_a_link_is_read_as_containerd_reads_it(node: Node) -> None:
+    path = Path(ignoring(node, "ignore_blockio_not_enabled_errors = true"))
+    path.rename(node.folder / "own")
+    path.symlink_to(node.folder / "own")
     code, output = node.limit(blockio_devices=DISKS[:1], supalove_tiers=TIERS)
     assert code != 0
-    assert "with which pods run without the limits that they name" in output
+    assert f"{path} has ignore_blockio_not_enabled_errors" in output
+
+
+@pytest.mark.skipif(not DISKS, reason="there is no block device here")
+def test_a_second_host_that_is_refused_after_the_first_was_written_and_restarted(tmp_path: Path) -> None:
+    nodes = [Node(tmp_path / name) for name in ("first", "second")]
+    ignoring(nodes[1], "ignore_blockio_not_enabled_errors = true")
+    code, output = limit(nodes, blockio_devices=DISKS[:1], supalove_tiers=TIERS)
+    assert (code != 0, RESTARTED in output) == (True, False)
+    assert "Nothing was changed. host-1 cannot keep to read_iops" in output
+    assert not nodes[0].classes.exists()
+
+
+@pytest.mark.skipif(not DISKS, reason="there is no block device here")
+@pytest.mark.parametrize("edited", [None, "Classes: {}\n"], ids=["lost", "edited"])
+def test_a_class_file_that_was_written_back_while_containerd_kept_another(node: Node, edited: str | None) -> None:
+    assert RESTARTED in limited(node, DISKS[0])
+    before = node.classes.read_text()
+    if edited is None:
+        node.classes.unlink()
+    else:
+        node.classes.write_text(edited)
+    # The run that writes it back is killed before K3s is restarted, so the next one finds the file as it should be.
+    code, _ = node.limit(blockio_devices=DISKS[:1], supalove_tiers=TIERS, restart_fails=True)
+    assert (code != 0, node.classes.read_text()) == (True, before)
+    assert RESTARTED in limited(node, DISKS[0])
+    third = limited(node, DISKS[0])
+    assert ("changed=0" in third, RESTARTED in third) == (True, False)
+
+
+@pytest.mark.skipif(not DISKS, reason="there is no block device here")
+def test_a_check_says_that_a_lost_class_file_restarts_k3s(node: Node) -> None:
+    limited(node, DISKS[0])
+    node.classes.unlink()
+    assert RESTARTED in node.limit("--check", blockio_devices=DISKS[:1], supalove_tiers=TIERS)[1]
     assert not node.classes.exists()
 
 
