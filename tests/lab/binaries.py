@@ -76,10 +76,16 @@ BENCHMARK_TARGETS = (
     Target(name="kwok", version="v0.8.0", packages=("sigs.k8s.io/kwok/cmd/kwok",)),
     Target(name="asker", version="1"),
 )
+# Only the virtual machine runs these. There is no tag that Go can build: the module is gVisor's branch for Go.
+GVISOR_TARGET = Target(
+    name="gvisor",
+    version="v0.0.0-20260905035102-160fafc42237",
+    packages=("gvisor.dev/gvisor/runsc", "gvisor.dev/gvisor/shim"),
+)
 
 
 def target(name: str) -> Target:
-    known = {t.name: t for t in (*TARGETS, *BENCHMARK_TARGETS)}
+    known = {t.name: t for t in (*TARGETS, *BENCHMARK_TARGETS, GVISOR_TARGET)}
     if name not in known:
         raise SystemExit(f"lab: no program {name!r}; there are: {', '.join(known)}")
     return known[name]
