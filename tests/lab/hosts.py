@@ -59,15 +59,17 @@ def up(hosts: Iterable[Host]) -> None:
 
 def down(hosts: Iterable[Host] | None = None) -> None:
     """Remove these hosts, or everything the lab ever made; with their server, the ways into what is on it."""
-    for host in _virtual(layout.known() if hosts is None else hosts):
-        vm.stop(host)
     label = f"label={layout.LABEL}"
     wanted = {h.container for h in hosts} if hosts is not None else None
+    for host in _virtual(layout.known()):
+        # Nodes of a server that is gone would go on for nobody.
+        if wanted is None or wanted & {host.container, layout.CLUSTER[0].container}:
+            vm.stop(host)
     for name in running():
         if wanted is None or name in wanted:
             podman("rm", "-f", "-t", "0", name)
     used = [f"{h.container}-{v}" for h in hosts for v in VOLUMES] if hosts is not None else None
-    if wanted is None or layout.TOPOLOGIES["cluster"][0].container in wanted:
+    if wanted is None or layout.CLUSTER[0].container in wanted:
         # A run against new hosts would take them for those hosts', and find nobody there.
         for path in (layout.KUBECONFIG, *layout.VAULT_FILES, *layout.OBJECT_STORE_FILES):
             path.unlink(missing_ok=True)

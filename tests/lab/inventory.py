@@ -54,10 +54,13 @@ def inventory(members: Sequence[Host]) -> dict[str, Any]:
 
 
 def _variables(host: Host, archives: dict[str, Any]) -> dict[str, Any]:
-    """An emulated one gets no more images than its pods take, and pods that may be elsewhere better are."""
+    """An emulated one takes its time. So it gets no more images than its pods take, and pods that may be elsewhere
+    better are.
+    """
     virtual = {
         "k3s_image_archives": {name: archives[name] for name in VIRTUAL_IMAGES if name in archives},
         "k3s_node_taints": ["lab.supalove.cloud/emulated=true:PreferNoSchedule"],
+        "k3s_start_timeout_seconds": 1800,
     }
     common = {"ansible_host": host.address, "ansible_python_interpreter": "/usr/bin/python3"}
     return {**common, **(virtual if host.virtual else {})}

@@ -32,7 +32,7 @@ BINARIES_ON_HOST = "/opt/lab/binaries"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """One throwaway host; `pools` are the inventory groups it is in. A `virtual` one is a machine with its own kernel."""
+    """One throwaway host; `pools` are the inventory groups it is in. A `virtual` one has a kernel of its own."""
 
     name: str
     address: str

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host that is a virtual machine: QEMU's emulation, on the bridge of the other hosts. docs/lab.md tells why each flag.
+"""A host that is a virtual machine: QEMU's emulation, on the bridge of the other hosts.
 
-Its disk is made once. What a machine writes is gone when it ends, so it is as throwaway as a container.
+docs/lab.md tells why it is started as it is. Its disk is made once. What a machine writes is gone when it ends, so it
+is as throwaway as a container.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import io
 import os
 import shutil
 import signal
-import subprocess
 import tarfile
 import tempfile
 import time
