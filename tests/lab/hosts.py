@@ -61,10 +61,7 @@ def down(hosts: Iterable[Host] | None = None) -> None:
     """Remove these hosts, or everything the lab ever made; with their server, the ways into what is on it."""
     label = f"label={layout.LABEL}"
     wanted = {h.container for h in hosts} if hosts is not None else None
-    for host in _virtual(layout.known()):
-        # Nodes of a server that is gone would go on for nobody.
-        if wanted is None or wanted & {host.container, layout.CLUSTER[0].container}:
-            vm.stop(host)
+    _stop_virtual(wanted)
     for name in running():
         if wanted is None or name in wanted:
             podman("rm", "-f", "-t", "0", name)
@@ -79,6 +76,13 @@ def down(hosts: Iterable[Host] | None = None) -> None:
     if hosts is None:
         for network in podman("network", "ls", "-q", "--filter", label).split():
             podman("network", "rm", "-f", network)
+
+
+def _stop_virtual(wanted: set[str] | None) -> None:
+    """Those among `wanted`, or all; nodes of a server that goes would go on for nobody."""
+    for host in _virtual(layout.known()):
+        if wanted is None or wanted & {host.container, layout.CLUSTER[0].container}:
+            vm.stop(host)
 
 
 def renew(hosts: Sequence[Host]) -> None:
