@@ -6,6 +6,7 @@ pods says of itself. `make test-long` runs it; docs/runtimes.md has the last res
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ COMPONENT = "supalove.cloud/component"
 # What the machine below is shared by, so that a pod's limit is not what it waits for; three pods fit.
 OVERHEAD = {"cpu": "400m", "memory": "128Mi"}
 PATIENCE = 1800
+ANSWER_SECONDS = 180
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,21 @@ def test_a_second_run_changes_nothing(sandbox: Cluster, lab: Path, options: tupl
     again = playbook.run("runtimes", lab, *options)
     assert again.code == 0, again.output[-3000:]
     assert again.changes == frozenset()
+
+
+def sandboxes() -> set[str]:
+    """The processes on the node that are kernels of pods."""
+    return set(hosts.run_on(NODE, "pgrep -f '^runsc-sandbox'").split())
+
+
+def test_sandboxed_pods_go_on_while_k3s_restarts(sandbox: Cluster) -> None:
+    before, pooler = sandboxes(), pods(sandbox)["pooler"]["metadata"]["name"]
+    assert len(before) == len(pods(sandbox))
+    hosts.run_on(NODE, "systemctl restart k3s-agent")
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while sandbox.execute(NAMESPACE, pooler, "true").returncode:
+        assert time.monotonic() < deadline, "the kubelet does not answer"
+    assert sandboxes() == before
 
 
 def test_a_pod_of_the_tier_waits_rather_than_start_elsewhere(sandbox: Cluster) -> None:
