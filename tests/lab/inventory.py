@@ -59,6 +59,8 @@ def _variables(host: Host, archives: dict[str, Any]) -> dict[str, Any]:
     """
     virtual = {
         "k3s_image_archives": {name: archives[name] for name in VIRTUAL_IMAGES if name in archives},
+        # The gateway's pods are on every node that does not say so.
+        "k3s_node_labels": {"node.supalove.cloud/gateway": "false"},
         "k3s_node_taints": ["lab.supalove.cloud/emulated=true:PreferNoSchedule"],
         "k3s_start_timeout_seconds": 1800,
     }

@@ -41,6 +41,8 @@ def test_the_seed_has_the_address_and_keys_that_the_lab_knows(folder: Path) -> N
         found = {one.name: (one.mode, (seed.extractfile(one) or pytest.fail(one.name)).read()) for one in seed}
     assert found["root/.ssh/authorized_keys"] == (0o600, b"ours")
     assert found["etc/ssh/ssh_host_ed25519_key"] == (0o600, b"private")
+    # Without it no pod gets a sandbox: "open /etc/resolv.conf: no such file or directory".
+    assert "etc/resolv.conf" in found
     network = found["etc/systemd/network/10-lab.network"][1].decode()
     assert f"Address={HOST.address}/24" in network
     assert f"Destination={layout.METADATA_ADDRESS}/32\nGateway={layout.OUTSIDE_GATEWAY}" in network
