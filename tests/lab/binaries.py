@@ -82,10 +82,16 @@ OTHER_TARGETS = (
     ),
     Target(name="crictl", version="v1.36.0", packages=("sigs.k8s.io/cri-tools/cmd/crictl",)),
 )
+# Only the virtual machine runs these. There is no tag that Go can build: the module is gVisor's branch for Go.
+GVISOR_TARGET = Target(
+    name="gvisor",
+    version="v0.0.0-20260905035102-160fafc42237",
+    packages=("gvisor.dev/gvisor/runsc", "gvisor.dev/gvisor/shim"),
+)
 
 
 def target(name: str) -> Target:
-    known = {t.name: t for t in (*TARGETS, *OTHER_TARGETS)}
+    known = {t.name: t for t in (*TARGETS, *OTHER_TARGETS, GVISOR_TARGET)}
     if name not in known:
         raise SystemExit(f"lab: no program {name!r}; there are: {', '.join(known)}")
     return known[name]

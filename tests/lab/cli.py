@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import artifacts, binaries, cluster, demo, hosts, inventory, layout
+from . import artifacts, binaries, cluster, demo, hosts, inventory, layout, vm
 from .shell import say, timed
 
 
@@ -79,6 +79,9 @@ def _up(arguments: argparse.Namespace) -> None:
     binaries.build_all()
     with timed("images and mirror"):
         artifacts.build()
+    if any(host.virtual for host in members):
+        vm.require()
+        artifacts.gvisor()
     hosts.up(members)
     path = (
         arguments.inventory
@@ -106,10 +109,10 @@ def _down(arguments: argparse.Namespace) -> None:
 
 
 def _status(_arguments: argparse.Namespace) -> int:
-    found = hosts.running()
-    for name, members in layout.TOPOLOGIES.items():
-        for host in members:
-            print(f"{host.name:12} {host.address:14} {name:8} {found.get(host.container, 'absent')}")
+    found = hosts.states()
+    topology = {host: name for name, members in reversed(layout.TOPOLOGIES.items()) for host in members}
+    for host in layout.known():
+        print(f"{host.name:12} {host.address:14} {topology[host]:8} {found.get(host.container, 'absent')}")
     print(f"{'outside':12} {layout.OUTSIDE_GATEWAY:14} {'':8} {found.get(layout.OUTSIDE, 'absent')}")
     print(f"{'mirror':12} {layout.MIRROR_ADDRESS:14} {'':8} {found.get(f'{layout.PREFIX}-mirror', 'absent')}")
     return 0 if found else 3

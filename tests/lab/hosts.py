@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Throwaway hosts: podman containers with systemd and sshd, on a bridge of their own.
+"""Throwaway hosts: podman containers with systemd and sshd, on a bridge of their own. Virtual ones are vm.py's.
 
 The flags are those that were found to work (docs/lab.md tells why each).
 """
@@ -14,11 +14,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import artifacts, layout
+from . import artifacts, layout, vm
 from .layout import Host
 from .shell import podman, run, say, timed
 
-BOOT_SECONDS = 90
+BOOT_SECONDS, VIRTUAL_BOOT_SECONDS = 90, 240
 MADE_OF = f"{layout.LABEL}.made-of"
 VOLUMES = {"rancher": "/var/lib/rancher", "kubelet": "/var/lib/kubelet"}  # overlay on overlay does not work
 # A host that dies during a task is noticed within seconds, not when TCP gives up.
@@ -28,6 +28,10 @@ SSH_OPTIONS = ("-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes", "-
 
 def key() -> Path:
     return layout.state() / "id_ed25519"
+
+
+def _public_key() -> str:
+    return key().with_suffix(".pub").read_text()
 
 
 def known_hosts() -> Path:
@@ -46,6 +50,8 @@ def up(hosts: Iterable[Host]) -> None:
     with timed(f"starting {', '.join(h.name for h in hosts)}"):
         for host in hosts:
             _ensure_host(host, image)
+        for host in _virtual(hosts):
+            vm.ensure(host, artifacts.vm_image(), _public_key())
         for host in hosts:
             _wait_booted(host)
     _write_known_hosts(hosts)
@@ -55,11 +61,12 @@ def down(hosts: Iterable[Host] | None = None) -> None:
     """Remove these hosts, or everything the lab ever made; with their server, the ways into what is on it."""
     label = f"label={layout.LABEL}"
     wanted = {h.container for h in hosts} if hosts is not None else None
+    _stop_virtual(wanted)
     for name in running():
         if wanted is None or name in wanted:
             podman("rm", "-f", "-t", "0", name)
     used = [f"{h.container}-{v}" for h in hosts for v in VOLUMES] if hosts is not None else None
-    if wanted is None or layout.TOPOLOGIES["cluster"][0].container in wanted:
+    if wanted is None or layout.CLUSTER[0].container in wanted:
         # A run against new hosts would take them for those hosts', and find nobody there.
         for path in (layout.KUBECONFIG, *layout.VAULT_FILES, *layout.OBJECT_STORE_FILES):
             path.unlink(missing_ok=True)
@@ -71,6 +78,13 @@ def down(hosts: Iterable[Host] | None = None) -> None:
             podman("network", "rm", "-f", network)
 
 
+def _stop_virtual(wanted: set[str] | None) -> None:
+    """Those among `wanted`, or all; nodes of a server that goes would go on for nobody."""
+    for host in _virtual(layout.known()):
+        if wanted is None or wanted & {host.container, layout.CLUSTER[0].container}:
+            vm.stop(host)
+
+
 def renew(hosts: Sequence[Host]) -> None:
     """The same hosts, new."""
     down(hosts)
@@ -78,14 +92,25 @@ def renew(hosts: Sequence[Host]) -> None:
 
 
 def remove_images() -> None:
-    """Every version of the hosts' image that podman holds."""
-    for image in podman("images", "-q", "--filter", "reference=localhost/supalove-lab/host").split():
-        podman("rmi", "-f", image)
+    """Every version of the hosts' images that podman holds."""
+    for name in ("host", "vm"):
+        for image in podman("images", "-q", "--filter", f"reference=localhost/supalove-lab/{name}").split():
+            podman("rmi", "-f", image)
 
 
 def running() -> dict[str, str]:
     """State of each container of ours, by its name."""
     return {name: each["State"] for name, each in _containers().items()}
+
+
+def states() -> dict[str, str]:
+    """The same with the virtual machines that there are."""
+    found = {host.container: vm.state(host) for host in _virtual(layout.known())}
+    return {**running(), **{name: state for name, state in found.items() if state != "absent"}}
+
+
+def _virtual(hosts: Iterable[Host]) -> list[Host]:
+    return [host for host in hosts if host.virtual]
 
 
 def _containers() -> dict[str, dict[str, Any]]:
@@ -186,6 +211,8 @@ def _run_flags(name: str, address: str, made_of: str) -> list[str]:
 
 
 def _ensure_host(host: Host, image: str) -> None:
+    if host.virtual:
+        return
     mounted = layout.cache() / "binaries"
     made_of = _made_of(image, mounted)
     state = running().get(host.container)
@@ -207,6 +234,9 @@ def _ensure_host(host: Host, image: str) -> None:
 def _wait_booted(host: Host) -> None:
     """Until the host can be worked on. Units that wait for other hosts may still be starting."""
     _require_bridge()
+    if host.virtual:
+        _wait_virtual(host)
+        return
     deadline = time.monotonic() + BOOT_SECONDS
     seen = "nothing"
     while time.monotonic() < deadline:
@@ -216,6 +246,15 @@ def _wait_booted(host: Host) -> None:
             return
         time.sleep(0.3)
     raise SystemExit(f"lab: {host.name} did not boot within {BOOT_SECONDS}s; systemd last said {seen!r}")
+
+
+def _wait_virtual(host: Host) -> None:
+    deadline = time.monotonic() + VIRTUAL_BOOT_SECONDS
+    while not _accepts_ssh(host):
+        if time.monotonic() > deadline:
+            said = vm.console(host)[-1000:]
+            raise SystemExit(f"lab: {host.name} did not boot within {VIRTUAL_BOOT_SECONDS}s; its console:\n{said}")
+        time.sleep(1)
 
 
 def _require_bridge() -> None:
@@ -246,15 +285,15 @@ def _settle(host: Host) -> bool:
         f" do ip route replace $one via {layout.OUTSIDE_GATEWAY} || exit; done;"
         f"ip route replace default via {layout.MIRROR_ADDRESS} && test -s /etc/ssh/ssh_host_ed25519_key.pub"
     )
-    public = key().with_suffix(".pub").read_text()
     argv = ["podman", "exec", "-i", host.container, "sh", "-c", script]
-    return subprocess.run(argv, input=public, capture_output=True, text=True, check=False).returncode == 0
+    return subprocess.run(argv, input=_public_key(), capture_output=True, text=True, check=False).returncode == 0
 
 
 def _write_known_hosts(hosts: Sequence[Host]) -> None:
-    """Host keys are read inside the hosts, so that the first connection is verified too."""
+    """Host keys are read inside the hosts, or were given to them, so that the first connection is verified too."""
     known_hosts().parent.mkdir(exist_ok=True)
     for host in hosts:
-        text = podman("exec", host.container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
+        asked = ("exec", host.container, "cat", "/etc/ssh/ssh_host_ed25519_key.pub")
+        text = vm.public_host_key(host) if host.virtual else podman(*asked)
         known_hosts().with_name(host.address).write_text(f"{host.address} {' '.join(text.split()[:2])}\n")
     say(f"{len(hosts)} host keys known")

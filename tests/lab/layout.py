@@ -32,22 +32,29 @@ BINARIES_ON_HOST = "/opt/lab/binaries"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """One throwaway host; `pools` are the inventory groups it is in."""
+    """One throwaway host; `pools` are the inventory groups it is in. A `virtual` one has a kernel of its own."""
 
     name: str
     address: str
     pools: tuple[str, ...]
+    virtual: bool = False
 
     @property
     def container(self) -> str:
         return f"{PREFIX}-{self.name}"
 
 
+CLUSTER = (
+    Host(name="control-1", address="10.89.77.11", pools=("control_plane",)),
+    Host(name="data-1", address="10.89.77.21", pools=("data_plane",)),
+    Host(name="data-2", address="10.89.77.22", pools=("data_plane",)),
+)
 TOPOLOGIES = {
-    "cluster": (
-        Host(name="control-1", address="10.89.77.11", pools=("control_plane",)),
-        Host(name="data-1", address="10.89.77.21", pools=("data_plane",)),
-        Host(name="data-2", address="10.89.77.22", pools=("data_plane",)),
+    "cluster": CLUSTER,
+    # gVisor's shim wants rights that containers here cannot have.
+    "gvisor": (
+        *CLUSTER,
+        Host(name="gvisor-1", address="10.89.77.51", pools=("data_plane", "runtime_gvisor"), virtual=True),
     ),
     "single": (Host(name="single-1", address="10.89.77.31", pools=("control_plane", "data_plane")),),
     # No K3s: the role vault alone.
@@ -55,7 +62,8 @@ TOPOLOGIES = {
         Host(name=f"vault-{number}", address=f"10.89.77.{40 + number}", pools=("vault",)) for number in (1, 2, 3)
     ),
 }
-INVENTORIES = {"cluster": CHECKOUT / "inventories/lab/hosts.yml"}
+# What the hosts of the cluster leave beside their inventory a further host needs as well.
+INVENTORIES = dict.fromkeys(("cluster", "gvisor"), CHECKOUT / "inventories/lab/hosts.yml")
 # Where the role k3s writes the way into the cluster of that inventory.
 KUBECONFIG = INVENTORIES["cluster"].parent / ".kube/supalove.yaml"
 # And the role vault what opens the one on these hosts.
@@ -68,12 +76,17 @@ GATEWAY_CA = KUBECONFIG.with_name("gateway") / "authority/ca.pem"
 OBJECT_STORE_FILES = tuple(KUBECONFIG.with_name(name) for name in ("object-store.json", "object-store-ca.pem"))
 
 
+def known() -> tuple[Host, ...]:
+    """Every host of every topology, once."""
+    return tuple(dict.fromkeys(h for hosts in TOPOLOGIES.values() for h in hosts))
+
+
 def host(name: str) -> Host:
     """A host by its name; SystemExit tells which there are."""
-    known = {h.name: h for hosts in TOPOLOGIES.values() for h in hosts}
-    if name not in known:
-        raise SystemExit(f"lab: no host {name!r}; there are: {', '.join(sorted(known))}")
-    return known[name]
+    named = {h.name: h for h in known()}
+    if name not in named:
+        raise SystemExit(f"lab: no host {name!r}; there are: {', '.join(sorted(named))}")
+    return named[name]
 
 
 def cache() -> Path:

@@ -24,6 +24,8 @@ from .settings import Refused, Settings, read_token
 RETRY_SECONDS = 2
 SOCKET_SECONDS = 60
 SPOKEN_SECONDS = 20
+# systemd writes it where it runs in a container (systemd.io/CONTAINER_INTERFACE), and a virtual machine has none.
+CONTAINER_MARK = Path("/run/systemd/container")
 
 
 def node_name(settings: Settings) -> str:
@@ -151,9 +153,10 @@ def _write_files(settings: Settings, node: Node, server: str, agent: Path, addre
         (agent / folder).mkdir(parents=True, exist_ok=True)
     if (agent / "etc/containerd/config-v3.toml.tmpl").exists():
         raise Refused("the lab's stand-in does not implement config-v3.toml.tmpl (K3s does); use config-v3.toml.d")
-    toml = components.containerd(agent, settings["pause-image"], settings["snapshotter"], address)
+    confined = CONTAINER_MARK.exists()
+    toml = components.containerd(agent, settings["pause-image"], settings["snapshotter"], address, confined=confined)
     (agent / "etc/containerd/config.toml").write_text(toml)
-    kubelet = components.kubelet_configuration(settings, node, agent, address)
+    kubelet = components.kubelet_configuration(settings, node, agent, address, confined=confined)
     pki.write(agent / "etc/kubelet.yaml", json.dumps(kubelet, indent=2).encode())
     ca = agent / "server-ca.crt"
     for name, crt in (("kubelet", "client-kubelet"), ("kubeproxy", "client-kube-proxy")):

@@ -3,7 +3,8 @@
 
 Values are those K3s passes (k3s:pkg/daemons/control/server.go and
 pkg/daemons/agent/agent_linux.go) but for the lines marked `lab`: the lab's
-hosts lack CAP_SYS_RESOURCE and have cgroup v1.
+hosts have cgroup v1, and those that are containers (`confined`) may lack
+CAP_SYS_RESOURCE.
 """
 
 from __future__ import annotations
@@ -157,7 +158,9 @@ def kubelet(settings: Settings, node: Node, agent: Path) -> list[str]:
     return command("kubelet", flags, settings["kubelet-arg"])
 
 
-def kubelet_configuration(settings: Settings, node: Node, agent: Path, socket: str) -> dict[str, Any]:
+def kubelet_configuration(
+    settings: Settings, node: Node, agent: Path, socket: str, *, confined: bool
+) -> dict[str, Any]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -175,7 +178,7 @@ def kubelet_configuration(settings: Settings, node: Node, agent: Path, socket: s
         "evictionMinimumReclaim": {"imagefs.available": "10%", "nodefs.available": "10%"},
         "failCgroupV1": False,  # lab
         "failSwapOn": False,
-        "featureGates": {"KubeletInUserNamespace": True},  # lab
+        "featureGates": {"KubeletInUserNamespace": True} if confined else {},  # lab
         "protectKernelDefaults": settings["protect-kernel-defaults"],
         "readOnlyPort": 0,
         "resolvConf": settings["resolv-conf"] or "/etc/resolv.conf",
@@ -200,8 +203,9 @@ def kube_proxy(settings: Settings, node: Node, agent: Path) -> list[str]:
     return command("kube-proxy", flags, settings["kube-proxy-arg"])
 
 
-def containerd(agent: Path, pause_image: str, snapshotter: str, socket: str) -> str:
+def containerd(agent: Path, pause_image: str, snapshotter: str, socket: str, *, confined: bool) -> str:
     """Containerd 2's configuration, with K3s' drop-in directory (k3s PR #13680)."""
+    restrict = "true" if confined else "false"
     return f"""\
 # Written at every start; put additions into config-v3.toml.d/*.toml.
 version = 3
@@ -215,7 +219,7 @@ imports = ["{agent}/etc/containerd/config-v3.toml.d/*.toml"]
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = "{pause_image}"
 [plugins.'io.containerd.cri.v1.runtime']
-  restrict_oom_score_adj = true  # lab
+  restrict_oom_score_adj = {restrict}  # lab
   enable_unprivileged_ports = true
   enable_unprivileged_icmp = true
 [plugins.'io.containerd.cri.v1.runtime'.cni]
