@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """gVisor by the project's own playbooks, on a node that is a virtual machine, down to what the kernel in a tenant's
-pods says of itself. `make test-long` runs it. docs/runtimes.md says what was seen; as a whole it has not run yet.
+pods says of itself. `make test-long` runs it; docs/runtimes.md has the result.
 """
 
 from __future__ import annotations
