@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import (
+    GATEWAY_API,
     PROJECT_LABEL,
     Ref,
     namespace_of,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.context import Context
-from ansible_collections.supalove.platform.plugins.module_utils._engine.render.gateway import GATEWAY_API
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.routes import KEY
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.services import REST_PORT
 from fix_gateway import DOMAIN, path_of

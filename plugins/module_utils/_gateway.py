@@ -15,6 +15,7 @@ from ._engine.certificates import Certificate
 from ._engine.credentials import Secret
 from ._engine.errors import InvalidSpec, MissingLibrary, Problem
 from ._engine.project.model import Platform
+from ._engine.project.names import GATEWAY_GROUP, TRAEFIK_GROUP
 from ._engine.project.vocabulary import PLATFORM_VARIABLE
 from ._engine.render.gateway_pods import Arrival, FrontDoor
 from ._engine.render.traefik import Limits
@@ -32,7 +33,7 @@ else:
 Body = dict[str, t.Any]
 
 # Those whose definitions the gateway brings along.
-GROUPS = ("gateway.networking.k8s.io", "traefik.io")
+GROUPS = (GATEWAY_GROUP, TRAEFIK_GROUP)
 # The least value of options that are numbers.
 LEAST = {"replicas": 1, "memory_mib": 256, "body_mib": 1, "header_kib": 4, "read_timeout": 1, "idle_timeout": 1}
 

@@ -11,7 +11,8 @@ import urllib.error
 import urllib.request
 
 import pytest
-from ansible_collections.supalove.platform.plugins.module_utils._engine.render.gateway import GATEWAY, GATEWAY_API
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import GATEWAY_API
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.gateway import GATEWAY
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.gateway_pods import Arrival
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.routes import (
     AUTH_PATH,

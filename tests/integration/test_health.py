@@ -34,10 +34,10 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.health i
 from ansible_collections.supalove.platform.plugins.module_utils._engine.progress import Silent
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import (
+    GATEWAY_API,
     RESTARTED_ANNOTATION,
     RESTARTS_ANNOTATION,
 )
-from ansible_collections.supalove.platform.plugins.module_utils._engine.render.gateway import GATEWAY_API
 from ansible_collections.supalove.platform.plugins.module_utils._engine.restarts import Restarts, Rules
 from ansible_collections.supalove.platform.plugins.module_utils._engine.service_health import State
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Settings

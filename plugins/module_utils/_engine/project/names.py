@@ -22,6 +22,12 @@ VERSION = "v1alpha1"
 RECORD_KIND = "SupaloveProject"
 RECORD_PLURAL = "supaloveprojects"
 FIELD_MANAGER = "supalove"
+
+# Of others, by which the gateway is told what to do.
+GATEWAY_GROUP = "gateway.networking.k8s.io"
+GATEWAY_API = f"{GATEWAY_GROUP}/v1"
+TRAEFIK_GROUP = "traefik.io"
+TRAEFIK_API = f"{TRAEFIK_GROUP}/v1alpha1"
 PROJECT_LABEL = f"{GROUP}/project"
 COMPONENT_LABEL = f"{GROUP}/component"
 UID_LABEL = f"{GROUP}/uid"

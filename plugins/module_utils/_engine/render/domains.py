@@ -13,8 +13,17 @@ from typing import Any
 
 from ..objects import Body, Desired
 from ..project.model import Platform
-from ..project.names import COMPONENT_LABEL, PLATFORM_LABEL, PROJECT_LABEL, UID_LABEL, Ref, Uid, namespace_of
-from .gateway import CERTIFICATE_ANNOTATION, GATEWAY, GATEWAY_API
+from ..project.names import (
+    COMPONENT_LABEL,
+    GATEWAY_API,
+    PLATFORM_LABEL,
+    PROJECT_LABEL,
+    UID_LABEL,
+    Ref,
+    Uid,
+    namespace_of,
+)
+from .gateway import CERTIFICATE_ANNOTATION, GATEWAY
 from .gateway_pods import gateway_namespace_of
 from .routes import rules_of_services
 from .traefik import PORTS, WEBSECURE

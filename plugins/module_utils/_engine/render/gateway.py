@@ -5,7 +5,16 @@ from __future__ import annotations
 
 from ..objects import Body, Desired
 from ..project.model import Platform
-from ..project.names import COMPONENT_LABEL, GROUP, PLATFORM_LABEL, PROJECT_LABEL
+from ..project.names import (
+    COMPONENT_LABEL,
+    GATEWAY_API,
+    GATEWAY_GROUP,
+    GROUP,
+    PLATFORM_LABEL,
+    PROJECT_LABEL,
+    TRAEFIK_API,
+    TRAEFIK_GROUP,
+)
 from .context import Context
 from .gateway_pods import (
     PUBLIC_PORTS,
@@ -35,9 +44,6 @@ PROJECT_PORTS = (REST_PORT, AUTH_PORT, Context.POOLER_PORT)
 # The API server's, before and after its Service's address is translated.
 API_SERVER_PORTS = (443, 6443)
 
-GATEWAY_GROUP = "gateway.networking.k8s.io"
-GATEWAY_API = f"{GATEWAY_GROUP}/v1"
-_TRAEFIK_API = "traefik.io"
 _RBAC = "rbac.authorization.k8s.io"
 # Traefik starts only when it can list every one of these.
 _ROUTES = (
@@ -110,7 +116,7 @@ def _identities(platform: Platform) -> tuple[Desired, ...]:
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
         {"apiGroups": [GATEWAY_GROUP], "resources": list(_ROUTES), "verbs": read},
         {"apiGroups": [GATEWAY_GROUP], "resources": [f"{one}/status" for one in _ROUTES], "verbs": ["update"]},
-        {"apiGroups": [_TRAEFIK_API], "resources": list(_EXTENSIONS), "verbs": read},
+        {"apiGroups": [TRAEFIK_GROUP], "resources": list(_EXTENSIONS), "verbs": read},
     ]
     own = [{"apiGroups": [""], "resources": ["configmaps", "secrets"], "verbs": read}]
     space = gateway_namespace_of(platform)
@@ -192,8 +198,8 @@ def _routes(platform: Platform) -> tuple[Desired, ...]:
         {"name": "ready", "port": PORTS[METRICS], "protocol": "HTTP", "allowedRoutes": own},
     ]
     redirect = {"type": "RequestRedirect", "requestRedirect": {"scheme": "https", "statusCode": 301}}
-    to_ping = {"type": "ExtensionRef", "extensionRef": {"group": _TRAEFIK_API, "kind": "Middleware", "name": "ready"}}
-    ping = {"group": _TRAEFIK_API, "kind": "TraefikService", "name": "ping@internal", "weight": 1}
+    to_ping = {"type": "ExtensionRef", "extensionRef": {"group": TRAEFIK_GROUP, "kind": "Middleware", "name": "ready"}}
+    ping = {"group": TRAEFIK_GROUP, "kind": "TraefikService", "name": "ping@internal", "weight": 1}
     return (
         gateway_object(
             platform, GATEWAY_API, "GatewayClass", GATEWAY, namespaced=False, spec={"controllerName": CONTROLLER}
@@ -203,9 +209,7 @@ def _routes(platform: Platform) -> tuple[Desired, ...]:
         ),
         _route(platform, "redirect", "http", {"rules": [{"filters": [redirect]}]}),
         # Answers when both of Traefik's providers have been read, of which its own ping says nothing.
-        gateway_object(
-            platform, f"{_TRAEFIK_API}/v1alpha1", "Middleware", "ready", spec={"replacePath": {"path": "/ping"}}
-        ),
+        gateway_object(platform, TRAEFIK_API, "Middleware", "ready", spec={"replacePath": {"path": "/ping"}}),
         _route(
             platform,
             "ready",

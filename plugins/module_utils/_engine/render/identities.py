@@ -12,7 +12,14 @@ from typing import Any
 
 from ..objects import Body, Desired
 from ..project.model import Platform
-from ..project.names import GROUP, NAMESPACE_PREFIXES, PLATFORM_LABEL, RECORD_PLURAL
+from ..project.names import (
+    GATEWAY_GROUP,
+    GROUP,
+    NAMESPACE_PREFIXES,
+    PLATFORM_LABEL,
+    RECORD_PLURAL,
+    TRAEFIK_GROUP,
+)
 from ..project.vocabulary import OPENSHIFT_ROUTES
 from .archive import SECRET as ARCHIVE
 from .context import RESTRICTED, Context
@@ -58,8 +65,8 @@ WORKER_RULES = (
     _rule("apps", ("deployments", "statefulsets"), (*READ, *WRITE)),
     _rule("batch", ("jobs",), ("get", "create", "delete")),
     _rule("networking.k8s.io", ("networkpolicies",), (*READ, *WRITE)),
-    _rule("gateway.networking.k8s.io", ("httproutes", "tlsroutes"), (*READ, *WRITE)),
-    _rule("traefik.io", ("middlewares",), (*READ, *WRITE)),
+    _rule(GATEWAY_GROUP, ("httproutes", "tlsroutes"), (*READ, *WRITE)),
+    _rule(TRAEFIK_GROUP, ("middlewares",), (*READ, *WRITE)),
 )
 # Where Routes are asked for only: who may name a host takes it from whoever does so later, in all of the cluster.
 WORKER_ROUTE_RULES = (

@@ -10,17 +10,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..objects import Body, Desired, Filled, ObjectId
-from ..project.names import CREDENTIALS_ANNOTATION
+from ..project.names import CREDENTIALS_ANNOTATION, GATEWAY_API, TRAEFIK_API, TRAEFIK_GROUP
 from ..service_keys import API_ROLES, AUTH, KEY_HEADER, REST
 from .context import Context
-from .gateway import GATEWAY, GATEWAY_API
+from .gateway import GATEWAY
 from .gateway_pods import VERIFIER, VERIFIER_PORT, gateway_namespace_of
 from .services import AUTH_PORT, REST_PORT
 
 LISTENER = "https"
 KEY, SHARE, STRIP = "api-key", "share", "strip"
 ROUTE = "project"
-TRAEFIK_API = "traefik.io/v1alpha1"
 
 AUTH_PATH = "/auth/v1"
 # Of Auth, what browsers are led to by links and redirections, which carry no key. Traefik prefers it, as it has more
@@ -127,7 +126,7 @@ def _rule(match: Body, service: str, port: int, *filters: Body) -> Body:
 
 
 def _middleware(name: str) -> Body:
-    reference = {"group": TRAEFIK_API.partition("/")[0], "kind": "Middleware", "name": name}
+    reference = {"group": TRAEFIK_GROUP, "kind": "Middleware", "name": name}
     return {"type": "ExtensionRef", "extensionRef": reference}
 
 

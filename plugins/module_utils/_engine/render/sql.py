@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from ..authority import CERTIFICATE_KIND
 from ..objects import Desired, GeneratedCertificate, ObjectId
-from ..project.names import Ref, namespace_of
+from ..project.names import GATEWAY_API, Ref, namespace_of
 from ..project.vocabulary import OPENSHIFT_ROUTES
 from .context import Context
-from .gateway import GATEWAY, GATEWAY_API
+from .gateway import GATEWAY
 from .gateway_pods import PUBLIC_PORTS, gateway_namespace_of
 from .openshift import PORT as ROUTER_PORT
 from .traefik import POSTGRESQL

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...objects import ANYTHING, NOWHERE, Exact, ObjectId
 from ...project.model import Platform
-from ...project.names import GROUP, RECORD_KIND, RECORD_PLURAL, VERSION
+from ...project.names import GATEWAY_API, GATEWAY_GROUP, GROUP, RECORD_KIND, RECORD_PLURAL, TRAEFIK_API, VERSION
 from ...project.vocabulary import HTTP_ROUTES, OPENSHIFT_ROUTES
 
 
@@ -166,12 +166,11 @@ PROJECT_KINDS: Mapping[str, Kind] = MappingProxyType(
     }
 )
 
-_ROUTES = "gateway.networking.k8s.io/v1"
 # What the definitions fill in (gateway-api v1.6.3, config/crd/standard).
 _ROUTE = Exact(
     paths=("spec",),
     defaults={
-        "spec.parentRefs[].group": "gateway.networking.k8s.io",
+        "spec.parentRefs[].group": GATEWAY_GROUP,
         "spec.parentRefs[].kind": "Gateway",
         "spec.rules[].matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
         "spec.rules[].backendRefs[].group": "",
@@ -190,11 +189,11 @@ _GATEWAY_IS_MISSING = "the playbook gateway.yml brings it; run that first"
 # There once the definitions of Gateway API and Traefik are.
 ROUTE_KINDS: Mapping[str, Kind] = MappingProxyType(
     {
-        "GatewayClass": _custom(_ROUTES, "gatewayclasses", namespaced=False, immutable=("spec.controllerName",)),
-        "Gateway": _custom(_ROUTES, "gateways"),
-        "HTTPRoute": _custom(_ROUTES, "httproutes", exact=_ROUTE, missing=_GATEWAY_IS_MISSING),
-        "TLSRoute": _custom(_ROUTES, "tlsroutes", exact=_ROUTE, missing=_GATEWAY_IS_MISSING),
-        "Middleware": _custom("traefik.io/v1alpha1", "middlewares", missing=_GATEWAY_IS_MISSING),
+        "GatewayClass": _custom(GATEWAY_API, "gatewayclasses", namespaced=False, immutable=("spec.controllerName",)),
+        "Gateway": _custom(GATEWAY_API, "gateways"),
+        "HTTPRoute": _custom(GATEWAY_API, "httproutes", exact=_ROUTE, missing=_GATEWAY_IS_MISSING),
+        "TLSRoute": _custom(GATEWAY_API, "tlsroutes", exact=_ROUTE, missing=_GATEWAY_IS_MISSING),
+        "Middleware": _custom(TRAEFIK_API, "middlewares", missing=_GATEWAY_IS_MISSING),
     }
 )
 
