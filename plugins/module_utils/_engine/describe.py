@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from typing import NotRequired, TypedDict
@@ -14,13 +13,13 @@ from .backends.kubernetes.client import Client
 from .backends.kubernetes.domains import proven_of, wanted_of
 from .backends.kubernetes.health import Health
 from .backends.kubernetes.kinds import LISTED_KINDS, listed_kinds
-from .backends.kubernetes.observe import observe
+from .backends.kubernetes.observe import observe, observe_served
 from .backends.kubernetes.readiness import WAITED_KINDS, WORKLOAD, State, readiness_of
 from .backends.kubernetes.records import Record, Status
 from .backends.postgresql.clusters import Clusters, through_api_server
 from .backends.postgresql.storage import Storage
 from .deadline import Deadline
-from .errors import EngineError, NotFound, SafetyStop
+from .errors import EngineError, NotFound
 from .objects import Body, ObjectId
 from .observed import NOTHING, Live, Observed
 from .project.domains import proof_of
@@ -118,16 +117,13 @@ def _storage(database: str, answer: Mapping[str, Storage] | EngineError) -> dict
 
 def _observe(client: Client, listed: Collection[str], settings: Settings, deadline: Deadline) -> Observed:
     """Whole what tells of readiness and sizes; of all else the metadata, which is enough to see drift."""
-    ours = {*LISTED_KINDS} - TELLING_KINDS
-    theirs = {*listed} - {*LISTED_KINDS}
-    found = NOTHING
-    for kinds, full in ((TELLING_KINDS, True), (ours, False), (theirs, False)):
-        workers = settings.workers
-        # A server that does not know a kind of the gateway has no object of it.
-        with contextlib.suppress(SafetyStop):
-            some = observe(client, sorted(kinds), selector=PROJECT_LABEL, full=full, workers=workers, deadline=deadline)
-            found = found.and_also(some)
-    return found
+    workers, found = settings.workers, NOTHING
+    for kinds, full in ((TELLING_KINDS, True), ({*LISTED_KINDS} - TELLING_KINDS, False)):
+        some = observe(client, sorted(kinds), selector=PROJECT_LABEL, full=full, workers=workers, deadline=deadline)
+        found = found.and_also(some)
+    others = sorted({*listed} - {*LISTED_KINDS})
+    more = observe_served(client, others, selector=PROJECT_LABEL, full=False, workers=workers, deadline=deadline)
+    return found.and_also(more)
 
 
 def _by_namespace(observed: Observed) -> dict[str, dict[ObjectId, Live]]:

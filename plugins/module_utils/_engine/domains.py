@@ -14,7 +14,7 @@ from .backends.kubernetes.delete import delete
 from .backends.kubernetes.domains import DOMAINS, proven_of, wanted_of, write_proven
 from .backends.kubernetes.kinds import collection_path
 from .backends.kubernetes.lease import Lease
-from .backends.kubernetes.observe import live_of, observe
+from .backends.kubernetes.observe import live_of, observe_served
 from .backends.kubernetes.plan import plan_object
 from .backends.kubernetes.records import Record, read_records
 from .certificates import Certificate, apply_certificate, plan_certificate
@@ -24,7 +24,7 @@ from .domain_lookups import Lookup, look_up
 from .domain_states import State, Told, after, failure_of, told_of
 from .errors import BackendError, DeadlineExceeded, InvalidSpec, NotFound, SafetyStop
 from .objects import Body, Desired, ObjectId
-from .observed import NOTHING, Live, Observed
+from .observed import Live, Observed
 from .progress import Progress
 from .project.domains import Proof, proof_of, unfit
 from .project.model import Platform
@@ -154,11 +154,7 @@ class _Job:
         return _Seen(known=known, observed=observed, mine=mine)
 
     def _listed(self, kind: str, selector: str, *, full: bool) -> Observed:
-        """Without its definition there is none of a kind yet."""
-        try:
-            return observe(self.client, [kind], selector=selector, full=full, workers=1, deadline=self.deadline)
-        except (NotFound, SafetyStop):
-            return NOTHING
+        return observe_served(self.client, [kind], selector=selector, full=full, workers=1, deadline=self.deadline)
 
     def _secrets(self, selector: str) -> Observed:
         space = gateway_namespace_of(self.platform)

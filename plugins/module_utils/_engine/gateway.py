@@ -12,7 +12,7 @@ from .backends.kubernetes.apply import apply
 from .backends.kubernetes.client import Client
 from .backends.kubernetes.delete import remove
 from .backends.kubernetes.kinds import GATEWAY_KINDS, ROUTE_KINDS, collection_path
-from .backends.kubernetes.observe import live_of, observe, read_metadata, read_object
+from .backends.kubernetes.observe import live_of, observe_served, read_metadata, read_object
 from .backends.kubernetes.plan import plan_object
 from .backends.kubernetes.readiness import WAITED_KINDS
 from .certificates import Certificate, apply_certificate, plan_certificate
@@ -147,12 +147,6 @@ def _look(
     """
     selector = f"{PLATFORM_LABEL}={platform.namespace}"
 
-    def listed(kind: str) -> Observed:
-        try:
-            return observe(client, [kind], selector=selector, full=True, workers=1, deadline=deadline)
-        except (NotFound, SafetyStop):
-            return NOTHING  # its definition is not there yet
-
     def named(id: ObjectId) -> Observed:
         if id.kind == "Secret":
             meta = read_metadata(client, id, deadline=deadline)
@@ -161,11 +155,12 @@ def _look(
             found = read_object(client, id, deadline=deadline)
         return NOTHING if found is None else Observed(objects={id: found})
 
-    observed = NOTHING
-    for part in in_parallel(listed, sorted(GATEWAY_KINDS), workers=settings.workers):
-        observed = observed.and_also(part)
+    workers = settings.workers
+    observed = observe_served(
+        client, sorted(GATEWAY_KINDS), selector=selector, full=True, workers=workers, deadline=deadline
+    )
     missing = [one.id for one in wanted if observed.find(one.id) is None]
-    for part in in_parallel(named, missing, workers=settings.workers):
+    for part in in_parallel(named, missing, workers=workers):
         observed = observed.and_also(part)
     return observed
 

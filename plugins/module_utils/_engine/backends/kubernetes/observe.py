@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from ...deadline import Deadline
 from ...errors import NotFound, SafetyStop
 from ...objects import Body, ObjectId
-from ...observed import Live, Observed
+from ...observed import NOTHING, Live, Observed
 from ...parallel import in_parallel
 from ...project.names import FINGERPRINT_ANNOTATION
 from .client import JSON, METADATA, METADATA_LIST, Client
@@ -51,6 +51,23 @@ def observe(
 
     lists = in_parallel(read, kinds, workers=workers)
     return Observed(objects={live.id: live for found in lists for live in found})
+
+
+def observe_served(
+    client: Client, kinds: Iterable[str], *, selector: str, full: bool, workers: int, deadline: Deadline
+) -> Observed:
+    """The same of kinds that the cluster may not have yet, and then has nothing of. Raises BackendError."""
+
+    def read(kind: str) -> Observed:
+        try:
+            return observe(client, [kind], selector=selector, full=full, workers=1, deadline=deadline)
+        except (NotFound, SafetyStop):
+            return NOTHING
+
+    found = NOTHING
+    for part in in_parallel(read, kinds, workers=workers):
+        found = found.and_also(part)
+    return found
 
 
 def observe_each(client: Client, ids: Iterable[ObjectId], *, workers: int, deadline: Deadline) -> Observed:
