@@ -54,7 +54,7 @@ test: venv ## Everything that CI runs
 	@.ci/stages $(STAGES)
 
 test-unit: venv ## Pure functions and gates; seconds
-	@$(PYTEST) $(call in,tests/unit)
+	@$(PYTEST) $(TWO) $(call in,tests/unit)
 
 test-integration: venv ## The backends against a real API server and PostgreSQL
 	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) $(TWO) -m 'not long' $(call in,tests/integration)
