@@ -43,7 +43,8 @@ options:
     type: str
   with_grants:
     description:
-      - Whether to load grants, too. They name logins, and of these only the project's own are there.
+      - Whether to load all grants. They name logins, and of these only the project's own are there.
+      - Those of everybody and of the groups C(anon), C(authenticated) and C(service_role) come along in any case.
     type: bool
     default: false
   directory:

@@ -319,6 +319,56 @@ def test_another_projects_database_on_a_shared_cluster_takes_over_what_was_dumpe
     assert cluster.ask("/drop", database=kept)[0] == 200
 
 
+# Made by the owner of one project, for its own login and for those of an API.
+RIGHTS_OF_AN_API = """
+SET search_path = public;
+CREATE TABLE "odd ""name""
+GRANT" (id int, hidden int);
+GRANT SELECT (id) ON "odd ""name""
+GRANT" TO anon, {probe};
+CREATE FUNCTION admin() RETURNS int LANGUAGE sql AS 'SELECT 1';
+REVOKE EXECUTE ON FUNCTION admin() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION admin() TO service_role, {probe};
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO authenticated, {probe};
+"""
+ASKED_AS = (
+    """SELECT has_column_privilege('anon', 'public."odd ""name""\nGRANT"', 'id', 'SELECT')""",
+    """SELECT has_column_privilege('anon', 'public."odd ""name""\nGRANT"', 'hidden', 'SELECT')""",
+    "SELECT has_function_privilege('anon', 'public.admin()', 'EXECUTE')",
+    "SELECT has_function_privilege('service_role', 'public.admin()', 'EXECUTE')",
+    "SELECT has_table_privilege('authenticated', 'public.later', 'SELECT')",
+    "SELECT has_table_privilege('anon', 'public.later', 'SELECT')",
+)
+
+
+def test_a_function_that_was_closed_to_the_api_is_not_open_in_the_project_that_it_is_restored_into(
+    cluster: Archived, shared: Shared, tenant: Tenant
+) -> None:
+    other = shared.tenant()
+    shared.bring(other.desired())
+    probe, server = f"{other.database}_probe", shared.server
+    with server.superuser(other.database) as session:
+        session.execute(f"SET SESSION AUTHORIZATION {other.owner}".encode())
+        session.execute(RIGHTS_OF_AN_API.replace("{probe}", probe).encode())
+    key = dump_from(cluster, server, other.database, "platform/dumps/rights.dump")
+    assert load(cluster, tenant.database, key, same_project=False)["error"] == ""
+    new = f"{tenant.database}_new"
+    with server.superuser(new) as session:
+        session.execute(f"SET SESSION AUTHORIZATION {tenant.owner}".encode())
+        session.execute("CREATE TABLE public.later (id int)")
+    assert answers(lambda text: server.sql(text, new), ASKED_AS) == ["True", "False", "False", "True", "True", "False"]
+    named = "SELECT count(*) FROM pg_class WHERE relacl::text ~ '{0}' OR relname ~ '{0}'"
+    assert server.sql(named.format(other.uid), new) == "0"
+
+
+def dump_from(cluster: Archived, server: Server, database: str, key: str) -> str:
+    """A dump of a database of the shared cluster, whose key this is."""
+    podman("exec", server.id, "pg_dump", "-U", "postgres", "-h", "/run/postgresql", "-Fc", "-f",
+           "/var/lib/postgresql/data/other.dump", database)  # fmt: skip
+    cluster.store.put(key, (server.directory / "data/other.dump").read_bytes())
+    return key
+
+
 def test_a_dump_that_names_another_projects_role_is_not_loaded(
     cluster: Archived, shared: Shared, tenant: Tenant
 ) -> None:
@@ -326,10 +376,8 @@ def test_a_dump_that_names_another_projects_role_is_not_loaded(
     shared.bring(other.desired())
     with shared.server.superuser(other.database) as session:
         session.execute(f"CREATE TABLE public.one (id int); CREATE POLICY mine ON public.one TO {other.owner}".encode())
-    podman("exec", shared.server.id, "pg_dump", "-U", "postgres", "-h", "/run/postgresql", "-Fc", "-f",
-           "/var/lib/postgresql/data/other.dump", other.database)  # fmt: skip
-    cluster.store.put("platform/dumps/named.dump", (shared.server.directory / "data/other.dump").read_bytes())
-    work = load(cluster, tenant.database, "platform/dumps/named.dump", same_project=False)
+    key = dump_from(cluster, shared.server, other.database, "platform/dumps/named.dump")
+    work = load(cluster, tenant.database, key, same_project=False)
     assert f"names the role {other.owner}" in work["error"]
 
 

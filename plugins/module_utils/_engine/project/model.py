@@ -16,7 +16,7 @@ IMAGES: Mapping[str, str] = MappingProxyType(
     {
         "postgresql": "registry.supalove.cloud/platform/postgresql:17-5",
         "pgbouncer": "registry.supalove.cloud/platform/pgbouncer:1.26-4",
-        "archiver": "registry.supalove.cloud/platform/archiver:17-3",
+        "archiver": "registry.supalove.cloud/platform/archiver:17-4",
         "traefik": "docker.io/library/traefik:v3.7.15",
         "verifier": "registry.supalove.cloud/platform/verifier:1-2",
         # Their digests could not be computed, so they are named by tags.

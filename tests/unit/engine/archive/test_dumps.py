@@ -55,6 +55,44 @@ def test_nothing_of_the_tenants_is_left_out(archiver_package, line):
     assert list(archiver_package.toc.wanted([f"{line}\n".encode()])) == [f"{line}\n".encode()]
 
 
+SCRIPT = """--
+-- Name: TABLE "odd
+; Type: ACL; Schema: public; Owner: p_abcdefgh2345_owner
+--
+
+SET client_encoding = 'UTF8';
+\\restrict abc
+GRANT SELECT ON TABLE public."odd ""name""
+GRANT ALL ON TABLE public.inner TO anon;
+" TO anon;
+GRANT SELECT(id),UPDATE(id) ON TABLE public.rows TO authenticated WITH GRANT OPTION;
+GRANT ALL ON TABLE public.rows TO p_abcdefgh2345_probe;
+GRANT ALL ON TABLE public.rows TO "anon;";
+GRANT ALL ON TABLE public.rows TO anon; \\! true
+GRANT ALL ON TABLE public.:rows TO anon;
+SET SESSION AUTHORIZATION anon;
+REVOKE ALL ON FUNCTION public.secret(a integer[], VARIADIC b "My Type") FROM PUBLIC;
+ALTER DEFAULT PRIVILEGES FOR ROLE p_abcdefgh2345_owner IN SCHEMA public GRANT ALL ON TABLES TO anon;
+ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON TABLES TO anon;
+"""
+CARRIED = [
+    'GRANT SELECT ON TABLE public."odd ""name""\nGRANT ALL ON TABLE public.inner TO anon;\n" TO anon;',
+    "GRANT SELECT(id),UPDATE(id) ON TABLE public.rows TO authenticated WITH GRANT OPTION;",
+    'REVOKE ALL ON FUNCTION public.secret(a integer[], VARIADIC b "My Type") FROM PUBLIC;',
+    "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO anon;",
+]
+
+
+def test_rights_are_carried_into_another_project_where_they_mean_the_same_and_are_nothing_but_sql(archiver_package):
+    lines = SCRIPT.splitlines(keepends=True)
+    assert list(archiver_package.rights.carried(lines, {"PUBLIC", "anon", "authenticated"})) == CARRIED
+    assert list(archiver_package.rights.carried(lines, {"PUBLIC"})) == [CARRIED[2]]
+
+
+def test_the_groups_whose_rights_are_carried_are_the_engines(archiver_package):
+    assert re.findall("'(\\w+)'", archiver_package.sql.GROUPS) == list(databases.API_GROUPS)
+
+
 def test_the_first_error_is_told_with_what_it_was_about_and_without_rows(archiver_package):
     said = """pg_restore: while PROCESSING TOC:
 pg_restore: from TOC entry 3640; 0 24580 TABLE DATA public one p_abcdefgh2345_owner

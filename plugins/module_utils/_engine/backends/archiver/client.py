@@ -83,7 +83,8 @@ class Archiver:
     def load(self, database: str, *, owner: str, url: Secret, same_project: bool, deadline: Deadline) -> None:
         """Have a dump loaded beside a live database, which begins within seconds. Raises Conflict if something runs.
 
-        `url`: where the dump can be fetched by whoever knows it. Without `same_project` rights in it are not restored.
+        `url`: where the dump can be fetched by whoever knows it. Without `same_project` it gives rights to everybody
+        and to the API's groups, as it says, and to nobody else.
         """
         told = {"database": database, "owner": owner, "url": url.reveal(), "same_project": same_project}
         self._ask("POST", "/load", deadline, told)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import sql
+from . import rights, sql
 from .config import SOCKETS
 from .download import download
 from .engines import Place
@@ -183,10 +183,27 @@ class Loads:
         )  # fmt: skip
         if done.code != 0:
             raise WorkError(_first_error(done.errors) or done.said or f"pg_restore ended with {done.code}")
+        if not same:
+            self._give_rights(names, dump, chosen)
         analyzed = sql.ask(
             sql.ANALYZE, variables=names.told, database=names.new, user=names.loader, seconds=SECONDS
         )  # fmt: skip
         demand(analyzed, "ANALYZE")
+
+    def _give_rights(self, names: _Names, dump: Path, chosen: Path) -> None:
+        """In another project there are other logins, and the same groups."""
+        entries, script = self._folder / "entries", self._folder / "rights"
+        with chosen.open("rb") as lines, entries.open("wb") as file:
+            file.writelines(rights.listed(lines))
+        argv = ["pg_restore", "--no-owner", f"--use-list={entries}", f"--file={script}", str(dump)]
+        demand(run(argv, environment={}, seconds=SECONDS, memory=MEMORY), "reading the dump's rights")
+        roles = {rights.EVERYBODY, *sql.rows(demand(sql.ask(sql.GROUPS), "looking for groups"))}
+        with script.open(encoding="utf-8", errors="replace") as lines:
+            statements = ['SET ROLE :"owner";', *rights.carried(lines, roles)]
+        given = sql.ask(
+            "\n".join(statements), variables=names.told, database=names.new, user=names.loader, seconds=SECONDS
+        )  # fmt: skip
+        demand(given, "giving the dump's rights")
 
     def _finish(self, names: _Names, *, same: bool) -> None:
         if not same:

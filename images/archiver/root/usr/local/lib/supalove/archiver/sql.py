@@ -131,6 +131,9 @@ SET ROLE :"owner";
 ANALYZE;
 """
 
+# Groups without login that mean the same in all projects, if the server has them (the engine's databases.py).
+GROUPS = "SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role')"
+
 # In another project's database nothing may hang on roles but its own: they could never be dropped.
 STRANGERS = """
 SELECT DISTINCT pg_get_userbyid(refobjid) FROM pg_shdepend JOIN pg_database ON pg_database.oid = dbid
