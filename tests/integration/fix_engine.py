@@ -137,9 +137,11 @@ class Engine:
         status = {"status": {"allocatable": allocatable, "capacity": allocatable}}
         self.server.merge(f"/api/v1/nodes/{meta['name']}/status", status)
 
+    def record_path(self, ref: str) -> str:
+        return f"/apis/supalove.cloud/v1alpha1/namespaces/{self.namespace}/supaloveprojects/{ref}"
+
     def record(self, ref: str) -> Any:
-        records = f"/apis/supalove.cloud/v1alpha1/namespaces/{self.namespace}/supaloveprojects"
-        return self.server.request("GET", f"{records}/{ref}")
+        return self.server.request("GET", self.record_path(ref))
 
     def secret(self, ref: str) -> dict[str, str]:
         data = self.server.request("GET", f"/api/v1/namespaces/p-{ref}/secrets/credentials")["data"]

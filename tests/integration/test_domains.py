@@ -27,7 +27,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.progress
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.domains import proof_of
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.traefik import PORTS, WEB, WEBSECURE
-from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Settings
+from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift, Settings
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Outcome
 from fix_apiserver import lab_kube, program
 from fix_dns import Zone
@@ -60,7 +60,8 @@ class Site:
         self.run(*domains)
 
     def run(self, *refs: str) -> None:
-        report = self.engine.reconcile(self.specs, platform=GIVEN, only=frozenset(refs))
+        # What asks for keys is put in the engine's place below, and stays as it is here.
+        report = self.engine.reconcile(self.specs, platform=GIVEN, only=frozenset(refs), drift=Drift.OFF)
         assert report.succeeded, [one.failure for one in report.outcomes]
         for ref in refs:
             self.gateway.apply(*map(functools.partial(endpoints, f"p-{ref}"), ("rest", "auth")))
@@ -461,6 +462,24 @@ def test_a_domain_that_leads_to_another_project_is_refused(site, ref, name):
     assert f"{domain} leads to the project {first}; take it from that first" in of(found, second).failure.reason
     assert site.gateway.ask("/rest/v1/", host=domain, apikey=f"key-of-{first}").status == 200
     site.projects(**{second: []})
+
+
+def test_a_domain_that_still_leads_to_a_project_whose_record_was_lost_is_refused(site, ref, name):
+    """Two Gateways had the name, the other project was told that it is served, and clients went on to the first."""
+    first, second = f"{ref}a", f"{ref}b"
+    domain, gateway = name("api"), f"Gateway/{SPACE}/p-{ref}a"
+    site.serve(**{first: [domain]})
+    del site.specs[first]
+    site.engine.server.request("DELETE", site.engine.record_path(first))
+    site.projects(**{second: [domain]})
+    site.prove(second, domain)
+    site.certify(domain)
+    found = site.keep()
+    assert states(found, second) == {domain: "taken"}
+    assert f"{domain} leads to {gateway}, whose project has no record" in of(found, second).failure.reason
+    site.engine.server.request("DELETE", f"{GATEWAYS}/p-{first}")
+    assert states(site.keep(), second) == {domain: "served"}
+    site.gateway.await_status(200, "/rest/v1/", host=domain, apikey=f"key-of-{second}")
 
 
 def test_a_domain_is_not_passed_on_while_the_gateway_of_its_former_project_cannot_be_written(site, ref, name):

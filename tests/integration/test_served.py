@@ -55,6 +55,20 @@ def test_keys_are_filled_in_as_digests_and_a_second_run_changes_nothing(served: 
     assert served.reconcile(projects, platform=PLATFORM, wait=True, drift=Drift.FULL).writes == 0
 
 
+def test_a_middleware_that_asks_somebody_else_for_keys_is_put_back(served: Engine, ref: str) -> None:
+    """What is filled in was not compared at all: whoever answered there let everybody in, and no run said so."""
+    projects = {ref: {"tier": "free"}}
+    assert served.settle(projects, platform=PLATFORM).succeeded
+    path = f"/apis/traefik.io/v1alpha1/namespaces/p-{ref}/middlewares/api-key"
+    before = served.server.request("GET", path)["spec"]
+    served.server.merge(path, {"spec": {"forwardAuth": {"address": "http://somebody.else:8080/"}}})
+    report = served.settle(projects, platform=PLATFORM)
+    (step,) = [one for one in report.outcomes[0].steps if one.id.kind == "Middleware"]
+    assert "changed by others" in step.reason
+    assert served.server.request("GET", path)["spec"] == before
+    assert served.reconcile(projects, platform=PLATFORM, wait=True).writes == 0
+
+
 def test_a_middleware_that_is_gone_comes_back_with_the_same_keys(served: Engine, ref: str) -> None:
     projects = {ref: {"tier": "free"}}
     report = served.settle(projects, platform=PLATFORM)

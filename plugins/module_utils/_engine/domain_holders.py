@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from .project.names import Ref
 
@@ -21,7 +22,9 @@ class Claim:
 class Holders:
     """Who has which name, while a run goes from project to project."""
 
-    def __init__(self, claims: Iterable[Claim]) -> None:
+    def __init__(self, claims: Iterable[Claim], left_over: Mapping[str, object] = MappingProxyType({})) -> None:
+        """`left_over`: names that still lead to what no project of these has, by what that is."""
+        self._left_over = left_over
         self._claims = {one.ref: one for one in sorted(claims, key=lambda one: one.ref)}
         # Whose it is, and behind that one whoever has not let go of it either.
         self._holders: dict[str, list[Ref]] = {}
@@ -44,6 +47,9 @@ class Holders:
 
     def claim(self, domain: str, ref: Ref) -> str:
         """Why a project cannot have a name; empty if it can, and then nobody else can."""
+        if domain not in self._holders and domain in self._left_over:
+            gateway = self._left_over[domain]
+            return f"{domain} leads to {gateway}, whose project has no record; delete that if nobody needs it"
         holder, *_others = self._holders.setdefault(domain, [ref])
         if holder == ref:
             return ""

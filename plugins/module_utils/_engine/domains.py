@@ -108,6 +108,12 @@ class _Seen:
     observed: Observed
     mine: Mapping[str, tuple[Live, ...]]
 
+    def left_over(self) -> dict[str, ObjectId]:
+        """Names that still lead to a project without a record, each with the Gateway that shows it."""
+        uids = {one.uid for one in self.known.values()}
+        lives = (live for uid, all in self.mine.items() if uid not in uids for live in all)
+        return {name: live.id for live in lives for name in _shown_by(live)}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Planned:
@@ -183,7 +189,7 @@ class _Job:
         """Plan project after project, and do it; who gives a name up comes before whoever is to have it."""
         mine = {one.ref: seen.mine.get(one.uid or "", ()) for one in seen.known.values()}
         records = [one for one in seen.known.values() if wanted_of(one) or proven_of(one) or mine[one.ref]]
-        holders = Holders(_claim_of(one, mine[one.ref]) for one in records)
+        holders = Holders((_claim_of(one, mine[one.ref]) for one in records), seen.left_over())
         done: list[_Planned] = []
         for ref in holders.order():
             planned = do(self._plan(seen, seen.known[ref], doubts, holders))
@@ -284,9 +290,15 @@ class _Job:
 
 def _claim_of(record: Record, mine: Iterable[Live]) -> Claim:
     """What its record says leads to a project, and what its Gateway still lets in although the record does not."""
-    gateways = (live.body or {} for live in mine if live.id.kind == "Gateway")
-    shown = (str(one.get("hostname", "")) for body in gateways for one in body["spec"]["listeners"])
+    shown = (name for live in mine for name in _shown_by(live))
     return Claim(ref=record.ref, wanted=frozenset(wanted_of(record)), held=frozenset({*proven_of(record), *shown}))
+
+
+def _shown_by(live: Live) -> tuple[str, ...]:
+    """The names that a Gateway lets in; what is none lets nobody in."""
+    if live.id.kind != "Gateway" or live.body is None:
+        return ()
+    return tuple(str(one.get("hostname", "")) for one in live.body["spec"]["listeners"])
 
 
 def _absence_of(record: Record, space: Live | None) -> str:

@@ -135,6 +135,11 @@ class Filled:
     text: str
     secret: ObjectId
 
+    def fits(self, value: object) -> bool:
+        """Whether a value may be this text with something of the Secret in each of its places."""
+        parts = (re.escape(part) for part in _PLACE.split(self.text)[::2])
+        return isinstance(value, str) and re.fullmatch(r"[\w-]+".join(parts), value) is not None
+
 
 # Without slots, so that what every stage asks of it is worked out once.
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +148,7 @@ class Desired:
 
     `values_from`: the object whose values are taken over if it is there, instead of new ones.
     `fixed`: places that cannot change where this object lives, each with the reason.
-    `fills`: places that `body` leaves open. What is in them is not compared.
+    `fills`: places that `body` leaves open. What of the Secret is in them is not compared.
     `known_as`: the digest under which it is known, if it is not that of its body: when its places are filled.
     """
 
@@ -181,6 +186,13 @@ class Desired:
 
 
 _PLACE = re.compile(r"\{([^{}]+)\}")
+
+
+def value_at(body: Any, path: Sequence[str]) -> Any:
+    """What a body says at a path; None if nothing."""
+    for key in path:
+        body = body.get(key) if isinstance(body, dict) else None
+    return body
 
 
 def _with(body: Body, path: Sequence[str], value: object) -> Body:

@@ -3,9 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from ...objects import Body, Desired, Difference, ObjectId, comparable, differences, is_within, sentence, without
+from ...objects import (
+    Body,
+    Desired,
+    Difference,
+    ObjectId,
+    comparable,
+    differences,
+    is_within,
+    sentence,
+    value_at,
+    without,
+)
 from ...observed import Live, Observed, Stamp, Stamps
 from ...project.names import PLATFORM_LABEL, PROJECT_LABEL, UID_LABEL
 from ...settings import Drift
@@ -66,7 +77,15 @@ def plan_object(desired: Desired, live: Live | None) -> Step | None:
 
 def remaining(desired: Desired, live: Live) -> tuple[Difference, ...]:
     """Every place where the object, which has been read whole, is not as wanted."""
-    return tuple(differences(_told(desired, live), desired.body, KINDS[desired.id.kind].exact))
+    found = differences(_told(desired, live), desired.body, KINDS[desired.id.kind].exact)
+    return (*found, *_misfilled(desired, live))
+
+
+def _misfilled(desired: Desired, live: Live) -> Iterator[Difference]:
+    for one in desired.fills:
+        value = value_at(live.body, one.path)
+        if not one.fits(value):
+            yield Difference(path=".".join(one.path), live=value, desired=one.text)
 
 
 def _told(desired: Desired, live: Live) -> Body | None:
