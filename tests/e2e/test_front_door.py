@@ -100,10 +100,7 @@ def test_a_pod_of_a_neighbour_reaches_no_service_but_through_the_gateway(platfor
 
 
 def node_of(found: Cluster, deployment: str) -> str:
-    selector = ("-l", f"supalove.cloud/component={deployment}", "--field-selector=status.phase=Running")
-    pods = [
-        one for one in found.objects("pods", "-n", "p-demo", *selector) if "deletionTimestamp" not in one["metadata"]
-    ]
+    pods = found.live_pods("-n", "p-demo", "-l", f"supalove.cloud/component={deployment}")
     (node,) = {one["spec"]["nodeName"] for one in pods}
     return str(node)
 
@@ -169,7 +166,7 @@ def test_a_service_that_hangs_is_found_by_a_health_run_and_begins_anew(platform:
         assert well.code == 0, well.output[-3000:]
     assert not well.changes
     where, selector = site(platform, "demo"), ("-n", "p-demo", "-l", "supalove.cloud/component=rest")
-    (pod,) = platform.objects("pods", *selector)
+    (pod,) = platform.live_pods(*selector)
     node = next(one for one in NODES if one.name == pod["spec"]["nodeName"])
     uid = pod["metadata"]["uid"].replace("-", "[-_]")
     hosts.run_on(node, f"grep -lE {uid} /proc/[0-9]*/cgroup | cut -d/ -f3 | xargs kill -STOP")

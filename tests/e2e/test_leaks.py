@@ -154,7 +154,7 @@ def test_no_secret_is_in_an_object_other_than_a_secret(hunt: Hunt, platform: Clu
 
 def test_no_secret_is_in_a_log_of_a_pod_or_in_postgresql(hunt: Hunt, platform: Cluster) -> None:
     databases = 0
-    for pod in platform.objects("pods", "-A"):
+    for pod in platform.live_pods("-A"):
         namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         if not namespace.startswith(("p-", "s-", "supalove-")):
             continue

@@ -77,7 +77,7 @@ def test_a_pod_of_the_project_makes_a_table_and_rows_through_the_pooler(clients:
 
 
 def pod_address(found: Cluster, component: str) -> str:
-    (pod,) = found.objects("pods", "-n", DEMO, "-l", f"supalove.cloud/component={component}")
+    (pod,) = found.live_pods("-n", DEMO, "-l", f"supalove.cloud/component={component}")
     return str(pod["status"]["podIP"])
 
 

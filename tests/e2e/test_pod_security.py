@@ -52,16 +52,11 @@ print(json.dumps(found))
 def pods(platform: Cluster) -> list[dict[str, Any]]:
     """Of every component, in the namespaces of projects and shared clusters; clients of other tests are none."""
     component = "supalove.cloud/component"
-    labelled = platform.objects("pods", "-A", "-l", component)
-    found = [pod for pod in labelled if pod["metadata"]["namespace"].startswith(TENANTS) and is_live(pod)]
+    labelled = platform.live_pods("-A", "-l", component)
+    found = [pod for pod in labelled if pod["metadata"]["namespace"].startswith(TENANTS)]
     kinds = {(pod["metadata"]["namespace"][:2], pod["metadata"]["labels"][component]) for pod in found}
     assert kinds >= {("p-", "pooler"), ("p-", "postgresql"), ("s-", "postgresql")}
     return found
-
-
-def is_live(pod: dict[str, Any]) -> bool:
-    """Whether it runs and is not about to go, as one is that another test has made superfluous."""
-    return pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
 
 
 def names(found: list[dict[str, Any]]) -> list[str]:

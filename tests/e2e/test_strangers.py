@@ -182,7 +182,7 @@ with ThreadPoolExecutor(32) as pool:
 def endpoints(found: Cluster) -> dict[str, str]:
     """Address and port of every pooler and database, with its node's name."""
     ports = {"pooler": 6432, "postgresql": 5432}
-    pods = found.objects("pods", "-A", "-l", "supalove.cloud/component in (pooler,postgresql)")
+    pods = found.live_pods("-A", "-l", "supalove.cloud/component in (pooler,postgresql)")
     return {
         f"{pod['status']['podIP']}:{ports[pod['metadata']['labels']['supalove.cloud/component']]}": pod["spec"][
             "nodeName"
@@ -193,7 +193,7 @@ def endpoints(found: Cluster) -> dict[str, str]:
 
 def dns(found: Cluster) -> str:
     """A pod that no policy selects, on the control plane."""
-    (pod,) = found.objects("pods", "-n", "kube-system", "-l", "k8s-app=kube-dns")
+    (pod,) = found.live_pods("-n", "kube-system", "-l", "k8s-app=kube-dns")
     return f"{pod['status']['podIP']}:53"
 
 

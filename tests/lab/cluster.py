@@ -37,6 +37,15 @@ class Cluster:
         found: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-o", "json", *arguments))["items"]
         return found
 
+    def live_pods(self, *arguments: str) -> list[dict[str, Any]]:
+        """Those that run and are not about to go, as one is that another test has made superfluous."""
+        found = self.objects("pods", *arguments)
+        return [
+            pod
+            for pod in found
+            if pod["status"].get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
+        ]
+
     def secret(self, namespace: str, name: str) -> dict[str, str]:
         data = json.loads(self.kubectl("get", "secret", "-n", namespace, name, "-o", "json"))["data"]
         return {key: base64.b64decode(value).decode() for key, value in data.items()}

@@ -111,7 +111,7 @@ class _Seen:
     def left_over(self) -> dict[str, ObjectId]:
         """Names that still lead to a project without a record, each with the Gateway that shows it."""
         uids = {one.uid for one in self.known.values()}
-        lives = (live for uid, all in self.mine.items() if uid not in uids for live in all)
+        lives = (live for uid, found in self.mine.items() if uid not in uids for live in found)
         return {name: live.id for live in lives for name in _shown_by(live)}
 
 

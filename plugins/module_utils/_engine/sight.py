@@ -251,7 +251,7 @@ def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], 
     """
     listed = {project.ref: project for project in (*run.inventory.projects, *projects)}
     born = [project for project in listed.values() if not _is_unborn(project, known.get(project.ref))]
-    places = _revived(place(born, placed_of(known), run.platform), run.settings)
+    places = revived(place(born, placed_of(known), run.platform), run.settings)
     used = {name for project in projects if project.ref in places for name in places[project.ref].clusters}
     answers = run.access.databases.observe(sorted(used), deadline=run.deadline)
     unreadable = {name: answer for name, answer in answers.items() if isinstance(answer, EngineError)}
@@ -271,8 +271,12 @@ def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], 
     )
 
 
-def _revived(places: Mapping[Ref, Placement], settings: Settings) -> dict[Ref, Placement]:
-    """With the lives that this run begins, and where it moves to."""
+def revived(places: Mapping[Ref, Placement], settings: Settings) -> dict[Ref, Placement]:
+    """With the lives that this run begins, and where it moves to. Raises SafetyStop if one was begun since it chose."""
+    for ref, life in settings.lives.items():
+        began = places[Ref(ref)].life if Ref(ref) in places else None
+        if began not in (None, life) and began.number >= life.number:
+            raise SafetyStop(f"another run has begun to restore {ref} since this one chose its backup; run again")
     lives = {ref: replace(places[Ref(ref)], life=life) for ref, life in settings.lives.items() if Ref(ref) in places}
     moved = {ref: place for ref, place in settings.places.items() if Ref(ref) in places}
     return {ref: {**lives, **moved}.get(ref, place) for ref, place in places.items()}
