@@ -17,11 +17,13 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.postgresql.clusters import (
     CREDENTIALS,
-    POD,
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.databases import ADMIN_KEY
 from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import ObjectId
-from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import cluster_namespace_of
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import (
+    POSTGRESQL_POD,
+    cluster_namespace_of,
+)
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.context import Context
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.postgresql import SOCKET_DIRECTORY
 from fix_kubelet import NODE, running_kubelet
@@ -58,7 +60,10 @@ def pod_of(cluster: Cluster, server: Server) -> Iterator[None]:
     key = f"{ADMIN_KEY}.password"
     with running_kubelet(api, server.connect_inside, cluster.root):
         template = api.request("GET", object_path(stateful_set))["spec"]["template"]
-        pod = {"metadata": {**template["metadata"], "name": POD}, "spec": {**template["spec"], "nodeName": NODE}}
+        pod = {
+            "metadata": {**template["metadata"], "name": POSTGRESQL_POD},
+            "spec": {**template["spec"], "nodeName": NODE},
+        }
         api.request("POST", collection_path("Pod", namespace), pod)
         api.merge(object_path(secret), {"data": {key: base64.b64encode(server.secret[key].encode()).decode()}})
         yield

@@ -28,7 +28,7 @@ from .pause import clients_held
 from .progress import Progress
 from .project.life import Life
 from .project.model import Inventory
-from .project.names import namespace_of
+from .project.names import POSTGRESQL_POD, namespace_of
 from .project.placement import Move, Past, Placement, misplaced, place_anew
 from .project.quantities import MIB
 from .reconcile import reconcile
@@ -41,8 +41,6 @@ from .restore_database import Party, load, require_well
 from .settings import Settings
 from .sight import placed_of
 from .steps import Action, Report, Step
-
-POD = "postgresql-0"
 
 Answer = TypeVar("Answer")
 
@@ -222,7 +220,7 @@ class _Job:
         """Stop a PostgreSQL of the project's own, so that its quota can be taken back."""
         for id in (*workload_of(self.party.project.ref), *volumes):
             delete(self.access.client, id, uid_label=self.party.uid, deadline=deadline)
-        pod = ObjectId(kind="Pod", namespace=namespace_of(self.party.project.ref), name=POD)
+        pod = ObjectId(kind="Pod", namespace=namespace_of(self.party.project.ref), name=POSTGRESQL_POD)
 
         def told(reason: str) -> None:
             self.progress.note(f"waiting for {pod} to end: {reason}")

@@ -30,9 +30,17 @@ from .objects import ObjectId
 from .progress import Progress
 from .project.life import Life
 from .project.model import Archiving, Platform, Project, SharedCluster
-from .project.names import EXPIRES_ANNOTATION, SCRATCH_LABEL, Uid, cluster_namespace_of, namespace_of, random_letters
+from .project.names import (
+    EXPIRES_ANNOTATION,
+    POSTGRESQL_POD,
+    SCRATCH_LABEL,
+    Uid,
+    cluster_namespace_of,
+    namespace_of,
+    random_letters,
+)
 from .render.archive import SECRET
-from .render.scratch import POD, Scratch, render_scratch
+from .render.scratch import Scratch, render_scratch
 from .steps import Action, Step
 from .vault import ARCHIVE_FOLDER, VAULT_KIND
 
@@ -180,7 +188,7 @@ def _keys(access: Access, platform: Platform, source: Source, deadline: Deadline
 
 def await_copy(client: Client, name: str, *, progress: Progress, deadline: Deadline) -> Copy:
     """Until the server of a copy has recovered and answers. Raises ServerFailed with what the pod says if it ended."""
-    pod = ObjectId(kind="Pod", namespace=name, name=POD)
+    pod = ObjectId(kind="Pod", namespace=name, name=POSTGRESQL_POD)
     archiver = Archiver(client=client, namespace=name)
     said = ""
     while True:

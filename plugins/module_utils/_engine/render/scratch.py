@@ -12,7 +12,7 @@ from typing import Any
 from ..objects import Body, Desired
 from ..project.life import Life
 from ..project.model import Archiving, Platform
-from ..project.names import COMPONENT_LABEL, EXPIRES_ANNOTATION, SCRATCH_LABEL
+from ..project.names import COMPONENT_LABEL, EXPIRES_ANNOTATION, POSTGRESQL_POD, SCRATCH_LABEL
 from ..project.quantities import MIB, format_bytes
 from .archive import NAME as ARCHIVER
 from .archive import SECRET, SERVE, archive_egress, archive_json, archive_keys, asks_names, with_archiver
@@ -22,7 +22,6 @@ from .isolation import dns_egress
 from .postgresql import USER, common_settings, pod_spec, server_container
 from .restore import render_restore, with_restore
 
-POD = "postgresql-0"
 SERVICE_ACCOUNT = "scratch"
 # The login that dumps a database, who is no superuser; the archiver makes it.
 DUMPER = "supalove_dump"
@@ -73,7 +72,7 @@ def render_scratch(platform: Platform, scratch: Scratch) -> tuple[Desired, ...]:
         make("v1", "ConfigMap", ARCHIVER, component=ARCHIVER, data=config),
         *render_restore(make, platform, scratch.life),
         make("v1", "ConfigMap", Context.POSTGRESQL, component=Context.POSTGRESQL, data=files),
-        make("v1", "Pod", POD, component=Context.POSTGRESQL, spec=_pod(platform, scratch)),
+        make("v1", "Pod", POSTGRESQL_POD, component=Context.POSTGRESQL, spec=_pod(platform, scratch)),
     )
 
 

@@ -21,6 +21,7 @@ from ...credentials import Secret
 from ...deadline import Deadline
 from ...errors import BackendError, Conflict, NotFound, Rejected, ServerFailed, Unreachable
 from ...objects import Body, ObjectId
+from ...project.names import POSTGRESQL_POD
 from ..kubernetes.client import Client, short
 from ..kubernetes.kinds import object_path
 from ..kubernetes.portforward import socket_name, tunnel
@@ -45,7 +46,7 @@ class Archiver:
 
     client: Client
     namespace: str
-    pod: str = "postgresql-0"
+    pod: str = POSTGRESQL_POD
     port: int = PORT
 
     @property

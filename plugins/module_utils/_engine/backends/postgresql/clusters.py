@@ -16,7 +16,7 @@ from ...errors import BackendError, EngineError, Unreachable
 from ...objects import SecretKey
 from ...observed import Applied, Observed
 from ...parallel import in_parallel
-from ...project.names import cluster_namespace_of
+from ...project.names import POSTGRESQL_POD, cluster_namespace_of
 from ...steps import Step
 from ..kubernetes.client import Client
 from ..kubernetes.portforward import tunnel
@@ -30,7 +30,6 @@ from .storage import Storage, read_storage
 # One lock for everybody who changes roles and databases of a cluster, in its database postgres, where no tenant is.
 # What a killed run has begun ends under it before the next run begins.
 LOCK_KEY = 0x5375_7061
-POD = "postgresql-0"
 PORT = 5432
 CREDENTIALS = "credentials"
 WORKERS = 8
@@ -189,7 +188,10 @@ def through_api_server(client: Client) -> Clusters:
         namespace = cluster_namespace_of(name)
         key = SecretKey(namespace=namespace, secret=CREDENTIALS, key=f"{ADMIN_KEY}.password")
         password = read_key(key, deadline)
-        with tunnel(client, namespace=namespace, pod=POD, port=PORT, deadline=deadline) as way, ExitStack() as stack:
+        with (
+            tunnel(client, namespace=namespace, pod=POSTGRESQL_POD, port=PORT, deadline=deadline) as way,
+            ExitStack() as stack,
+        ):
             target = Target(cluster=name, host=str(way.directory), port=PORT, password=password)
             try:
                 session = stack.enter_context(connect(target, deadline=deadline))
