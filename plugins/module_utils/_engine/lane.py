@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from .authority import CERTIFICATE_KIND
 from .backends.kubernetes import records
+from .backends.kubernetes.delete import delete
 from .backends.kubernetes.lease import Lease
 from .backends.kubernetes.readiness import WAITED_KINDS, Readiness, State
 from .backends.kubernetes.records import APPLYING, FAILED, WAITING, Status
@@ -28,7 +29,7 @@ from .project.placement import sessions_at
 from .render import credentials_of, endpoints_of
 from .render.sql import certificate_of
 from .sight import Run, Sight
-from .steps import Failure, Step
+from .steps import Action, Failure, Step
 
 # What ends one lane and leaves the others alone. A lost lease is among them, so that the report is not lost with it.
 LANE_ERRORS = (BackendError, DeadlineExceeded, SafetyStop)
@@ -108,7 +109,8 @@ def _after_the_secret(run: Run, lane: Lane, rest: deque[Step]) -> deque[Step]:
     secret = lane.stamps[credentials_of(sight.project.ref)]
     desired = run.rendering.objects(sight.project, sight.placement, sight.uid, secret.uid)
     done = {step.id for step in sight.plan.steps} - {step.id for step in rest}
-    return deque(step for step in plan_all(desired, sight.observed).steps if step.id not in done)
+    steps = (*plan_all(desired, sight.observed).steps, *(step for step in rest if step.action is Action.DELETE))
+    return deque(step for step in steps if step.id not in done)
 
 
 class _LaneFailed(Exception):
@@ -120,6 +122,9 @@ class _LaneFailed(Exception):
 
 def _apply_step(run: Run, lane: Lane, step: Step, before: Live | None, lease: Lease) -> Lane:
     try:
+        if step.action is Action.DELETE:
+            gone = delete(run.client, step.id, uid_label=lane.sight.uid, deadline=lease.bound(run.deadline))
+            return replace(lane, steps=(*lane.steps, step)) if gone else lane
         applied = _apply_gently(run, lane, step, before, lease.bound(run.deadline))
     except LANE_ERRORS as error:
         raise _LaneFailed(lane, Failure.of(step.action, str(step.id), error)) from error

@@ -16,7 +16,10 @@ from .databases import DATABASE_KINDS
 from .objects import Desired
 from .observed import Observed
 from .pooler_certificate import plan_certificates
-from .steps import Plan
+from .project.model import Project
+from .project.names import UID_LABEL, Uid
+from .render.isolation import asks_outside, auth_policy_of
+from .steps import Action, Plan, Step
 from .vault import VAULT_KIND
 
 
@@ -32,6 +35,17 @@ def plan_all(desired: tuple[Desired, ...], observed: Observed) -> Plan:
     order = {one.id: number for number, one in enumerate(desired)}
     steps = sorted((step for plan in plans for step in plan.steps), key=lambda step: order[step.id])
     return Plan(steps=tuple(steps), unchanged=sum(plan.unchanged for plan in plans))
+
+
+def plan_withdrawal(project: Project, uid: Uid, observed: Observed) -> tuple[Step, ...]:
+    """What a project has no more by its settings, and would let somebody through if it stayed."""
+    live = observed.find(auth_policy_of(project.ref))
+    if live is None or live.is_going or live.labels.get(UID_LABEL) != uid or asks_outside(project):
+        return ()
+    meta = {"name": live.id.name, "namespace": live.id.namespace}
+    gone = Desired(body={"apiVersion": KINDS[live.id.kind].api_version, "kind": live.id.kind, "metadata": meta})
+    reason = "its Auth has nobody to talk to outside of the cluster"
+    return (Step(action=Action.DELETE, id=live.id, reason=reason, desired=gone, before=live.body),)
 
 
 def of_kubernetes(desired: Iterable[Desired]) -> tuple[Desired, ...]:

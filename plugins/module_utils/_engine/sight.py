@@ -19,7 +19,7 @@ from .deadline import Deadline
 from .errors import BackendError, EngineError, NotFound, SafetyStop
 from .objects import Desired, ObjectId
 from .observed import NOTHING, Live, Observed, Stamp, Stamps
-from .planning import of_kubernetes, plan_all
+from .planning import of_kubernetes, plan_all, plan_withdrawal
 from .pooler_certificate import certificates, read_certificates
 from .progress import Progress
 from .project.model import Inventory, Platform, Project
@@ -325,6 +325,8 @@ def _sight(view: View, project: Project, platform: Platform) -> Sight:
         certain = view.trusts_stamps and _is_certain(view, project, record, placement, secret_uid)
         desired = () if certain else view.rendering.objects(project, placement, uid, secret_uid)
         plan = _plan(record_wanted, record, desired, view)
+        if not certain:
+            plan = replace(plan, steps=(*plan.steps, *plan_withdrawal(project, uid, view.observed)))
     return Sight(
         project=project,
         placement=placement,

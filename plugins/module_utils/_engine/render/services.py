@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a project's developer talks to: Auth (GoTrue) and PostgREST, each a Deployment behind a Service.
 
-What is no secret is in the environment, all else in files of the Secret. Both go through the pooler, as roles of their
+What is no secret is in the environment, all else in files of the Secret, but for what is in a Secret of the user's (see
+auth.py). Both go through the pooler, as roles of their
 own. Ports and settings: GoTrue's internal/conf/configuration.go, PostgREST's docs/references/configuration.rst.
 """
 
@@ -25,6 +26,7 @@ from ..service_keys import (
     REST_KEYS,
     REST_URI,
 )
+from .auth import own_secrets, own_settings
 from .context import CONTAINER_SECURITY, Context, empty_dir
 from .pooler import AUTH_CLIENTS, SERVICE_SESSION_SECONDS, rest_clients
 
@@ -60,6 +62,7 @@ class _Service:
     before: list[Body] = field(default_factory=list)
     volumes: list[Body] = field(default_factory=list)
     config: Mapping[str, str] = field(default_factory=dict)
+    secrets: list[Body] = field(default_factory=list)
 
 
 def render_services(context: Context) -> tuple[Desired, ...]:
@@ -148,7 +151,8 @@ def _rest(context: Context) -> _Service:
 
 
 def _auth(context: Context, config: Mapping[str, str]) -> _Service:
-    environment = _auth_environment(address_of(context), _client_address(context))
+    address = address_of(context)
+    environment = _auth_environment(address, _client_address(context)) | own_settings(context.project.auth, address)
     file = f"{SECRET_DIRECTORY}/{AUTH_FILE}"
     return _Service(
         name=AUTH,
@@ -165,6 +169,7 @@ def _auth(context: Context, config: Mapping[str, str]) -> _Service:
         before=_preparing(context, environment),
         volumes=[{"name": "prepare", "configMap": {"name": AUTH}}],
         config=config,
+        secrets=own_secrets(context.project.auth),
     )
 
 
@@ -233,8 +238,10 @@ def _workload(context: Context, service: _Service) -> tuple[Desired, Desired]:
 
 
 def _deployment(context: Context, service: _Service) -> Desired:
+    main = _container(context, service.name, service.name, command=service.command, environment=service.environment)
     container = {
-        **_container(context, service.name, service.name, command=service.command, environment=service.environment),
+        **main,
+        "env": [*main["env"], *service.secrets],
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in service.ports.items()],
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         **service.probes,

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A project's own settings of Auth: what is accepted and kept, and what becomes of it in pods and policies."""
+
+from __future__ import annotations
+
+import doctest
+import ipaddress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import InvalidSpec
+from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Desired
+from ansible_collections.supalove.platform.plugins.module_utils._engine.planning import plan_withdrawal
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project import auth as auth_module
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project import auth_fields
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Auth, Mail, Platform
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse, retired
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.placement import Placement
+from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Action
+from builders import SHARED, UID, WHOLE_AUTH, a_served_project, live, objects_of, observed, one
+
+GATEWAY = {"domain": "example.com", "gateway_kind": "gateway"}
+PLATFORM = Platform(domain="example.com", gateway_kind="gateway")
+HERE = Placement(cluster="one")
+MAIL = {"host": "smtp.acme.example", "sender": "no-reply@acme.example"}
+GITHUB = {"github": {"client_id": "Iv1.abc"}}
+
+
+def problems_of(auth: Any, platform: Any = None) -> list[tuple[str, str]]:
+    projects = {"acme": {"tier": "t", "auth": auth}}
+    with pytest.raises(InvalidSpec) as refused:
+        parse(projects=projects, tiers={"t": SHARED}, platform=GATEWAY if platform is None else platform)
+    return [(one.path.removeprefix("supalove_projects.acme.auth"), one.allowed) for one in refused.value.problems]
+
+
+def objects(auth: Any = None, platform: Platform = PLATFORM) -> tuple[Desired, ...]:
+    project = a_served_project(**({} if auth is None else {"auth": auth}))
+    return objects_of(project, platform=platform, placement=HERE)
+
+
+def container(auth: Any = None) -> dict[str, Any]:
+    (found,) = one("Deployment", "auth", objects(auth))["spec"]["template"]["spec"]["containers"]
+    return found
+
+
+def environment(auth: Any = None) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in container(auth)["env"] if "value" in each}
+
+
+def test_examples():
+    assert doctest.testmod(auth_fields).failed == doctest.testmod(auth_module).failed == 0
+    assert doctest.testmod(auth_fields).attempted > 0
+
+
+def test_what_is_written_is_what_auth_gets():
+    assert a_served_project(auth=WHOLE_AUTH).auth == Auth(
+        site_url="https://app.acme.example",
+        redirect_urls=("example.acme.app://in", "http://localhost:3000", "https://app.acme.example/**"),
+        signup=False,
+        anonymous_users=True,
+        mail=Mail(
+            host="smtp.acme.example", port=465, sender="no-reply@acme.example", user="acme", sender_name="Acme & Söhne"
+        ),
+        providers=(("github", "Iv1.abc"), ("google", "12-a.apps.googleusercontent.com")),
+        secret="auth-own",
+    )
+
+
+@pytest.mark.parametrize("auth", [None, {}, {"signup": True}, {"mail": None, "providers": {}, "redirect_urls": []}])
+def test_who_says_nothing_of_auth_has_it_as_before(auth):
+    project = a_served_project(auth=auth)
+    assert (project.auth, project.spec) == (Auth(), {"tier": "t"})
+
+
+@pytest.mark.parametrize("auth", [WHOLE_AUTH, {"signup": "no"}, {"mail": MAIL}, {"providers": GITHUB, "secret": "a.b"}])
+def test_a_record_keeps_what_is_read_as_the_same_again(auth):
+    inventory = parse(projects={"acme": {"tier": "t", "auth": auth}}, tiers={"t": SHARED}, platform=GATEWAY)
+    (project,) = inventory.projects
+    again = retired("acme", {**project.spec, "managedBy": "inventory"}, inventory.tiers)
+    assert (again.auth, again.spec["auth"]) == (project.auth, project.spec["auth"])
+
+
+def test_a_record_from_before_there_were_settings_of_auth_is_read():
+    tiers = parse(projects={}, tiers={"t": SHARED}, platform=GATEWAY).tiers
+    assert retired("acme", {"tier": "t", "managedBy": "inventory"}, tiers).auth == Auth()
+
+
+def test_a_record_says_the_port_that_was_the_default_when_it_was_written():
+    assert a_served_project(auth={"mail": MAIL}).spec["auth"] == {"mail": {**MAIL, "port": 587}}
+
+
+@pytest.mark.parametrize(
+    ("auth", "key", "allowed"),
+    [
+        ([], "", "a mapping"),
+        (
+            {"singup": True},
+            "",
+            "a key out of anonymous_users, mail, providers, redirect_urls, secret, signup, site_url",
+        ),
+        ({"mail": []}, ".mail", "a mapping"),
+        ({"mail": {**MAIL, "password": "x"}}, ".mail", "a key out of host, port, sender, sender_name, user"),
+        ({"providers": ["github"]}, ".providers", "a mapping from name to settings"),
+        ({"providers": {"github": "Iv1"}, "secret": "a"}, ".providers.github", "a mapping"),
+        ({"providers": {"github": {"client_id": "a", "secret": "b"}}}, ".providers.github", "a key out of client_id"),
+        ({"providers": {"myspace": {}}}, ".providers", "one of apple, azure"),
+        ({"providers": {"keycloak": {"client_id": "a"}}}, ".providers", "one of apple, azure"),
+        ({"signup": 2}, ".signup", "true or false"),
+    ],
+)
+def test_a_setting_of_auth_that_is_none_is_told(auth, key, allowed):
+    told = problems_of(auth)
+    assert [(path, allowed in said) for path, said in told if path == key] == [(key, True)]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(
+            ("site_url", value)
+            for value in (
+                "http://app.acme.example",
+                "https://app",
+                "https://App.acme.example",
+                "https://user@app.acme.example",
+                "https://app.acme.example?a=b",
+                "https://app.acme.example/$(GOTRUE_SMTP_PASS)",
+                "http://localhost.acme.example",
+                "javascript:alert(1)",
+                f"https://app.acme.example/{'a' * 512}",
+                12,
+            )
+        ),
+        *(
+            ("redirect_urls", value)
+            for value in (
+                "https://app.acme.example",
+                [1],
+                ["https://**"],
+                ["https://*"],
+                ["https://*.example/**"],
+                ["https://**.acme.example"],
+                ["https://app.*.example"],
+                ["https://a.acme.example,https://b.acme.example"],
+                ["https://{a,b}.acme.example"],
+                ["https://a.acme.example/[a"],
+                ["http://app.acme.example"],
+                ["myapp://in"],
+                ["javascript:alert(1)"],
+                ["https://a.acme.example", "https://a.acme.example"],
+                [f"https://a{number}.acme.example" for number in range(65)],
+            )
+        ),
+        *(("mail.host", value) for value in (None, "smtp", "192.0.2.7", "Smtp.acme.example", "smtp.acme.example:587")),
+        *(("mail.port", value) for value in (0, 65_536, "smtp", True)),
+        *(
+            ("mail.sender", value)
+            for value in (None, "acme", "a@b", "Acme <a@acme.example>", "a@acme.example\n", "a b@c.de")
+        ),
+        *(
+            ("mail.sender_name", value)
+            for value in ("", "a" * 65, "Acme\nBcc: x", "$(GOTRUE_SMTP_PASS)", 'a "b"', "<a>")
+        ),
+        *(("mail.user", value) for value in ("", "a b", "$(X)", "a" * 256, "ü")),
+        *(("providers.github.client_id", value) for value in (None, "", "a,b", "$(X)", "a b", "a" * 256)),
+        *(("secret", value) for value in ("Auth", "a_b", "", "-a", "credentials", "archive", "a/b")),
+    ],
+)
+def test_a_value_that_auth_cannot_have_is_told_where_it_stands(key, value):
+    auth: Any = {**WHOLE_AUTH, "mail": dict(WHOLE_AUTH["mail"]), "providers": {"github": dict(GITHUB["github"])}}
+    place = auth
+    *way, last = key.split(".")
+    for name in way:
+        place = place[name]
+    place[last] = value
+    assert [path for path, _allowed in problems_of(auth)] == [f".{key}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("site_url", "http://127.0.0.1:3000/app"),
+        ("site_url", "http://[::1]:3000"),
+        ("site_url", "https://acme.example:8443/in%20here"),
+        ("redirect_urls", ["https://*-acme.host.example/**", "https://*.acme.example", "https://acme.example/a?b=*&c"]),
+        ("redirect_urls", ["http://localhost/**"]),
+        ("secret", "auth.own-1"),
+    ],
+)
+def test_a_value_that_auth_can_have_is_taken(key, value):
+    found = getattr(a_served_project(auth={**WHOLE_AUTH, key: value}).auth, key)
+    assert found == (value if isinstance(value, str) else tuple(sorted(value)))
+
+
+@pytest.mark.parametrize(
+    ("auth", "allowed"),
+    [
+        ({"mail": {**MAIL, "user": "acme"}}, "the name of the Secret that has smtp.password"),
+        ({"providers": GITHUB}, "the name of the Secret that has github.secret"),
+        (
+            {**WHOLE_AUTH, "secret": None},
+            "the name of the Secret that has smtp.password and github.secret and google.secret",
+        ),
+        ({"secret": "own"}, "nothing, as there is neither mail.user nor a provider"),
+        ({"mail": MAIL, "secret": "own"}, "nothing, as there is neither mail.user nor a provider"),
+    ],
+)
+def test_a_secret_is_named_where_there_is_one_and_only_there(auth, allowed):
+    ((path, told),) = problems_of(auth)
+    assert (path, allowed in told) == (".secret", True)
+
+
+def test_where_projects_have_no_auth_there_is_nothing_to_set():
+    assert problems_of({"signup": False}, {}) == [("", "nothing, as gateway_kind is none and projects have no Auth")]
+
+
+def test_what_is_wrong_with_auth_is_told_of_all_projects_at_once():
+    projects = {
+        "acme": {"tier": "t", "auth": {"mail": {"host": "x"}}},
+        "blog": {"tier": "t", "auth": {"site_url": "x", "providers": {"x": {}}}},
+    }
+    with pytest.raises(InvalidSpec) as refused:
+        parse(projects=projects, tiers={"t": SHARED}, platform=GATEWAY)
+    assert [each.path.removeprefix("supalove_projects.") for each in refused.value.problems] == [
+        "acme.auth.mail.host",
+        "acme.auth.mail.sender",
+        "blog.auth.site_url",
+        "blog.auth.providers",
+    ]
+
+
+def test_who_sets_nothing_gets_the_variables_of_all():
+    assert container({"signup": True}) == container()
+
+
+def test_who_signs_up_confirms_an_address_where_there_is_a_mail_server_only():
+    assert environment()["GOTRUE_MAILER_AUTOCONFIRM"] == "true"
+    assert environment({"mail": MAIL})["GOTRUE_MAILER_AUTOCONFIRM"] == "false"
+    assert environment({"providers": GITHUB, "secret": "own"})["GOTRUE_MAILER_AUTOCONFIRM"] == "true"
+
+
+def test_a_provider_sends_users_back_to_the_projects_own_address():
+    found = environment({**WHOLE_AUTH, "site_url": "https://app.acme.example"})
+    assert found["GOTRUE_EXTERNAL_GITHUB_REDIRECT_URI"] == "https://acme.example.com/auth/v1/callback"
+
+
+def test_what_is_secret_is_named_and_has_to_be_there():
+    """Without `optional` the kubelet starts no container before the key is there."""
+    named = {each["name"]: each["valueFrom"] for each in container(WHOLE_AUTH)["env"] if "valueFrom" in each}
+    assert named == {
+        "GOTRUE_SMTP_PASS": {"secretKeyRef": {"name": "auth-own", "key": "smtp.password"}},
+        "GOTRUE_EXTERNAL_GITHUB_SECRET": {"secretKeyRef": {"name": "auth-own", "key": "github.secret"}},
+        "GOTRUE_EXTERNAL_GOOGLE_SECRET": {"secretKeyRef": {"name": "auth-own", "key": "google.secret"}},
+    }
+
+
+def test_no_value_has_kubernetes_put_a_secret_into_its_place():
+    """Kubernetes reads `$(NAME)` in a variable as the variable NAME."""
+    assert [name for name, value in environment(WHOLE_AUTH).items() if "$" in value] == []
+
+
+def test_a_project_whose_auth_talks_to_nobody_has_the_two_policies_of_all():
+    for auth in (None, {"signup": False, "site_url": "https://acme.example"}):
+        names = [each.id.name for each in objects(auth) if each.id.kind == "NetworkPolicy"]
+        assert names == ["project", "database"]
+
+
+@pytest.mark.parametrize(
+    ("auth", "ports"),
+    [
+        ({"mail": MAIL}, [587]),
+        ({"providers": GITHUB, "secret": "own"}, [443]),
+        (WHOLE_AUTH, [443, 465]),
+        ({"mail": {**MAIL, "port": 443}, "providers": GITHUB, "secret": "own"}, [443]),
+    ],
+)
+def test_auth_alone_gets_out_and_to_no_port_but_those_it_needs(auth, ports):
+    spec = one("NetworkPolicy", "auth", objects(auth))["spec"]
+    assert spec["podSelector"] == {"matchLabels": {"supalove.cloud/component": "auth"}}
+    assert spec["policyTypes"] == ["Egress"]
+    (rule,) = spec["egress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": port} for port in ports]
+
+
+@pytest.mark.parametrize(
+    "inside",
+    ["10.42.1.7", "10.43.0.1", "172.16.0.1", "172.31.255.254", "192.168.1.1", "169.254.169.254", "100.100.100.200"],
+)
+def test_auth_gets_to_no_address_inside_of_the_cluster(inside):
+    (peer,) = one("NetworkPolicy", "auth", objects(WHOLE_AUTH))["spec"]["egress"][0]["to"]
+    block = peer["ipBlock"]
+    assert block["cidr"] == "0.0.0.0/0"
+    assert any(ipaddress.ip_address(inside) in ipaddress.ip_network(network) for network in block["except"])
+
+
+def test_auth_gets_to_the_networks_that_the_platform_names_and_to_no_others():
+    platform = replace(PLATFORM, auth_networks=("192.0.2.0/24", "2001:db8::/64"))
+    (rule,) = one("NetworkPolicy", "auth", objects(WHOLE_AUTH, platform))["spec"]["egress"]
+    assert rule["to"] == [{"ipBlock": {"cidr": "192.0.2.0/24"}}, {"ipBlock": {"cidr": "2001:db8::/64"}}]
+
+
+def a_policy(uid: str = UID) -> Any:
+    (policy,) = [each for each in objects({"mail": MAIL}) if each.id.kind == "NetworkPolicy" and each.id.name == "auth"]
+    return replace(live(policy), labels={"supalove.cloud/uid": uid})
+
+
+def test_a_way_out_that_auth_needs_no_more_is_closed():
+    (step,) = plan_withdrawal(a_served_project(), UID, observed(a_policy()))
+    assert (step.action, str(step.id)) == (Action.DELETE, "NetworkPolicy/p-acme/auth")
+
+
+@pytest.mark.parametrize(
+    ("auth", "there"),
+    [
+        ({"mail": MAIL}, [a_policy()]),
+        ({}, []),
+        ({}, [replace(a_policy(), is_going=True)]),
+        ({}, [a_policy("somebodyelse")]),
+    ],
+)
+def test_a_way_out_is_left_where_it_is_needed_or_not_ours(auth, there):
+    assert plan_withdrawal(a_served_project(auth=auth), UID, observed(*there)) == ()
