@@ -67,33 +67,36 @@ def test_a_middleware_that_is_gone_comes_back_with_the_same_keys(served: Engine,
     assert served.server.request("GET", path)["spec"] == before
 
 
-def test_settings_of_auth_are_kept_and_the_way_out_goes_with_the_need_for_it(served: Engine, ref: str) -> None:
+def test_settings_of_auth_are_kept_and_the_way_out_is_closed_when_nobody_needs_it(served: Engine, ref: str) -> None:
     auth = {
         "redirect_urls": ["https://*.acme.example/**"],
-        "mail": {"host": "smtp.acme.example", "sender": "no-reply@acme.example", "user": "acme"},
+        "mail": {"host": "smtp.acme.example", "port": 587, "sender": "no-reply@acme.example", "user": "acme"},
         "providers": {"github": {"client_id": "Iv1.abc"}},
         "secret": "auth-own",
     }
-    projects = {ref: {"tier": "free", "auth": auth}}
-    report = served.settle(projects, platform=PLATFORM)
-    assert report.succeeded, report.outcomes[0].failure
-    assert served.record(ref)["spec"]["auth"] == {**auth, "mail": {**auth["mail"], "port": 587}}
-    for drift in Drift:
-        assert served.reconcile(projects, platform=PLATFORM, wait=True, drift=drift).writes == 0
-    path = f"/apis/networking.k8s.io/v1/namespaces/p-{ref}/networkpolicies"
-    assert "auth" in names_at(served, path)
-    projects = {ref: {"tier": "free", "auth": {"signup": False}}}
-    planned = served.reconcile(projects, platform=PLATFORM, check=True)
-    assert [str(step.action) for step in planned.outcomes[0].steps if step.id.kind == "NetworkPolicy"] == ["delete"]
-    report = served.settle(projects, platform=PLATFORM)
-    assert report.succeeded, report.outcomes[0].failure
-    assert names_at(served, path) == {"project", "database"}
-    for drift in Drift:
-        assert served.reconcile(projects, platform=PLATFORM, wait=True, drift=drift).writes == 0
+    path = f"/apis/networking.k8s.io/v1/namespaces/p-{ref}/networkpolicies/auth"
+    for own, has_way in ((auth, True), ({"signup": False}, False), ({}, False), (auth, True)):
+        projects = {ref: {"tier": "free", "auth": own}}
+        report = served.settle(projects, platform=PLATFORM)
+        assert report.succeeded, report.outcomes[0].failure
+        assert served.record(ref)["spec"].get("auth", {}) == own
+        assert ("egress" in served.server.request("GET", path)["spec"]) is has_way
+        for drift in Drift:
+            assert served.reconcile(projects, platform=PLATFORM, wait=True, drift=drift).writes == 0
 
 
-def names_at(served: Engine, path: str) -> set[str]:
-    return {one["metadata"]["name"] for one in served.server.request("GET", path)["items"]}
+def test_a_way_out_that_somebody_opens_again_is_found(served: Engine, ref: str) -> None:
+    mail = {"host": "smtp.acme.example", "sender": "no-reply@acme.example"}
+    for auth in ({"mail": mail}, {}):
+        report = served.settle({ref: {"tier": "free", "auth": auth}}, platform=PLATFORM)
+        assert report.succeeded, report.outcomes[0].failure
+    path = f"/apis/networking.k8s.io/v1/namespaces/p-{ref}/networkpolicies/auth"
+    opened = served.server.request("GET", path)
+    opened["spec"]["egress"] = [{}]
+    served.server.request("PUT", path, opened)
+    report = served.settle({ref: {"tier": "free"}}, platform=PLATFORM)
+    assert [str(step.id) for step in report.outcomes[0].steps] == [f"NetworkPolicy/p-{ref}/auth"]
+    assert "egress" not in served.server.request("GET", path)["spec"]
 
 
 def test_services_that_begin_anew_are_no_drift(served: Engine, ref: str) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 from .authority import CERTIFICATE_KIND
 from .backends.kubernetes import records
-from .backends.kubernetes.delete import delete
 from .backends.kubernetes.lease import Lease
 from .backends.kubernetes.readiness import WAITED_KINDS, Readiness, State
 from .backends.kubernetes.records import APPLYING, FAILED, WAITING, Status
@@ -22,14 +21,14 @@ from .objects import ObjectId
 from .observed import Applied, Live, Stamp
 from .parallel import in_parallel
 from .pause import needs_pause, paused
-from .planning import plan_all
+from .planning import closed_ways, plan_all
 from .pooler_certificate import authority_in, keep_certificate
 from .progress import Counter
 from .project.placement import sessions_at
 from .render import credentials_of, endpoints_of
 from .render.sql import certificate_of
 from .sight import Run, Sight
-from .steps import Action, Failure, Step
+from .steps import Failure, Step
 
 # What ends one lane and leaves the others alone. A lost lease is among them, so that the report is not lost with it.
 LANE_ERRORS = (BackendError, DeadlineExceeded, SafetyStop)
@@ -108,9 +107,9 @@ def _after_the_secret(run: Run, lane: Lane, rest: deque[Step]) -> deque[Step]:
     sight = lane.sight
     secret = lane.stamps[credentials_of(sight.project.ref)]
     desired = run.rendering.objects(sight.project, sight.placement, sight.uid, secret.uid)
+    desired += closed_ways(sight.project, run.platform, sight.placement, sight.uid, sight.observed)
     done = {step.id for step in sight.plan.steps} - {step.id for step in rest}
-    steps = (*plan_all(desired, sight.observed).steps, *(step for step in rest if step.action is Action.DELETE))
-    return deque(step for step in steps if step.id not in done)
+    return deque(step for step in plan_all(desired, sight.observed).steps if step.id not in done)
 
 
 class _LaneFailed(Exception):
@@ -122,9 +121,6 @@ class _LaneFailed(Exception):
 
 def _apply_step(run: Run, lane: Lane, step: Step, before: Live | None, lease: Lease) -> Lane:
     try:
-        if step.action is Action.DELETE:
-            gone = delete(run.client, step.id, uid_label=lane.sight.uid, deadline=lease.bound(run.deadline))
-            return replace(lane, steps=(*lane.steps, step)) if gone else lane
         applied = _apply_gently(run, lane, step, before, lease.bound(run.deadline))
     except LANE_ERRORS as error:
         raise _LaneFailed(lane, Failure.of(step.action, str(step.id), error)) from error

@@ -16,10 +16,12 @@ from .databases import DATABASE_KINDS
 from .objects import Desired
 from .observed import Observed
 from .pooler_certificate import plan_certificates
-from .project.model import Project
+from .project.model import Platform, Project
 from .project.names import UID_LABEL, Uid
-from .render.isolation import asks_outside, auth_policy_of
-from .steps import Action, Plan, Step
+from .project.placement import Placement
+from .render.context import context_of
+from .render.isolation import asks_outside, auth_policy_of, render_way_out
+from .steps import Plan
 from .vault import VAULT_KIND
 
 
@@ -37,15 +39,14 @@ def plan_all(desired: tuple[Desired, ...], observed: Observed) -> Plan:
     return Plan(steps=tuple(steps), unchanged=sum(plan.unchanged for plan in plans))
 
 
-def plan_withdrawal(project: Project, uid: Uid, observed: Observed) -> tuple[Step, ...]:
-    """What a project has no more by its settings, and would let somebody through if it stayed."""
+def closed_ways(
+    project: Project, platform: Platform, placement: Placement, uid: Uid, observed: Observed
+) -> tuple[Desired, ...]:
+    """What a project has of before and needs no more: it is closed and stays, as no run removes a policy."""
     live = observed.find(auth_policy_of(project.ref))
-    if live is None or live.is_going or live.labels.get(UID_LABEL) != uid or asks_outside(project):
+    if live is None or live.labels.get(UID_LABEL) != uid or asks_outside(project):
         return ()
-    meta = {"name": live.id.name, "namespace": live.id.namespace}
-    gone = Desired(body={"apiVersion": KINDS[live.id.kind].api_version, "kind": live.id.kind, "metadata": meta})
-    reason = "its Auth has nobody to talk to outside of the cluster"
-    return (Step(action=Action.DELETE, id=live.id, reason=reason, desired=gone, before=live.body),)
+    return (render_way_out(context_of(project, platform, placement, uid)),)
 
 
 def of_kubernetes(desired: Iterable[Desired]) -> tuple[Desired, ...]:

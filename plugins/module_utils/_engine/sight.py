@@ -19,7 +19,7 @@ from .deadline import Deadline
 from .errors import BackendError, EngineError, NotFound, SafetyStop
 from .objects import Desired, ObjectId
 from .observed import NOTHING, Live, Observed, Stamp, Stamps
-from .planning import of_kubernetes, plan_all, plan_withdrawal
+from .planning import closed_ways, of_kubernetes, plan_all
 from .pooler_certificate import certificates, read_certificates
 from .progress import Progress
 from .project.model import Inventory, Platform, Project
@@ -323,10 +323,10 @@ def _sight(view: View, project: Project, platform: Platform) -> Sight:
         secret = view.observed.find(credentials_of(project.ref))
         secret_uid = secret.uid if secret else ""
         certain = view.trusts_stamps and _is_certain(view, project, record, placement, secret_uid)
-        desired = () if certain else view.rendering.objects(project, placement, uid, secret_uid)
-        plan = _plan(record_wanted, record, desired, view)
         if not certain:
-            plan = replace(plan, steps=(*plan.steps, *plan_withdrawal(project, uid, view.observed)))
+            desired = view.rendering.objects(project, placement, uid, secret_uid)
+            desired += closed_ways(project, platform, placement, uid, view.observed)
+        plan = _plan(record_wanted, record, desired, view)
     return Sight(
         project=project,
         placement=placement,

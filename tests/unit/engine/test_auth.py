@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import InvalidSpec
 from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import Desired
-from ansible_collections.supalove.platform.plugins.module_utils._engine.planning import plan_withdrawal
+from ansible_collections.supalove.platform.plugins.module_utils._engine.planning import closed_ways
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project import auth as auth_module
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project import auth_fields
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Auth, Mail, Platform
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse, retired
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.placement import Placement
-from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Action
 from builders import SHARED, UID, WHOLE_AUTH, a_served_project, live, objects_of, observed, one
 
 GATEWAY = {"domain": "example.com", "gateway_kind": "gateway"}
@@ -301,23 +300,30 @@ def test_auth_gets_to_the_networks_that_the_platform_names_and_to_no_others():
 
 
 def a_policy(uid: str = UID) -> Any:
-    (policy,) = [each for each in objects({"mail": MAIL}) if each.id.kind == "NetworkPolicy" and each.id.name == "auth"]
-    return replace(live(policy), labels={"supalove.cloud/uid": uid})
+    return replace(live(way_out({"mail": MAIL})), labels={"supalove.cloud/uid": uid})
+
+
+def way_out(auth: Any) -> Desired:
+    (policy,) = [each for each in objects(auth) if (each.id.kind, each.id.name) == ("NetworkPolicy", "auth")]
+    return policy
+
+
+def closed(auth: Any, *there: Any) -> tuple[Desired, ...]:
+    return closed_ways(a_served_project(auth=auth), PLATFORM, HERE, UID, observed(*there))
 
 
 def test_a_way_out_that_auth_needs_no_more_is_closed():
-    (step,) = plan_withdrawal(a_served_project(), UID, observed(a_policy()))
-    assert (step.action, str(step.id)) == (Action.DELETE, "NetworkPolicy/p-acme/auth")
+    (policy,) = closed({}, a_policy())
+    assert policy.id == way_out({"mail": MAIL}).id
+    assert policy.body["spec"] == {
+        "podSelector": {"matchLabels": {"supalove.cloud/component": "auth"}},
+        "policyTypes": ["Egress"],
+    }
 
 
 @pytest.mark.parametrize(
     ("auth", "there"),
-    [
-        ({"mail": MAIL}, [a_policy()]),
-        ({}, []),
-        ({}, [replace(a_policy(), is_going=True)]),
-        ({}, [a_policy("somebodyelse")]),
-    ],
+    [({"mail": MAIL}, [a_policy()]), ({}, []), ({}, [a_policy("somebodyelse")])],
 )
 def test_a_way_out_is_left_where_it_is_needed_or_not_ours(auth, there):
-    assert plan_withdrawal(a_served_project(auth=auth), UID, observed(*there)) == ()
+    assert closed(auth, *there) == ()

@@ -40,7 +40,7 @@ def render_isolation(context: Context) -> tuple[Desired, ...]:
     """Deny by default both ways; then pods to the pooler, all to DNS, the pooler to the database."""
     cluster = context.placement.cluster
     database = _database(context) if cluster is None else _shared_database(context, cluster)
-    return (_project(context), database, *((_auth(context),) if asks_outside(context.project) else ()))
+    return (_project(context), database, *((render_way_out(context),) if asks_outside(context.project) else ()))
 
 
 def asks_outside(project: Project) -> bool:
@@ -49,7 +49,7 @@ def asks_outside(project: Project) -> bool:
 
 
 def auth_policy_of(ref: Ref) -> ObjectId:
-    """What opens the way out, and goes with the need for it."""
+    """What opens the way out."""
     return ObjectId(kind="NetworkPolicy", namespace=namespace_of(ref), name=AUTH)
 
 
@@ -108,17 +108,16 @@ def _shared_database(context: Context, cluster: str) -> Desired:
     return context.object("networking.k8s.io/v1", "NetworkPolicy", "database", spec=spec)
 
 
-def _auth(context: Context) -> Desired:
+def render_way_out(context: Context) -> Desired:
     """Auth to mail servers and providers, which are known by names, and policies know addresses only.
 
     What is inside of the cluster stays out of reach: its networks are private ones, or not among those that are named.
+    Where Auth has nobody to talk to, the policy lets it to nobody.
     """
     ports = [_tcp(port) for port in _outside_ports(context.project.auth)]
-    spec = {
-        "podSelector": {"matchLabels": {COMPONENT_LABEL: AUTH}},
-        "policyTypes": ["Egress"],
-        "egress": [{"to": _outside(context.platform), "ports": ports}],
-    }
+    spec: Body = {"podSelector": {"matchLabels": {COMPONENT_LABEL: AUTH}}, "policyTypes": ["Egress"]}
+    if asks_outside(context.project):
+        spec["egress"] = [{"to": _outside(context.platform), "ports": ports}]
     return context.object("networking.k8s.io/v1", "NetworkPolicy", AUTH, spec=spec)
 
 
