@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import doctest
 import ipaddress
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +16,14 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.objects 
 from ansible_collections.supalove.platform.plugins.module_utils._engine.planning import closed_ways
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project import auth as auth_module
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project import auth_fields
+from ansible_collections.supalove.platform.plugins.module_utils._engine.project.auth_fields import PROVIDERS
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Auth, Mail, Platform
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse, retired
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.placement import Placement
 from builders import SHARED, UID, WHOLE_AUTH, a_served_project, live, objects_of, observed, one
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from lab.services.gotrue import settings
 
 GATEWAY = {"domain": "example.com", "gateway_kind": "gateway"}
 PLATFORM = Platform(domain="example.com", gateway_kind="gateway")
@@ -257,6 +263,39 @@ def test_what_is_secret_is_named_and_has_to_be_there():
 def test_no_value_has_kubernetes_put_a_secret_into_its_place():
     """Kubernetes reads `$(NAME)` in a variable as the variable NAME."""
     assert [name for name, value in environment(WHOLE_AUTH).items() if "$" in value] == []
+
+
+SECRETS = {"smtp.password": 'it\'s "$HOME"', "github.secret": "g", "google.secret": "h"}
+
+
+def gotrue_is_told(command: str, each: dict[str, Any], file: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What the stand-in for GoTrue, which refuses all that is unknown or half, makes of a container of Auth."""
+    for one_ in each["env"]:
+        value = one_["value"] if "value" in one_ else SECRETS[one_["valueFrom"]["secretKeyRef"]["key"]]
+        monkeypatch.setenv(one_["name"], value)
+    file.write_text("GOTRUE_DB_DATABASE_URL='postgres://a:b@pooler:6432/auth'\nGOTRUE_JWT_SECRET='" + "s" * 32 + "'\n")
+    return settings(command, file, None)
+
+
+@pytest.mark.parametrize("auth", [None, {"mail": MAIL}, {"providers": GITHUB, "secret": "own"}, WHOLE_AUTH])
+def test_gotrue_takes_what_it_is_told(auth, tmp_path, monkeypatch):
+    pod = one("Deployment", "auth", objects(auth))["spec"]["template"]["spec"]
+    migrate = next(each for each in pod["initContainers"] if each["name"] == "migrate")
+    assert gotrue_is_told("migrate", migrate, tmp_path / "migrate.env", monkeypatch)
+    assert gotrue_is_told("serve", pod["containers"][0], tmp_path / "auth.env", monkeypatch)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_gotrue_knows_every_provider(provider, tmp_path, monkeypatch):
+    monkeypatch.setitem(SECRETS, f"{provider}.secret", "s")
+    told = container({"providers": {provider: {"client_id": "a"}}, "secret": "own"})
+    found = gotrue_is_told("serve", told, tmp_path / "auth.env", monkeypatch)
+    assert found[f"GOTRUE_EXTERNAL_{provider.upper()}_SECRET"] == "s"
+
+
+def test_a_password_comes_to_gotrue_as_it_is(tmp_path, monkeypatch):
+    found = gotrue_is_told("serve", container(WHOLE_AUTH), tmp_path / "auth.env", monkeypatch)
+    assert found["GOTRUE_SMTP_PASS"] == SECRETS["smtp.password"]
 
 
 def test_a_project_whose_auth_talks_to_nobody_has_the_two_policies_of_all():

@@ -46,6 +46,16 @@ def test_readiness_of_an_object(kind, status, state, reason):
     assert reason in answer.reason
 
 
+# Of a container whose variable is in a Secret, as a kubelet says it (pkg/kubelet/kubelet_pods.go).
+UNSET = ('secret "auth-own" not found', "couldn't find key smtp.password in Secret p-acme/auth-own")
+
+
+def unset(said):
+    before = {"name": "migrate", "state": {"terminated": {"exitCode": 0}}}
+    waiting = {"reason": "CreateContainerConfigError", "message": said}
+    return {"initContainerStatuses": [before], "containerStatuses": [{"name": "auth", "state": {"waiting": waiting}}]}
+
+
 @pytest.mark.parametrize(
     ("status", "trouble"),
     [
@@ -59,6 +69,7 @@ def test_readiness_of_an_object(kind, status, state, reason):
             },
             "a: ImagePullBackOff no",
         ),
+        *((unset(said), f"auth: CreateContainerConfigError {said}") for said in UNSET),
         (
             {"conditions": [{"type": "PodScheduled", "status": "False", "message": "no node fits"}]},
             "not scheduled: no node fits",
