@@ -85,6 +85,39 @@ def test_settings_of_auth_are_kept_and_the_way_out_is_closed_when_nobody_needs_i
             assert served.reconcile(projects, platform=PLATFORM, wait=True, drift=drift).writes == 0
 
 
+def test_a_secret_of_auth_that_is_missing_is_named_and_what_ran_goes_on(served: Engine, ref: str) -> None:
+    report = served.settle({ref: {"tier": "free"}}, platform=PLATFORM)
+    assert report.succeeded, report.outcomes[0].failure
+    path = f"/apis/apps/v1/namespaces/p-{ref}/deployments/auth"
+    said = 'secret "auth-own" not found'
+    waiting = {"reason": "CreateContainerConfigError", "message": said}
+    status = {"containerStatuses": [{"name": "auth", "image": "a", "imageID": "", "ready": False, "restartCount": 0}]}
+    status["containerStatuses"][0]["state"] = {"waiting": waiting}
+    a_pod(served, ref, served.server.request("GET", path)["spec"]["template"], status)
+    auth = {"providers": {"github": {"client_id": "Iv1.abc"}}, "secret": "auth-own"}
+    projects = {ref: {"tier": "free", "auth": auth}}
+    report = served.reconcile(projects, platform=PLATFORM, wait=True, timeout_seconds=3.0)
+    (waits,) = report.outcomes[0].waiting_for
+    assert not report.succeeded
+    assert (waits.startswith(f"Deployment/p-{ref}/auth: "), f"auth: CreateContainerConfigError {said}" in waits) == (
+        True,
+        True,
+    )
+    assert said in served.record(ref)["status"]["conditions"][0]["message"]
+    update = served.server.request("GET", path)["spec"]["strategy"]["rollingUpdate"]
+    assert update == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def a_pod(served: Engine, ref: str, template: dict[str, Any], status: dict[str, Any]) -> None:
+    """A pod as controllers and a kubelet make one; the quota is counted by a controller, too."""
+    quota = f"/api/v1/namespaces/p-{ref}/resourcequotas/project"
+    hard = served.server.request("GET", quota)["spec"]["hard"]
+    served.server.merge(f"{quota}/status", {"status": {"hard": hard, "used": dict.fromkeys(hard, "0")}})
+    path = f"/api/v1/namespaces/p-{ref}/pods"
+    served.server.request("POST", path, {**template, "metadata": {**template["metadata"], "name": "auth-new"}})
+    served.server.merge(f"{path}/auth-new/status", {"status": status})
+
+
 def test_a_way_out_that_somebody_opens_again_is_found(served: Engine, ref: str) -> None:
     mail = {"host": "smtp.acme.example", "sender": "no-reply@acme.example"}
     for auth in ({"mail": mail}, {}):
