@@ -37,12 +37,12 @@ def _mail(section: Section) -> Mail:
 
 def _providers(own: Section) -> tuple[tuple[str, str], ...]:
     found: dict[str, str] = {}
-    for name, client_id in own.sections("providers"):
+    for name, section in own.sections("providers"):
         if name not in PROVIDERS:
             own.refuse("providers", name, "one of " + ", ".join(PROVIDERS))
             continue
-        found[name] = client_id.read_all(PROVIDER, {})["client_id"]
-        client_id.refuse_unknown()
+        found[name] = section.read_all(PROVIDER, {})["client_id"]
+        section.refuse_unknown()
     return tuple(sorted(found.items()))
 
 
