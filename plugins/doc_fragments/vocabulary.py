@@ -52,6 +52,8 @@ options:
         whose router checks no keys; with none it has its pooler alone.'
       - 'C(gateway_unchecked_keys_accepted) - Says that requests may come without a key. Required to be true for the
         gateway_kind route, refused for others.'
+      - 'C(auth_networks) - Where projects'' mail servers and OAuth providers are for the network policy of Auth. By
+        default every IPv4 address that is not private. None of the cluster''s own belongs here.'
       - 'C(cluster_domain) - DNS domain of the Kubernetes cluster.'
       - 'C(storage_class) - StorageClass of the databases'' volumes; it is made.'
       - 'C(storage_provisioner) - Provisioner of that StorageClass.'
@@ -131,6 +133,27 @@ options:
     description:
       - 'Mapping from a project''s ref to its settings. A ref is a DNS label of at most 40 characters.'
       - 'C(tier) - Name of a tier out of supalove_tiers.'
+      - 'C(auth) - The project''s own settings of Auth. Only with a gateway.'
+      - 'C(auth.site_url) - Where users are sent after they have signed in or followed a mail. By default the
+        project''s own address.'
+      - 'C(auth.redirect_urls) - Where else an application may have them sent. One asterisk stands for what is between
+        dots and slashes, two stand for anything.'
+      - 'C(auth.signup) - Whether anybody may sign up. By default true.'
+      - 'C(auth.anonymous_users) - Whether users may sign in without saying who they are. By default false.'
+      - 'C(auth.secret) - Secret in the project''s namespace that the user keeps, with the keys smtp.password and
+        PROVIDER.secret. Required with mail.user or providers, refused without them.'
+      - 'C(auth.mail) - Mail server that Auth sends by. By default there is none, and an address counts as confirmed.'
+      - 'C(auth.mail.host) - Mail server. With one, who signs up has to confirm the address.'
+      - 'C(auth.mail.port) - Its port. By default 587.'
+      - 'C(auth.mail.sender) - Address that mails are from.'
+      - 'C(auth.mail.sender_name) - Name that mails are from.'
+      - 'C(auth.mail.user) - Login at the mail server, with the password smtp.password of the Secret. By default there
+        is none.'
+      - 'C(auth.providers) - OAuth providers that users may sign in by, by name: apple, azure, bitbucket, discord,
+        facebook, figma, github, gitlab, google, kakao, linkedin_oidc, notion, slack_oidc, spotify, twitch, twitter,
+        workos, zoom.'
+      - 'C(auth.providers.PROVIDER.client_id) - Id of the application at the provider; its secret is PROVIDER.secret
+        of the Secret.'
       - 'C(state) - A project that is absent is stopped and keeps everything; present starts it again.'
       - 'C(canary) - Whether a change that restarts many projects comes to this one first.'
       - 'C(domains) - Host names of its own at which its services are reached as well, once they are proven to be the

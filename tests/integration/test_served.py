@@ -81,6 +81,72 @@ def test_a_middleware_that_is_gone_comes_back_with_the_same_keys(served: Engine,
     assert served.server.request("GET", path)["spec"] == before
 
 
+def test_settings_of_auth_are_kept_and_the_way_out_is_closed_when_nobody_needs_it(served: Engine, ref: str) -> None:
+    auth = {
+        "redirect_urls": ["https://*.acme.example/**"],
+        "mail": {"host": "smtp.acme.example", "port": 587, "sender": "no-reply@acme.example", "user": "acme"},
+        "providers": {"github": {"client_id": "Iv1.abc"}},
+        "secret": "auth-own",
+    }
+    path = f"/apis/networking.k8s.io/v1/namespaces/p-{ref}/networkpolicies/auth"
+    for own, has_way in ((auth, True), ({"signup": False}, False), ({}, False), (auth, True)):
+        projects = {ref: {"tier": "free", "auth": own}}
+        report = served.settle(projects, platform=PLATFORM)
+        assert report.succeeded, report.outcomes[0].failure
+        assert served.record(ref)["spec"].get("auth", {}) == own
+        assert ("egress" in served.server.request("GET", path)["spec"]) is has_way
+        for drift in Drift:
+            assert served.reconcile(projects, platform=PLATFORM, wait=True, drift=drift).writes == 0
+
+
+def test_a_secret_of_auth_that_is_missing_is_named_and_what_ran_goes_on(served: Engine, ref: str) -> None:
+    report = served.settle({ref: {"tier": "free"}}, platform=PLATFORM)
+    assert report.succeeded, report.outcomes[0].failure
+    path = f"/apis/apps/v1/namespaces/p-{ref}/deployments/auth"
+    said = "the Secret auth-own has no github.secret"
+    ended = {"exitCode": 1, "message": f"{said}\n"}
+    own = {"name": "own", "image": "a", "imageID": "", "ready": False, "restartCount": 1}
+    own |= {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": ended}}
+    status = {"initContainerStatuses": [own]}
+    a_pod(served, ref, served.server.request("GET", path)["spec"]["template"], status)
+    auth = {"providers": {"github": {"client_id": "Iv1.abc"}}, "secret": "auth-own"}
+    projects = {ref: {"tier": "free", "auth": auth}}
+    report = served.reconcile(projects, platform=PLATFORM, wait=True, timeout_seconds=8.0)
+    (waits,) = report.outcomes[0].waiting_for
+    assert not report.succeeded
+    assert (waits.startswith(f"Deployment/p-{ref}/auth: "), f"own: CrashLoopBackOff {said}" in waits) == (
+        True,
+        True,
+    )
+    assert said in served.record(ref)["status"]["conditions"][0]["message"]
+    update = served.server.request("GET", path)["spec"]["strategy"]["rollingUpdate"]
+    assert update == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def a_pod(served: Engine, ref: str, template: dict[str, Any], status: dict[str, Any]) -> None:
+    """A pod as controllers and a kubelet make one; the quota is counted by a controller, too."""
+    quota = f"/api/v1/namespaces/p-{ref}/resourcequotas/project"
+    hard = served.server.request("GET", quota)["spec"]["hard"]
+    served.server.merge(f"{quota}/status", {"status": {"hard": hard, "used": dict.fromkeys(hard, "0")}})
+    path = f"/api/v1/namespaces/p-{ref}/pods"
+    served.server.request("POST", path, {**template, "metadata": {**template["metadata"], "name": "auth-new"}})
+    served.server.merge(f"{path}/auth-new/status", {"status": status})
+
+
+def test_a_way_out_that_somebody_opens_again_is_found(served: Engine, ref: str) -> None:
+    mail = {"host": "smtp.acme.example", "sender": "no-reply@acme.example"}
+    for auth in ({"mail": mail}, {}):
+        report = served.settle({ref: {"tier": "free", "auth": auth}}, platform=PLATFORM)
+        assert report.succeeded, report.outcomes[0].failure
+    path = f"/apis/networking.k8s.io/v1/namespaces/p-{ref}/networkpolicies/auth"
+    opened = served.server.request("GET", path)
+    opened["spec"]["egress"] = [{}]
+    served.server.request("PUT", path, opened)
+    report = served.settle({ref: {"tier": "free"}}, platform=PLATFORM)
+    assert [str(step.id) for step in report.outcomes[0].steps] == [f"NetworkPolicy/p-{ref}/auth"]
+    assert "egress" not in served.server.request("GET", path)["spec"]
+
+
 def test_services_that_begin_anew_are_no_drift(served: Engine, ref: str) -> None:
     projects = {ref: {"tier": "free"}}
     report = served.settle(projects, platform=PLATFORM)

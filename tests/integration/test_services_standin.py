@@ -59,6 +59,7 @@ def session(pod, email):
         ({"GOTRUE_DB_MAX_POOL_SIZE": "0"}, "GOTRUE_DB_MAX_POOL_SIZE: '0' is less than 1"),
         ({"PGHOST": "x"}, "PGHOST: is not a variable of GoTrue"),
         ({"GOTRUE_JWT_SECRET": "short-secret"}, "GOTRUE_JWT_SECRET: its value does not match"),
+        ({"GOTRUE_SMTP_USER": "acme"}, "GOTRUE_SMTP_PASS: is missing beside GOTRUE_SMTP_USER"),
     ],
 )
 def test_auth_ends_at_once_with_wrong_settings(pod, changed, said):
@@ -191,6 +192,49 @@ def test_signing_in_and_refreshing_give_new_tokens_once(pod):
 def test_what_auth_refuses_has_the_code_of_the_real_one(pod, method, path, body, status, code):
     reply = pod.ask(method, AUTH, path, body)
     assert (reply.status, reply.body["code"], reply.body["error_code"]) == (status, status, code)
+
+
+@pytest.fixture
+def own_auth(pod):
+    """The port of another Auth of the same project, with settings of its own."""
+    port = 9997
+    own = {
+        "GOTRUE_API_PORT": str(port),
+        "GOTRUE_METRICS_ENABLED": "false",
+        "GOTRUE_EXTERNAL_ANONYMOUS_USERS_ENABLED": "true",
+        "GOTRUE_MAILER_AUTOCONFIRM": "false",
+        "GOTRUE_SMTP_HOST": "smtp.example.com",
+        "GOTRUE_SMTP_ADMIN_EMAIL": "no-reply@example.com",
+        "GOTRUE_EXTERNAL_GITHUB_ENABLED": "true",
+        "GOTRUE_EXTERNAL_GITHUB_CLIENT_ID": "abc",
+        "GOTRUE_EXTERNAL_GITHUB_SECRET": "def",
+        "GOTRUE_EXTERNAL_GITHUB_REDIRECT_URI": "https://acme.example.com/auth/v1/callback",
+    }
+    auth = pod.run(service_image("gotrue"), {}, "auth", "serve", *pod.auth_file("own.env", **own))
+    wait_until(lambda: pod.ask("GET", port, "/health").status == 200, auth)
+    yield port
+    podman("stop", "--time", "5", auth)
+
+
+def test_auth_says_whom_it_lets_in(pod, own_auth):
+    everybody = pod.ask("GET", own_auth, "/settings").body
+    assert everybody["external"] == {"anonymous_users": True, "email": True, "github": True, "phone": False}
+    assert everybody["mailer_autoconfirm"] is False
+    assert pod.ask("GET", AUTH, "/settings").body["external"] == {
+        "anonymous_users": False,
+        "email": True,
+        "phone": False,
+    }
+
+
+def test_where_anonymous_users_are_let_in_each_is_another_one(pod, own_auth):
+    first, second = (pod.ask("POST", own_auth, "/signup", {}) for _time in range(2))
+    assert (first.status, second.status) == (200, 200), first.body
+    assert first.body["user"]["id"] != second.body["user"]["id"]
+    claims = tokens.verified(first.body["access_token"], [tokens.public(pod.keys[0])])
+    assert (claims["is_anonymous"], claims["role"], claims["email"]) == (True, "authenticated", "")
+    told = pod.ask("GET", own_auth, "/user", token=first.body["access_token"]).body
+    assert (told["id"], told["is_anonymous"]) == (first.body["user"]["id"], True)
 
 
 def test_logging_out_ends_the_session(pod):

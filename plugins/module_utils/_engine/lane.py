@@ -21,7 +21,7 @@ from .objects import ObjectId
 from .observed import Applied, Live, Stamp
 from .parallel import in_parallel
 from .pause import needs_pause, paused
-from .planning import plan_all
+from .planning import closed_ways, plan_all
 from .pooler_certificate import authority_in, keep_certificate
 from .progress import Counter
 from .project.placement import sessions_at
@@ -107,6 +107,7 @@ def _after_the_secret(run: Run, lane: Lane, rest: deque[Step]) -> deque[Step]:
     sight = lane.sight
     secret = lane.stamps[credentials_of(sight.project.ref)]
     desired = run.rendering.objects(sight.project, sight.placement, sight.uid, secret.uid)
+    desired += closed_ways(sight.project, run.platform, sight.placement, sight.uid, sight.observed)
     done = {step.id for step in sight.plan.steps} - {step.id for step in rest}
     return deque(step for step in plan_all(desired, sight.observed).steps if step.id not in done)
 

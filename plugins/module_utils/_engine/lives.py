@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a PostgreSQL is told that begins with a restore, out of the way that was planned to its target. Pure."""
+"""The life that a PostgreSQL begins with a restore, out of the way that was planned to its target. Pure."""
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
+from dataclasses import replace
 
 from .archive.catalog import Catalog
 from .archive.recovery import AtLsn, AtPoint, AtTime, RecoveryPlan, Target
 from .archive.segments import format_lsn
+from .errors import SafetyStop
 from .project.life import LATEST, LSN, NAME, TIME, Life
+from .project.names import Ref
+from .project.placement import Placement
+from .settings import Settings
 
 
 def life_of(before: Life | None, catalogs: tuple[Catalog, ...], plan: RecoveryPlan, target: Target) -> Life:
@@ -42,3 +48,14 @@ def _told(plan: RecoveryPlan, target: Target) -> tuple[str, str]:
 def _engine_of(catalogs: tuple[Catalog, ...], plan: RecoveryPlan) -> str:
     (found,) = (one.incarnation for one in catalogs if one.id == plan.incarnation and one.incarnation is not None)
     return found.engine.value
+
+
+def revived(places: Mapping[Ref, Placement], settings: Settings) -> dict[Ref, Placement]:
+    """With the lives that this run begins, and where it moves to. Raises SafetyStop if one was begun since it chose."""
+    lives = {ref: replace(places[Ref(ref)], life=life) for ref, life in settings.lives.items() if Ref(ref) in places}
+    for ref in lives:
+        began, begins = places[Ref(ref)].life, settings.lives[ref]
+        if began not in (None, begins) and began.number >= begins.number:
+            raise SafetyStop(f"another run has begun to restore {ref} since this one chose its backup; run again")
+    moved = {ref: place for ref, place in settings.places.items() if Ref(ref) in places}
+    return {ref: {**lives, **moved}.get(ref, place) for ref, place in places.items()}

@@ -16,6 +16,11 @@ from .databases import DATABASE_KINDS
 from .objects import Desired
 from .observed import Observed
 from .pooler_certificate import plan_certificates
+from .project.model import Platform, Project
+from .project.names import UID_LABEL, Uid
+from .project.placement import Placement
+from .render.context import context_of
+from .render.isolation import asks_outside, auth_policy_of, render_way_out
 from .steps import Plan
 from .vault import VAULT_KIND
 
@@ -32,6 +37,16 @@ def plan_all(desired: tuple[Desired, ...], observed: Observed) -> Plan:
     order = {one.id: number for number, one in enumerate(desired)}
     steps = sorted((step for plan in plans for step in plan.steps), key=lambda step: order[step.id])
     return Plan(steps=tuple(steps), unchanged=sum(plan.unchanged for plan in plans))
+
+
+def closed_ways(
+    project: Project, platform: Platform, placement: Placement, uid: Uid, observed: Observed
+) -> tuple[Desired, ...]:
+    """What a project has of before and needs no more: it is closed and stays, as no run removes a policy."""
+    live = observed.find(auth_policy_of(project.ref))
+    if live is None or live.labels.get(UID_LABEL) != uid or asks_outside(project):
+        return ()
+    return (render_way_out(context_of(project, platform, placement, uid)),)
 
 
 def of_kubernetes(desired: Iterable[Desired]) -> tuple[Desired, ...]:

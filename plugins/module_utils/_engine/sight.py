@@ -17,9 +17,10 @@ from .backends.kubernetes.records import READY, STOPPED, WAITING, Record
 from .databases import DATABASE_KIND
 from .deadline import Deadline
 from .errors import BackendError, EngineError, NotFound, SafetyStop
+from .lives import revived
 from .objects import Desired, ObjectId
 from .observed import NOTHING, Live, Observed, Stamp, Stamps
-from .planning import of_kubernetes, plan_all
+from .planning import closed_ways, of_kubernetes, plan_all
 from .pooler_certificate import certificates, read_certificates
 from .progress import Progress
 from .project.model import Inventory, Platform, Project
@@ -271,17 +272,6 @@ def _view(run: Run, projects: tuple[Project, ...], known: Mapping[Ref, Record], 
     )
 
 
-def revived(places: Mapping[Ref, Placement], settings: Settings) -> dict[Ref, Placement]:
-    """With the lives that this run begins, and where it moves to. Raises SafetyStop if one was begun since it chose."""
-    for ref, life in settings.lives.items():
-        began = places[Ref(ref)].life if Ref(ref) in places else None
-        if began not in (None, life) and began.number >= life.number:
-            raise SafetyStop(f"another run has begun to restore {ref} since this one chose its backup; run again")
-    lives = {ref: replace(places[Ref(ref)], life=life) for ref, life in settings.lives.items() if Ref(ref) in places}
-    moved = {ref: place for ref, place in settings.places.items() if Ref(ref) in places}
-    return {ref: {**lives, **moved}.get(ref, place) for ref, place in places.items()}
-
-
 def _is_unborn(project: Project, record: Record | None) -> bool:
     """True for a project that is to be stopped and never was: there is nothing to do for it."""
     return project.is_stopped and record is None
@@ -327,7 +317,9 @@ def _sight(view: View, project: Project, platform: Platform) -> Sight:
         secret = view.observed.find(credentials_of(project.ref))
         secret_uid = secret.uid if secret else ""
         certain = view.trusts_stamps and _is_certain(view, project, record, placement, secret_uid)
-        desired = () if certain else view.rendering.objects(project, placement, uid, secret_uid)
+        if not certain:
+            desired = view.rendering.objects(project, placement, uid, secret_uid)
+            desired += closed_ways(project, platform, placement, uid, view.observed)
         plan = _plan(record_wanted, record, desired, view)
     return Sight(
         project=project,

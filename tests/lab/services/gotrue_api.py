@@ -24,6 +24,7 @@ from .web import Answer, Request, as_json
 
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 META = {"provider": "email", "providers": ["email"]}
+PROVIDER = re.compile(r"GOTRUE_EXTERNAL_([A-Z0-9_]+)_ENABLED")
 Row = dict[str, Any]
 
 
@@ -104,10 +105,11 @@ class Api:
         return as_json(200, {"version": contract("gotrue")["version"], "name": "GoTrue", "description": about})
 
     def _settings(self, _request: Request) -> Answer:
+        names = ((PROVIDER.fullmatch(name), value) for name, value in sorted(self._told.items()))
         return as_json(
             200,
             {
-                "external": {"email": self._is("EXTERNAL_EMAIL_ENABLED"), "phone": False, "anonymous_users": False},
+                "external": {name[1].lower(): is_true(value) for name, value in names if name},
                 "disable_signup": self._is("DISABLE_SIGNUP"),
                 "mailer_autoconfirm": self._is("MAILER_AUTOCONFIRM"),
                 "phone_autoconfirm": False,
@@ -125,24 +127,19 @@ class Api:
         email, password = _text(told, "email").lower(), _text(told, "password")
         if self._is("DISABLE_SIGNUP"):
             raise Refused("signup_disabled")
-        if not email:
+        if not email and not self._is("EXTERNAL_ANONYMOUS_USERS_ENABLED"):
             raise Refused("anonymous_provider_disabled")
-        if not self._is("EXTERNAL_EMAIL_ENABLED"):
-            raise Refused("email_provider_disabled")
-        if not EMAIL.fullmatch(email):
-            raise Refused("email_invalid")
-        least = int(self._told["GOTRUE_PASSWORD_MIN_LENGTH"])
-        if len(password) < least:
-            raise Refused("weak_password", length=least)
-        now = _now()
+        if email:
+            self._check(email, password)
+        now, is_confirmed = _now(), bool(email) and self._is("MAILER_AUTOCONFIRM")
         user: Row = {
             "id": uuid.uuid4(),
             "aud": self._told["GOTRUE_JWT_AUD"],
             "role": self._told["GOTRUE_JWT_DEFAULT_GROUP_NAME"],
-            "email": email,
-            "encrypted_password": tokens.password_hash(password, secrets.token_bytes(16)),
-            "email_confirmed_at": now if self._is("MAILER_AUTOCONFIRM") else None,
-            "raw_app_meta_data": Jsonb(META),
+            "email": email or None,
+            "encrypted_password": tokens.password_hash(password, secrets.token_bytes(16)) if email else None,
+            "email_confirmed_at": now if is_confirmed else None,
+            "raw_app_meta_data": Jsonb(META if email else {}),
             "raw_user_meta_data": Jsonb(told.get("data") or {}),
             "created_at": now,
             "updated_at": now,
@@ -155,9 +152,19 @@ class Api:
             if not made.rowcount:
                 raise Refused("user_already_exists")
             found = _user_by(connection, "id", user["id"])
-            if not self._is("MAILER_AUTOCONFIRM"):
+            if email and not is_confirmed:
                 return as_json(200, _shown(found))
             return as_json(200, self._session(connection, found))
+
+    def _check(self, email: str, password: str) -> None:
+        """Raises Refused for what nobody can sign up with."""
+        if not self._is("EXTERNAL_EMAIL_ENABLED"):
+            raise Refused("email_provider_disabled")
+        if not EMAIL.fullmatch(email):
+            raise Refused("email_invalid")
+        least = int(self._told["GOTRUE_PASSWORD_MIN_LENGTH"])
+        if len(password) < least:
+            raise Refused("weak_password", length=least)
 
     def _token(self, request: Request) -> Answer:
         grant = {"password": self._password, "refresh_token": self._refresh}.get(request.parameter("grant_type"))
@@ -246,15 +253,15 @@ class Api:
             "aud": user["aud"],
             "exp": now + seconds,
             "iat": now,
-            "email": user["email"],
+            "email": user["email"] or "",
             "phone": "",
             "app_metadata": user["raw_app_meta_data"],
             "user_metadata": user["raw_user_meta_data"],
             "role": user["role"],
             "aal": "aal1",
-            "amr": [{"method": "password", "timestamp": now}],
+            "amr": [{"method": "password" if user["email"] else "anonymous", "timestamp": now}],
             "session_id": str(session),
-            "is_anonymous": False,
+            "is_anonymous": user["email"] is None,
         }
         return {
             "access_token": tokens.sign(claims, self._signing),
@@ -301,7 +308,8 @@ def _shown(user: Row) -> Row:
     times = ("email_confirmed_at", "last_sign_in_at", "created_at", "updated_at")
     return {
         "id": str(user["id"]),
-        **{name: user[name] for name in ("aud", "role", "email")},
+        **{name: user[name] or "" for name in ("aud", "role", "email")},
+        "is_anonymous": user["email"] is None,
         "app_metadata": user["raw_app_meta_data"],
         "user_metadata": user["raw_user_meta_data"],
         **{name: user[name].isoformat() for name in times if user[name]},

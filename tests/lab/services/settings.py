@@ -8,7 +8,7 @@ import json
 import pkgutil
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -51,6 +51,8 @@ def read(service: str, command: str, environment: Mapping[str, str]) -> dict[str
             found[name] = value
         elif name.startswith(tuple(told["strict_prefixes"])):
             faults.append(f"{name}: is not a variable of {service} {told['version']}")
+    if command == "serve":
+        faults += _lonely(told.get("together", ()), found)
     for name, line in known.items():
         if command in line.get("need", ()) and not found.get(name):
             faults.append(f"{name}: is missing")
@@ -63,6 +65,16 @@ def read(service: str, command: str, environment: Mapping[str, str]) -> dict[str
     if faults:
         raise Unusable("\n".join(faults))
     return found
+
+
+def _lonely(rules: Iterable[Mapping[str, Any]], found: Mapping[str, str]) -> Iterator[str]:
+    """What is missing beside a variable that does not stand alone."""
+    for rule in rules:
+        for name in sorted(found):
+            given = re.fullmatch(rule["given"], name)
+            if given is not None and found[name] not in ("", *FALSE):
+                needed = (one.format(*given.groups()) for one in rule["need"])
+                yield from (f"{one}: is missing beside {name}" for one in needed if not found.get(one))
 
 
 def check(line: Mapping[str, Any], value: str) -> str:

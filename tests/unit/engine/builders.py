@@ -34,6 +34,25 @@ CLUSTER = {"cpu": 1, "memory": "1Gi", "storage": "20Gi"}
 DEDICATED = Placement()
 # What the platform of a_project has.
 RUNTIMES = {"gvisor": {}}
+# Every setting of Auth that a project can have.
+WHOLE_AUTH: dict[str, Any] = {
+    "site_url": "https://app.acme.example",
+    "redirect_urls": ["https://app.acme.example/**", "http://localhost:3000", "example.acme.app://in"],
+    "signup": False,
+    "anonymous_users": True,
+    "mail": {
+        "host": "smtp.acme.example",
+        "port": 465,
+        "sender": "no-reply@acme.example",
+        "sender_name": "Acme & Söhne",
+        "user": "acme",
+    },
+    "providers": {
+        "google": {"client_id": "12-a.apps.googleusercontent.com"},
+        "github": {"client_id": "Iv1.abc"},
+    },
+    "secret": "auth-own",
+}
 PRO = {"cpu": 2, "memory": "4Gi", "storage": "20Gi", "connections": 100, "clients": 1000, "priority": 1000}
 
 

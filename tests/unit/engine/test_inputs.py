@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.supalove.platform.plugins.module_utils._engine.objects import canonical_json
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.placement import Placement
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render import render
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.inputs import Inputs
-from builders import DEDICATED, FREE, OVERRIDES, PRO, UID, a_project, a_served_project, a_shared_project
+from builders import DEDICATED, FREE, OVERRIDES, PRO, UID, WHOLE_AUTH, a_project, a_served_project, a_shared_project
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,6 +49,53 @@ def test_what_changes_an_object_changes_the_digest(other):
 def test_another_gateway_is_another_digest():
     project = a_served_project(tier={**FREE, "overrides": OVERRIDES})
     assert digest(project, platform=SERVED) != digest(project, platform=ROUTED)
+
+
+AUTHS = [
+    {},
+    WHOLE_AUTH,
+    {**WHOLE_AUTH, "site_url": "https://acme.example"},
+    {**WHOLE_AUTH, "redirect_urls": ["https://acme.example"]},
+    {**WHOLE_AUTH, "signup": True},
+    {**WHOLE_AUTH, "anonymous_users": False},
+    {**WHOLE_AUTH, "mail": {**WHOLE_AUTH["mail"], "port": 587}},
+    {**WHOLE_AUTH, "mail": {**WHOLE_AUTH["mail"], "user": None}},
+    {**WHOLE_AUTH, "providers": {"google": {"client_id": "x"}}},
+    {**WHOLE_AUTH, "secret": "other"},
+]
+
+
+def test_projects_of_a_tier_that_differ_in_a_setting_of_auth_have_different_digests():
+    inputs = Inputs(SERVED, render)
+    told = [inputs.digest(a_served_project(auth=auth), HERE, UID, "s", 14) for auth in AUTHS]
+    assert len({*told}) == len(AUTHS)
+
+
+@pytest.mark.parametrize("word", ["_SMTP_SENDER_NAME", "_SMTP_PASS", "_URI_ALLOW_LIST", "_CLIENT_ID", "0.0.0.0/0"])
+def test_what_another_version_writes_otherwise_for_a_setting_of_auth_changes_the_digest(word):
+    def other(*given):
+        return tuple(
+            replace(one, body=json.loads(canonical_json(one.body).replace(word, "OTHER"))) for one in render(*given)
+        )
+
+    project = a_served_project(auth=WHOLE_AUTH)
+    one, another = (Inputs(SERVED, way).digest(project, HERE, UID, "s", 14) for way in (render, other))
+    assert one != another
+
+
+def test_settings_of_auth_of_one_shape_are_rendered_once():
+    count = 0
+
+    def counting(*given):
+        nonlocal count
+        count += 1
+        return render(*given)
+
+    inputs = Inputs(SERVED, counting)
+    for ref in ("acme", "blog"):
+        auth = {**WHOLE_AUTH, "site_url": f"https://{ref}.example.org"}
+        inputs.digest(a_served_project(ref, auth=auth), HERE, UID, "s", 14)
+    assert count == 1
 
 
 def test_another_cluster_is_another_digest():

@@ -46,6 +46,13 @@ def test_readiness_of_an_object(kind, status, state, reason):
     assert reason in answer.reason
 
 
+def restarting(said):
+    """A container that ended with these last words, and waits to be started again."""
+    waiting = {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container=own"}
+    before = {"terminated": {"exitCode": 1, "reason": "Error", **said}}
+    return {"initContainerStatuses": [{"name": "own", "state": {"waiting": waiting}, "lastState": before}]}
+
+
 @pytest.mark.parametrize(
     ("status", "trouble"),
     [
@@ -59,6 +66,8 @@ def test_readiness_of_an_object(kind, status, state, reason):
             },
             "a: ImagePullBackOff no",
         ),
+        (restarting({"message": "the Secret has no key\n"}), "own: CrashLoopBackOff the Secret has no key"),
+        (restarting({}), "own: CrashLoopBackOff back-off 10s restarting failed container=own"),
         (
             {"conditions": [{"type": "PodScheduled", "status": "False", "message": "no node fits"}]},
             "not scheduled: no node fits",

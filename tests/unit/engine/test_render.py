@@ -11,7 +11,18 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.project.
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.placement import Placement
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.quantities import parse_bytes, parse_cpu
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render import endpoints_of
-from builders import DEDICATED, FREE, PRO, UID, a_project, a_served_project, a_shared_project, objects_of, one
+from builders import (
+    DEDICATED,
+    FREE,
+    PRO,
+    UID,
+    WHOLE_AUTH,
+    a_project,
+    a_served_project,
+    a_shared_project,
+    objects_of,
+    one,
+)
 
 GOLDEN = Path(__file__).parent / "golden"
 GATEWAY = Platform(domain="example.com", gateway_kind="gateway")
@@ -36,6 +47,14 @@ def test_the_objects_of_a_shared_project_are_the_reviewed_ones():
 
 def test_what_services_add_to_a_project_are_the_reviewed_objects():
     assert as_json(of_services()) == (GOLDEN / "services.json").read_text()
+
+
+def test_what_settings_of_auth_change_of_a_project_are_the_reviewed_objects():
+    before = {one.id: one.body for one in of_served(GATEWAY)}
+    project = a_served_project(auth=WHOLE_AUTH)
+    objects = objects_of(project, platform=GATEWAY, placement=Placement(cluster="one"))
+    changed = tuple(one for one in objects if before.get(one.id) != one.body)
+    assert as_json(changed) == (GOLDEN / "auth.json").read_text()
 
 
 def of_services() -> tuple[Desired, ...]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.records import Record
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import SafetyStop
+from ansible_collections.supalove.platform.plugins.module_utils._engine.lives import revived
 from ansible_collections.supalove.platform.plugins.module_utils._engine.observed import NOTHING
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import Life
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform, Project
@@ -15,7 +16,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.project.
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.record import render_record
 from ansible_collections.supalove.platform.plugins.module_utils._engine.rendering import Rendering
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Settings
-from ansible_collections.supalove.platform.plugins.module_utils._engine.sight import Sight, View, revived, sights_of
+from ansible_collections.supalove.platform.plugins.module_utils._engine.sight import Sight, View, sights_of
 from builders import DEDICATED, UID, a_cluster, a_project, a_shared_project, live
 
 ON_MAIN = Placement(cluster="main")

@@ -27,7 +27,14 @@ GOOD: Mapping[str, dict[str, str]] = {
         "API_EXTERNAL_URL": "https://acme.example.com/auth/v1",
         "GOTRUE_SITE_URL": "https://acme.example.com",
         "GOTRUE_METRICS_EXPORTER": "prometheus",
+        "GOTRUE_EXTERNAL_GITHUB_ENABLED": "true",
         "GOTRUE_EXTERNAL_GITHUB_CLIENT_ID": "abc",
+        "GOTRUE_EXTERNAL_GITHUB_SECRET": "def",
+        "GOTRUE_EXTERNAL_GITHUB_REDIRECT_URI": "https://acme.example.com/auth/v1/callback",
+        "GOTRUE_SMTP_HOST": "smtp.example.com",
+        "GOTRUE_SMTP_ADMIN_EMAIL": "no-reply@example.com",
+        "GOTRUE_SMTP_USER": "acme",
+        "GOTRUE_SMTP_PASS": "pass",
     },
     "postgrest": {
         "PGRST_DB_URI": "@/etc/supalove/rest/uri",
@@ -132,6 +139,29 @@ def test_a_number_has_its_lowest(service: str, name: str, least: int) -> None:
 def test_an_unknown_variable_is_refused(service: str, name: str) -> None:
     with pytest.raises(Unusable, match=f"{name}: is not a variable of {service}"):
         read(service, **{name: "1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        *((f"GOTRUE_EXTERNAL_GITHUB_{what}", "GITHUB_ENABLED") for what in ("CLIENT_ID", "SECRET", "REDIRECT_URI")),
+        ("GOTRUE_SMTP_PASS", "SMTP_USER"),
+        ("GOTRUE_SMTP_HOST", "SMTP_USER"),
+        ("GOTRUE_SMTP_ADMIN_EMAIL", "SMTP_HOST"),
+    ],
+)
+def test_half_of_what_belongs_together_is_refused(name: str, beside: str) -> None:
+    for value in (None, ""):
+        with pytest.raises(Unusable, match=rf"(?m)^{name}: is missing beside GOTRUE_(EXTERNAL_)?{beside}$"):
+            read("gotrue", **{name: value})
+
+
+def test_what_is_not_enabled_needs_nothing_beside_it() -> None:
+    read("gotrue", GOTRUE_EXTERNAL_GITHUB_ENABLED="false", GOTRUE_EXTERNAL_GITHUB_SECRET=None)
+    none = dict.fromkeys(name for name in GOOD["gotrue"] if "_SMTP_" in name)
+    read("gotrue", **none)
+    given = {name: value for name, value in GOOD["gotrue"].items() if name != "GOTRUE_SMTP_PASS"}
+    assert settings.read("gotrue", "migrate", given)["GOTRUE_SMTP_USER"] == "acme"
 
 
 def test_variables_of_others_are_none_of_its_business() -> None:

@@ -126,7 +126,8 @@ def matching(is_right: Callable[[str], bool], allowed: str, *, pattern: str | No
     """A text for which `is_right` holds; `allowed` says so in words, `pattern` to an editor as far as it can."""
 
     def read(value: object) -> str:
-        if not is_right(_text(value)):
+        # Of what is not there the text is a word, which may well be right.
+        if value is None or not is_right(_text(value)):
             raise ValueError(allowed)
         return str(value)
 
@@ -156,7 +157,14 @@ OWN_NAMESPACE = matching(
     + " or ".join(NAMESPACE_PREFIXES)
     + ", as those of projects and shared clusters do",
 )
-DNS_NAME = matching(lambda text: _DNS_NAME.fullmatch(text) is not None, "a DNS name such as example.org")
+
+
+def is_dns_name(text: str) -> bool:
+    """True for one or several labels in lower case, as objects may be named."""
+    return _DNS_NAME.fullmatch(text) is not None
+
+
+DNS_NAME = matching(is_dns_name, "a DNS name such as example.org")
 PROVISIONER = matching(
     lambda text: _PROVISIONER.fullmatch(text) is not None, "a provisioner's name such as rancher.io/local-path"
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import ClassVar
 
 from .names import Ref
 from .quantities import MIB
@@ -92,6 +93,37 @@ class Tier:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """The mail server of a project's Auth. `user`: None if it asks for none. `sender_name`: None for no name."""
+
+    PORT: ClassVar[int] = 587
+
+    host: str
+    sender: str
+    port: int = PORT
+    sender_name: str | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auth:
+    """A project's own settings of Auth.
+
+    `site_url`: None for the project's own address. `mail`: None as long as no mail is sent. `providers`: names in their
+    order, each with the id that the project has there. `secret`: of the namespace, with what may not be told here; None
+    if there is no such thing.
+    """
+
+    site_url: str | None = None
+    redirect_urls: tuple[str, ...] = ()
+    signup: bool = True
+    anonymous_users: bool = False
+    mail: Mail | None = None
+    providers: tuple[tuple[str, str], ...] = ()
+    secret: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
     """One tenant. The limits are those of the tier unless `spec`, what its user wrote, overrides them.
 
@@ -110,6 +142,7 @@ class Project:
     is_stopped: bool
     is_canary: bool
     domains: tuple[str, ...] = ()
+    auth: Auth = Auth()
     spec: Mapping[str, object] = field(hash=False)
 
 
@@ -139,6 +172,7 @@ class SharedCluster:
 class Platform:
     """What all projects share. `domain` is None as long as projects have no public host names.
 
+    `auth_networks`: where mail servers and OAuth providers are; None for every public address.
     `vault_address`: None as long as secrets are kept in Kubernetes alone. `object_store_endpoint`: None as long as
     nothing is archived. `object_store_networks`: None for the endpoint's own address. `object_store_kms_key`: None
     unless the store encrypts with a key of its key service. `object_store_lock_days`: 0 if the bucket need not lock.
@@ -148,6 +182,7 @@ class Platform:
     domain: str | None = None
     gateway_kind: str = NO_GATEWAY
     gateway_unchecked_keys_accepted: bool = False
+    auth_networks: tuple[str, ...] | None = None
     cluster_domain: str = "cluster.local"
     storage_class: str = "supalove-retain"
     storage_provisioner: str = "rancher.io/local-path"

@@ -12,8 +12,20 @@ from urllib.parse import urlsplit
 
 from ..errors import InvalidSpec, Problem
 from . import fields, vocabulary
+from .auth import auth_as_written, check_auth, read_auth
 from .domains import unfit
-from .model import IMAGES, KNOWN_RUNTIMES, Archiving, Inventory, Platform, Project, RuntimeClass, SharedCluster, Tier
+from .model import (
+    IMAGES,
+    KNOWN_RUNTIMES,
+    Archiving,
+    Auth,
+    Inventory,
+    Platform,
+    Project,
+    RuntimeClass,
+    SharedCluster,
+    Tier,
+)
 from .names import RESERVED_REFS, Ref
 from .quantities import MIB, format_bytes
 from .section import Section, entries
@@ -63,6 +75,7 @@ def parse(*, projects: object, tiers: object, platform: object) -> Inventory:
     ]
     complete = [project for project in parsed if project is not None]
     _check_domains(complete, parsed_platform, problems)
+    check_auth(complete, parsed_platform, problems)
     if problems:
         raise InvalidSpec(tuple(problems))
     return Inventory(
@@ -305,6 +318,7 @@ def _project(ref: str, value: object, tiers: Mapping[str, Tier | None], problems
     _check_ref(section, ref)
     name = section.read("tier", fields.choice(*tiers), required=True)
     given = section.read_all(vocabulary.PROJECT, dict.fromkeys(one.name for one in vocabulary.PROJECT))
+    auth = read_auth(section.section("auth"))
     section.refuse_unknown()
     tier = tiers.get(str(name))
     if tier is None:
@@ -322,7 +336,8 @@ def _project(ref: str, value: object, tiers: Mapping[str, Tier | None], problems
         is_stopped=given["state"] == ABSENT,
         is_canary=bool(given["canary"]),
         domains=given["domains"] or (),
-        spec=_spec(tier, given),
+        auth=auth,
+        spec=_spec(tier, given, auth),
         **limits,
     )
 
@@ -366,8 +381,8 @@ def _check_bounds(section: Section, tier: Tier, own: Mapping[str, int]) -> None:
             section.refuse(key, write(value), f"at least {format_bytes(LEAST_VOLUME)}")
 
 
-def _spec(tier: Tier, given: Mapping[str, Any]) -> dict[str, object]:
+def _spec(tier: Tier, given: Mapping[str, Any], auth: Auth) -> dict[str, object]:
     """What the record keeps of the user's words: the tier and what was said beyond it, in one notation each."""
     kinds = {one.name: one.kind for one in vocabulary.PROJECT}
     written = {key: kinds[key].write(found) for key, found in given.items() if found is not None}
-    return {"tier": tier.name, **written}
+    return {"tier": tier.name, **written, **({"auth": auth_as_written(auth)} if auth != Auth() else {})}

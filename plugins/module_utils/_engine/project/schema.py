@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from . import fields, vocabulary
+from . import auth_fields, fields, vocabulary
 from .fields import Field, Schema
 from .model import IMAGES
 
@@ -33,8 +33,11 @@ def inventory_schema() -> dict[str, object]:
                 vocabulary.TIER, required=("storage",), more={"overrides": _object(vocabulary.LIMITS, required=())}
             ),
             "project": _object(
-                vocabulary.PROJECT, required=("tier",), more={"tier": {**fields.TEXT, "description": TIER_ABOUT}}
+                vocabulary.PROJECT,
+                required=("tier",),
+                more={"tier": {**fields.TEXT, "description": TIER_ABOUT}, "auth": {"$ref": "#/$defs/auth"}},
             ),
+            "auth": _auth(),
         },
     }
 
@@ -59,6 +62,17 @@ def _platform(of_name: Schema) -> dict[str, object]:
         "shared_clusters": {"description": CLUSTERS_ABOUT, **_mapping_to("cluster", of_name)},
     }
     return _object(vocabulary.PLATFORM, required=(), more=more)
+
+
+def _auth() -> dict[str, object]:
+    provider = _object(auth_fields.PROVIDER, required=("client_id",))
+    providers = {"type": "object", "properties": dict.fromkeys(auth_fields.PROVIDERS, provider)}
+    mail = _object(auth_fields.MAIL, required=("host", "sender"))
+    more = {
+        "mail": {**mail, "description": auth_fields.MAIL_ABOUT},
+        "providers": {**providers, "additionalProperties": False, "description": auth_fields.PROVIDERS_ABOUT},
+    }
+    return {**_object(auth_fields.AUTH, required=(), more=more), "description": auth_fields.AUTH_ABOUT}
 
 
 def _mapping_to(definition: str, more: Schema) -> dict[str, object]:

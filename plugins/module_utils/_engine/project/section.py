@@ -66,6 +66,11 @@ class Section:
         self._known.add(key)
         return entries(self._values.get(key), f"{self._path}.{key}", self._problems)
 
+    def sections(self, key: str) -> list[tuple[str, Section]]:
+        """The mapping from name to settings at `key`, each of them to be read in its turn."""
+        path = f"{self._path}.{key}"
+        return [(name, Section(f"{path}.{name}", value, self._problems)) for name, value in self.entries(key)]
+
     def refuse_unknown(self) -> None:
         """Note every key that nobody has read, so that a misspelt one is not ignored."""
         for key in self._values:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Every key that a user may write, once: parsing, schemas, the record's definition and the reference read it here."""
+"""Every key that a user may write, once: parsing, schemas, the record's definition and the reference read it here.
+
+Those of a project's own settings of Auth are in auth_fields.py.
+"""
 
 from __future__ import annotations
 
@@ -240,6 +243,12 @@ PLATFORM = (
         kind=fields.flag(),
         about="Says that requests may come without a key. Required to be true for the gateway_kind route, refused for "
         "others.",
+    ),
+    Field(
+        name="auth_networks",
+        kind=fields.networks(),
+        about="Where projects' mail servers and OAuth providers are for the network policy of Auth. By default every "
+        "IPv4 address that is not private. None of the cluster's own belongs here.",
     ),
     Field(name="cluster_domain", kind=fields.DNS_NAME, about="DNS domain of the Kubernetes cluster."),
     Field(name="storage_class", kind=fields.label(), about="StorageClass of the databases' volumes; it is made."),

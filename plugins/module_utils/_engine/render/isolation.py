@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Who may talk to whom. Two policies say everything, because every policy costs every node rules."""
+"""Who may talk to whom. Two policies say everything, because every policy costs every node rules.
+
+A third is for the few projects whose Auth has somebody to talk to outside of the cluster.
+"""
 
 from __future__ import annotations
 
-from ..objects import Body, Desired
-from ..project.names import CLUSTER_LABEL, COMPONENT_LABEL
+from ..objects import Body, Desired, ObjectId
+from ..project.model import Auth, Platform, Project
+from ..project.names import CLUSTER_LABEL, COMPONENT_LABEL, Ref, namespace_of
 from ..project.vocabulary import OPENSHIFT_ROUTES
+from ..service_keys import AUTH
 from .archive import archive_egress
 from .context import Context
 from .gateway_pods import gateway_namespace_of
@@ -16,12 +21,36 @@ ROUTER_LABELS = (
     {"network.openshift.io/policy-group": "ingress"},
     {"policy-group.network.openshift.io/ingress": ""},
 )
+# Where providers are asked, each at a name of its own.
+HTTPS_PORT = 443
+# What of IPv4 is no public address, in IANA's registry of special-purpose addresses, and may be pods, Services, nodes
+# or a cloud's metadata: RFC 6890, 1918, 6598, 3927, 2544. A pod's own loopback goes by no policy.
+PRIVATE_NETWORKS = (
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",
+    "192.168.0.0/16",
+    "198.18.0.0/15",
+)
 
 
 def render_isolation(context: Context) -> tuple[Desired, ...]:
     """Deny by default both ways; then pods to the pooler, all to DNS, the pooler to the database."""
     cluster = context.placement.cluster
-    return (_project(context), _database(context) if cluster is None else _shared_database(context, cluster))
+    database = _database(context) if cluster is None else _shared_database(context, cluster)
+    return (_project(context), database, *((render_way_out(context),) if asks_outside(context.project) else ()))
+
+
+def asks_outside(project: Project) -> bool:
+    """True if Auth has somebody to talk to outside of the cluster."""
+    return project.tier.has_services and bool(_outside_ports(project.auth))
+
+
+def auth_policy_of(ref: Ref) -> ObjectId:
+    """What opens the way out."""
+    return ObjectId(kind="NetworkPolicy", namespace=namespace_of(ref), name=AUTH)
 
 
 def _project(context: Context) -> Desired:
@@ -77,6 +106,30 @@ def _shared_database(context: Context, cluster: str) -> Desired:
         "egress": [{"to": [there], "ports": [_tcp(context.POSTGRESQL_PORT)]}],
     }
     return context.object("networking.k8s.io/v1", "NetworkPolicy", "database", spec=spec)
+
+
+def render_way_out(context: Context) -> Desired:
+    """Auth to mail servers and providers, which are known by names, and policies know addresses only.
+
+    What is inside of the cluster stays out of reach: its networks are private ones, or not among those that are named.
+    Where Auth has nobody to talk to, the policy lets it to nobody.
+    """
+    ports = [_tcp(port) for port in _outside_ports(context.project.auth)]
+    spec: Body = {"podSelector": {"matchLabels": {COMPONENT_LABEL: AUTH}}, "policyTypes": ["Egress"]}
+    if asks_outside(context.project):
+        spec["egress"] = [{"to": _outside(context.platform), "ports": ports}]
+    return context.object("networking.k8s.io/v1", "NetworkPolicy", AUTH, spec=spec)
+
+
+def _outside(platform: Platform) -> list[Body]:
+    if platform.auth_networks is not None:
+        return [{"ipBlock": {"cidr": network}} for network in platform.auth_networks]
+    return [{"ipBlock": {"cidr": "0.0.0.0/0", "except": list(PRIVATE_NETWORKS)}}]
+
+
+def _outside_ports(auth: Auth) -> list[int]:
+    mail = {auth.mail.port} if auth.mail is not None else set()
+    return sorted(mail | ({HTTPS_PORT} if auth.providers else set()))
 
 
 def _pods_of(component: str) -> Body:

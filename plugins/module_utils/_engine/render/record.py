@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..objects import Body, Desired
-from ..project.fields import TEXT
+from ..project import auth_fields
+from ..project.fields import TEXT, Field
 from ..project.model import Platform, Project
 from ..project.names import (
     GROUP,
@@ -84,7 +85,8 @@ def render_record_definition(platform: Platform) -> Desired:
 def _schema() -> Body:
     spec = {
         "tier": TEXT,
-        **{one.name: {**one.kind.stored, "description": one.about} for one in PROJECT},
+        **_stored(PROJECT),
+        "auth": _auth(),
         MANAGED_BY: {**TEXT, "enum": list(MANAGERS)},
     }
     words = dict.fromkeys(("type", "status", "reason", "message", "lastTransitionTime"), TEXT)
@@ -117,6 +119,18 @@ def _schema() -> Body:
     rule += "(has(self.status) && has(self.status.uid) && self.status.uid == oldSelf.status.uid)"
     validations = [{"rule": rule, "message": "a uid never changes"}]
     return {**_object(parts, required=["spec"]), "x-kubernetes-validations": validations}
+
+
+def _auth() -> Body:
+    mail = {**_object(_stored(auth_fields.MAIL)), "description": auth_fields.MAIL_ABOUT}
+    provider = _object(_stored(auth_fields.PROVIDER))
+    providers = {"type": "object", "additionalProperties": provider, "description": auth_fields.PROVIDERS_ABOUT}
+    known = {**_stored(auth_fields.AUTH), "mail": mail, "providers": providers}
+    return {**_object(known), "description": auth_fields.AUTH_ABOUT}
+
+
+def _stored(known: tuple[Field, ...]) -> Body:
+    return {one.name: {**one.kind.stored, "description": one.about} for one in known}
 
 
 def _object(properties: Mapping[str, object], *, required: list[str] | None = None) -> Body:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What a project's developer talks to: Auth (GoTrue) and PostgREST, each a Deployment behind a Service.
 
-What is no secret is in the environment, all else in files of the Secret. Both go through the pooler, as roles of their
+What is no secret is in the environment, all else in files of Secrets. Both go through the pooler, as roles of their
 own. Ports and settings: GoTrue's internal/conf/configuration.go, PostgREST's docs/references/configuration.rst.
 """
 
@@ -25,6 +25,7 @@ from ..service_keys import (
     REST_KEYS,
     REST_URI,
 )
+from .auth import OWN_DIRECTORY, OWN_FILE, SETTINGS_DIRECTORY, own_command, own_settings, own_volumes
 from .context import CONTAINER_SECURITY, Context, empty_dir
 from .pooler import AUTH_CLIENTS, SERVICE_SESSION_SECONDS, rest_clients
 
@@ -60,6 +61,7 @@ class _Service:
     before: list[Body] = field(default_factory=list)
     volumes: list[Body] = field(default_factory=list)
     config: Mapping[str, str] = field(default_factory=dict)
+    mounts: list[Body] = field(default_factory=list)
 
 
 def render_services(context: Context) -> tuple[Desired, ...]:
@@ -148,22 +150,25 @@ def _rest(context: Context) -> _Service:
 
 
 def _auth(context: Context, config: Mapping[str, str]) -> _Service:
-    environment = _auth_environment(address_of(context), _client_address(context))
+    address, own = address_of(context), context.project.auth
+    environment = _auth_environment(address, _client_address(context)) | own_settings(own, address)
     file = f"{SECRET_DIRECTORY}/{AUTH_FILE}"
+    adding = _adding(context, own_command(own, file))
     return _Service(
         name=AUTH,
         ports={"http": AUTH_PORT, "metrics": AUTH_METRICS_PORT},
         files=(AUTH_FILE, MIGRATE_FILE, MIGRATE_SERVICE),
         environment=environment,
-        command=["auth", "serve", "-c", file],
+        command=["auth", "serve", "-c", OWN_FILE if adding else file],
         # It says that it is well whatever becomes of its database; that this answers, the containers before it say.
         probes={
             "startupProbe": _probe("/health", "http", period=2, failures=60),
             "readinessProbe": _probe("/health", "http", period=10, failures=2),
             "livenessProbe": _probe("/health", "http", period=20, failures=3),
         },
-        before=_preparing(context, environment),
-        volumes=[{"name": "prepare", "configMap": {"name": AUTH}}],
+        before=[*adding, *_preparing(context, environment)],
+        volumes=[{"name": "prepare", "configMap": {"name": AUTH}}, *own_volumes(own)],
+        mounts=[{"name": "settings", "mountPath": SETTINGS_DIRECTORY, "readOnly": True}] if adding else [],
         config=config,
     )
 
@@ -222,6 +227,18 @@ def _preparing(context: Context, environment: Mapping[str, str]) -> list[Body]:
     ]
 
 
+def _adding(context: Context, command: list[str]) -> list[Body]:
+    """Adds what the user keeps secret to Auth's settings. What it says when something is missing is for the user."""
+    if not command:
+        return []
+    mounts: list[Body] = [
+        {"name": "own", "mountPath": OWN_DIRECTORY, "readOnly": True},
+        {"name": "settings", "mountPath": SETTINGS_DIRECTORY},
+    ]
+    made = _container(context, "own", "pgbouncer", command=command, environment={}, mounts=mounts)
+    return [{**made, "terminationMessagePolicy": "FallbackToLogsOnError"}]
+
+
 def _workload(context: Context, service: _Service) -> tuple[Desired, Desired]:
     first, *_others = service.ports
     port = {"name": first, "port": service.ports[first], "protocol": "TCP", "targetPort": first}
@@ -234,7 +251,14 @@ def _workload(context: Context, service: _Service) -> tuple[Desired, Desired]:
 
 def _deployment(context: Context, service: _Service) -> Desired:
     container = {
-        **_container(context, service.name, service.name, command=service.command, environment=service.environment),
+        **_container(
+            context,
+            service.name,
+            service.name,
+            command=service.command,
+            environment=service.environment,
+            mounts=service.mounts,
+        ),
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in service.ports.items()],
         "lifecycle": {"preStop": {"sleep": {"seconds": DRAIN_SECONDS}}},
         **service.probes,

@@ -109,7 +109,9 @@ def trouble_of(pod: Body) -> str:
     for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return f"{container['name']}: {waiting['reason']} {waiting.get('message', '')}".rstrip()
+            ended = (container.get("lastState") or {}).get("terminated") or {}
+            words = ended.get("message") or waiting.get("message", "")
+            return f"{container['name']}: {waiting['reason']} {words}".rstrip()
     return ""
 
 
