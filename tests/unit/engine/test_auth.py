@@ -281,7 +281,7 @@ def run_before(auth: Any, own: dict[str, str], folder: Path) -> subprocess.Compl
 
 def test_what_is_secret_is_in_the_environment_of_no_container():
     pod = pod_of(WHOLE_AUTH)
-    told = json.dumps([each["env"] for each in (*pod["initContainers"], *pod["containers"])])
+    told = json.dumps([each.get("env") for each in (*pod["initContainers"], *pod["containers"])])
     assert ("valueFrom" in told, "SMTP_PASS" in told, "_SECRET" in told) == (False, False, False)
     assert pod["containers"][0]["command"] == ["auth", "serve", "-c", f"{SETTINGS_DIRECTORY}/auth.env"]
     (memory,) = [each for each in pod["volumes"] if each["name"] == "settings"]

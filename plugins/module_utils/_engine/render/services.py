@@ -295,7 +295,7 @@ def _container(
         "image": context.platform.images[image],
         "imagePullPolicy": "IfNotPresent",
         **({"command": command} if command else {}),
-        "env": [{"name": key, "value": value} for key, value in environment.items()],
+        **({"env": [{"name": key, "value": value} for key, value in environment.items()]} if environment else {}),
         "resources": {
             "requests": {"cpu": format_cpu(IDLE_CPU), "memory": format_bytes(IDLE_MEMORY)},
             "limits": {"cpu": format_cpu(MOST_CPU), "memory": format_bytes(MOST_MEMORY)},
