@@ -17,6 +17,7 @@ from lab.cluster import Cluster
 from lab.front import NODES, Site, Visitor, site
 
 PROJECTS = ("demo", "notes")
+LISTED = {"demo": {"tier": "pro"}, "notes": {"tier": "free"}, "shop": {"tier": "free"}}
 TABLE = """
 CREATE TABLE IF NOT EXISTS visits (id uuid PRIMARY KEY, owner uuid DEFAULT auth.uid(), text text);
 ALTER TABLE visits ENABLE ROW LEVEL SECURITY;
@@ -124,9 +125,8 @@ def test_services_move_to_another_node_and_no_request_fails(platform: Cluster) -
 
 def test_a_project_that_pauses_is_away_and_its_neighbour_is_not(platform: Cluster, lab: Path) -> None:
     demo, notes = (site(platform, ref) for ref in PROJECTS)
-    projects = {"demo": {"tier": "pro"}, "notes": {"tier": "free"}, "shop": {"tier": "free"}}
     for ref, where, other in (("demo", demo, notes), ("notes", notes, demo)):
-        paused = {**projects, ref: {**projects[ref], "state": "absent"}}
+        paused = {**LISTED, ref: {**LISTED[ref], "state": "absent"}}
         done = playbook.run("projects", lab, "-e", json.dumps({"supalove_projects": paused}))
         assert done.code == 0, done.output[-3000:]
         assert where.ask("/auth/v1/health").status in (404, 503)
@@ -136,6 +136,35 @@ def test_a_project_that_pauses_is_away_and_its_neighbour_is_not(platform: Cluste
     assert done.code == 0, done.output[-3000:]
     for where in (demo, notes):
         assert front.when_routed(where, "/rest/v1/visits").status == 200, "with the same key"
+    assert not playbook.run("projects", lab).changes
+
+
+def test_auth_waits_for_the_password_of_its_mail_server_and_goes_on_as_before_meanwhile(
+    platform: Cluster, lab: Path
+) -> None:
+    where, pods = site(platform, "notes"), ("pod", "-n", "p-notes", "-l", "supalove.cloud/component=auth")
+    mail = {"host": "smtp.example.com", "sender": "no-reply@example.com", "user": "notes"}
+    own = {"notes": {"tier": "free", "auth": {"mail": mail, "signup": True, "secret": "auth-own"}}}
+    chosen = {"supalove_projects": {**LISTED, **own}, "supalove_projects_only": ["notes"]}
+    failed = playbook.run("projects", lab, "-e", json.dumps({**chosen, "supalove_projects_timeout": 45}))
+    assert failed.code != 0
+    assert "the Secret auth-own has no smtp.password" in " ".join(failed.output.split()), failed.output[-3000:]
+    assert where.ask("/auth/v1/settings").body["mailer_autoconfirm"] is True
+
+    platform.kubectl("create", "secret", "generic", "auth-own", "-n", "p-notes", "--from-literal=smtp.password=a b")
+    # A kubelet mounts what was not there at its next look, which may be minutes away.
+    platform.kubectl("delete", *pods, "--field-selector=status.phase=Pending")
+    done = playbook.run("projects", lab, "-e", json.dumps(chosen))
+    assert done.code == 0, done.output[-3000:]
+    front.await_rollout(platform, "p-notes", "auth")
+    assert front.when_routed(where, "/auth/v1/settings").body["mailer_autoconfirm"] is False
+    login = {"email": f"{uuid.uuid4()}@example.com", "password": "a password of some length"}
+    assert "access_token" not in where.ask("/auth/v1/signup", login).body, "it has to be confirmed first"
+
+    again = playbook.run("projects", lab)
+    assert again.code == 0, again.output[-3000:]
+    platform.kubectl("delete", "secret", "-n", "p-notes", "auth-own")
+    front.await_rollout(platform, "p-notes", "auth")
     assert not playbook.run("projects", lab).changes
 
 
