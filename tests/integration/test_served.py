@@ -114,7 +114,7 @@ def test_a_secret_of_auth_that_is_missing_is_named_and_what_ran_goes_on(served: 
     report = served.reconcile(projects, platform=PLATFORM, wait=True, timeout_seconds=8.0)
     (waits,) = report.outcomes[0].waiting_for
     assert not report.succeeded
-    assert (waits.startswith(f"Deployment/p-{ref}/auth: "), f"own: CrashLoopBackOff {said}" in waits) == (
+    assert (waits.startswith(f"Deployment/p-{ref}/auth: "), f"own ended with 1: {said}" in waits) == (
         True,
         True,
     )

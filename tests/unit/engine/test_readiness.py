@@ -46,6 +46,9 @@ def test_readiness_of_an_object(kind, status, state, reason):
     assert reason in answer.reason
 
 
+ENDED = {"terminated": {"exitCode": 1, "message": "it has no key\n"}}
+
+
 def restarting(said):
     """A container that ended with these last words, and waits to be started again."""
     waiting = {"reason": "CrashLoopBackOff", "message": "back-off 10s restarting failed container=own"}
@@ -66,8 +69,11 @@ def restarting(said):
             },
             "a: ImagePullBackOff no",
         ),
-        (restarting({"message": "the Secret has no key\n"}), "own: CrashLoopBackOff the Secret has no key"),
-        (restarting({}), "own: CrashLoopBackOff back-off 10s restarting failed container=own"),
+        (restarting({"message": "it has no key\n"}), "own ended with 1: it has no key (CrashLoopBackOff)"),
+        (restarting({}), "own ended with 1: Error (CrashLoopBackOff)"),
+        # Between its end and the back-off the kubelet says nothing of that it waits.
+        ({"initContainerStatuses": [{"name": "own", "state": ENDED}]}, "own ended with 1: it has no key"),
+        ({"initContainerStatuses": [{"name": "own", "state": {"terminated": {"exitCode": 0}}}]}, ""),
         (
             {"conditions": [{"type": "PodScheduled", "status": "False", "message": "no node fits"}]},
             "not scheduled: no node fits",
@@ -92,3 +98,11 @@ def test_the_trouble_of_a_new_pod_is_not_hidden_by_an_old_one_that_is_well():
     assert "c: ImagePullBackOff" in seen.result({})[id].reason
     seen.take("Pod", {"type": "DELETED", "object": a_pod("new", "ImagePullBackOff")})
     assert "ImagePullBackOff" not in seen.result({})[id].reason
+
+
+def test_what_becomes_of_a_pod_that_is_about_to_go_is_no_trouble():
+    pod = {
+        "metadata": {"deletionTimestamp": "2026-11-27T04:00:00Z"},
+        "status": {"containerStatuses": [{"state": ENDED}]},
+    }
+    assert trouble_of(pod) == ""

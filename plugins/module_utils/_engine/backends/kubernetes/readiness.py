@@ -101,17 +101,21 @@ def _definition(body: Body) -> Readiness:
 
 
 def trouble_of(pod: Body) -> str:
-    """Why a pod does not get ready, in the words of whoever knows; empty if nothing is amiss."""
+    """Why a pod does not get ready, in the words of whoever knows; empty if nothing is amiss, or it is about to go."""
+    if "deletionTimestamp" in pod.get("metadata", {}):
+        return ""
     status = pod.get("status") or {}
     for condition in status.get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             return f"not scheduled: {condition.get('message', '')}"
-    for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+    for container in _containers(status):
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            ended = (container.get("lastState") or {}).get("terminated") or {}
-            words = ended.get("message") or waiting.get("message", "")
-            return f"{container['name']}: {waiting['reason']} {words}".rstrip()
+            last = _ended(container, "lastState")
+            said = f"{container['name']}: {waiting['reason']} {waiting.get('message', '')}".rstrip()
+            return f"{last} ({waiting['reason']})" if last else said
+        if words := _ended(container, "state"):
+            return words
     return ""
 
 
@@ -120,12 +124,21 @@ def end_of(pod: Body) -> str:
     status = pod.get("status") or {}
     if status.get("phase") not in ("Failed", "Succeeded"):
         return ""
-    for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
-        ended = (container.get("state") or {}).get("terminated") or {}
-        if ended.get("exitCode"):
-            words = str(ended.get("message") or ended.get("reason") or "no reason given").strip()
-            return f"{container['name']} ended with {ended['exitCode']}: {words}"
-    return str(status.get("message") or status.get("reason") or "it ended")
+    words = (_ended(container, "state") for container in _containers(status))
+    return next(filter(None, words), "") or str(status.get("message") or status.get("reason") or "it ended")
+
+
+def _containers(status: Body) -> list[Body]:
+    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+
+
+def _ended(container: Body, state: str) -> str:
+    """The last words of a container that ended with an error; empty if it did not."""
+    ended = (container.get(state) or {}).get("terminated") or {}
+    if not ended.get("exitCode"):
+        return ""
+    words = str(ended.get("message") or ended.get("reason") or "no reason given").strip()
+    return f"{container['name']} ended with {ended['exitCode']}: {words}"
 
 
 def _stopping(left: int) -> Readiness:
