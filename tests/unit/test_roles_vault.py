@@ -60,7 +60,7 @@ def test_a_login_without_the_certificates_to_verify_vault_by_is_told(tmp_path: P
     for options in (), ("--check",):
         code, output = access(tmp_path, *options, **paths)
         assert code != 0
-        assert f"{ca}, by which Vault is verified, is no readable file" in output
+        assert f"{ca}, by which Vault is verified, is no file" in output
     assert access(tmp_path, **{**paths, "vault_ca_path": ""})[0] == 0
     tmp_path.joinpath("real.pem").touch()
     ca.symlink_to("real.pem")
