@@ -71,7 +71,8 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.r
     DIRECTORY as RESTORE_CONFIG,
 )
 from fix_container import ROOT, as_postgres, container, image_of, logs, podman
-from fix_object_store import REGION, ObjectStore, free_ports
+from fix_object_store import REGION, ObjectStore
+from fix_ports import free_port
 
 WALG = ROOT / "tests/lab/walg/build.py"
 SECONDS = 180
@@ -338,7 +339,7 @@ def laid_out(
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="supalove-test-", dir=place or memory)))
         directory.chmod(0o711)
         uid = before.uid if before else new_uid()
-        made = Archived(directory=directory, uid=uid, store=store, port=free_ports(1)[0], stack=stack)
+        made = Archived(directory=directory, uid=uid, store=store, port=free_port(), stack=stack)
         _write(made, inventory(store, address or store.address, engine, tier), life)
         if before is not None:
             inherit(made, before)
@@ -358,7 +359,7 @@ def scratch_copy(store: ObjectStore, engine: str, *, life: Life, before: Archive
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="supalove-test-", dir=memory)))
         directory.chmod(0o711)
-        made = Archived(directory=directory, uid=before.uid, store=store, port=free_ports(1)[0], stack=stack)
+        made = Archived(directory=directory, uid=before.uid, store=store, port=free_port(), stack=stack)
         _write(made, inventory(store, store.address, engine), life)
         inherit(made, before)
         config = directory / "config"
@@ -382,7 +383,7 @@ def scratch_copy(store: ObjectStore, engine: str, *, life: Life, before: Archive
 def archiver_beside(directory: Path, store: ObjectStore) -> Iterator[Archived]:
     """An archiver beside a server that is there already. It has no login to the store, so it archives nothing."""
     with contextlib.ExitStack() as stack:
-        made = Archived(directory=directory, uid=new_uid(), store=store, port=free_ports(1)[0], stack=stack)
+        made = Archived(directory=directory, uid=new_uid(), store=store, port=free_port(), stack=stack)
         found = inventory(store, store.address, "wal-g")
         objects = render(found.projects[0], found.platform, Placement(), made.uid)
         for folder in ("spool", "archive-config", "archive-credentials"):

@@ -9,7 +9,6 @@ import itertools
 import json
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +29,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.credenti
 from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Backoff
 from fix_apiserver import Program
 from fix_certificates import write_certificates
+from fix_ports import free_port
 
 START_SECONDS = 30
 ROLE = Path(__file__).resolve().parents[2] / "roles/vault"
@@ -134,8 +134,7 @@ class Vault:
 @pytest.fixture(scope="session")
 def vault_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
     directory = tmp_path_factory.mktemp("vault")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     write_certificates(directory)
     (directory / "config.json").write_text(json.dumps(_config(directory, port)))
     program = Program(

@@ -143,9 +143,9 @@ def test_a_connection_that_was_closed_while_idle_is_replaced_unnoticed(serve):
 
 
 def test_nobody_there_is_broken():
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
-    with pytest.raises(Broken, match="refused"):
-        Connections(lambda seconds: socket.create_connection(("127.0.0.1", port), seconds)).ask(
+    # Bound and listened on by nobody: it refuses, and no other gets it.
+    with socket.socket() as taken, pytest.raises(Broken, match="refused"):
+        taken.bind(("127.0.0.1", 0))
+        Connections(lambda seconds: socket.create_connection(taken.getsockname(), seconds)).ask(
             "GET", "/", HEADERS, b"", timeout=5
         )
