@@ -96,6 +96,17 @@ def archiver_image() -> str:
         return image_of("archiver", "--binary", f"wal-g={program}")
 
 
+class NoAnswer(Exception):
+    """The archiver tells nothing, so not this figure either."""
+
+
+class Silence(dict[str, Any]):
+    """What is told by an archiver that does not answer: it is empty, and a figure looked for in it is an error."""
+
+    def __missing__(self, figure: str) -> Any:
+        raise NoAnswer(figure)
+
+
 @dataclasses.dataclass
 class Archived:
     """The pair. `directory` holds what their pod would mount."""
@@ -136,22 +147,22 @@ class Archived:
         return self.session(user=names_of(Ref(REF), self.uid).owner)
 
     def status(self) -> dict[str, Any]:
-        """What the archiver tells of itself."""
+        """What the archiver tells of itself; `Silence` if it does not answer."""
         done = subprocess.run(
             ["podman", "exec", self.archiver, "/usr/local/bin/supalove-archiver", "status"],
             capture_output=True,
             text=True,
             check=False,
         )
-        return json.loads(done.stdout) if done.returncode == 0 else {}
+        return dict(json.loads(done.stdout)) if done.returncode == 0 else Silence()
 
     def told(self) -> dict[str, Any]:
-        """The same without a program in the container; empty if it does not answer."""
+        """The same without a program in the container."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
             connection.request("GET", "/status")
             return dict(json.loads(connection.getresponse().read()))
-        return {}
+        return Silence()
 
     def ask(self, path: str, **told: Any) -> tuple[int, str]:
         """What a request with an object in JSON gets for an answer: status and text."""
@@ -240,9 +251,10 @@ class Archived:
         self.await_(lambda: any(name.startswith(segment) for name in self.names()), f"{segment} is not archived")
 
     def await_(self, is_so: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
+        """Until it is so. Servers that do not answer yet, or no longer, are asked again."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            with contextlib.suppress(psycopg.OperationalError, FileNotFoundError):
+            with contextlib.suppress(psycopg.OperationalError, FileNotFoundError, NoAnswer):
                 if is_so():
                     return
             time.sleep(0.2)
