@@ -88,9 +88,16 @@ class Vault:
     def write(self, path: str, texts: dict[str, str]) -> None:
         self.root.secrets.kv.v2.create_or_update_secret(path, texts, mount_point=self.mount)
 
-    def tokens(self) -> int:
-        """How many are valid; the root's own is one of them."""
-        return len(self.root.list("auth/token/accessors")["data"]["keys"])
+    def tokens(self) -> set[str]:
+        """The accessors of those that are valid; the root's own is one of them."""
+        return set(self.root.list("auth/token/accessors")["data"]["keys"])
+
+    def await_end_of_tokens(self, but: set[str]) -> None:
+        """Until none is left but these. The server removes those that have ended when it gets to it."""
+        end = time.monotonic() + START_SECONDS
+        while left := self.tokens() - but:
+            assert time.monotonic() < end, left
+            time.sleep(0.05)
 
     def let_tokens_live(self, seconds: int) -> None:
         """Of later logins of the engine."""
