@@ -247,6 +247,18 @@ def _program(stack: contextlib.ExitStack, root: Path, binary: Path, name: str, a
     return program
 
 
+@contextlib.contextmanager
+def unless_outdated() -> Iterator[None]:
+    """Nothing is done to an object that has changed or gone since it was read: who looks again and again does it then,
+    if it is still to be done.
+    """
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        if error.code not in (404, 409):
+            raise
+
+
 def grant(server: ApiServer, name: str, rules: list[dict[str, Any]]) -> None:
     """Give the engine's account a cluster role of this name."""
     group = "rbac.authorization.k8s.io"
