@@ -144,8 +144,8 @@ def test_a_connection_that_was_closed_while_idle_is_replaced_unnoticed(serve):
 
 def test_nobody_there_is_broken():
     # Bound and listened on by nobody: it refuses, and no other gets it.
-    with socket.socket() as taken, pytest.raises(Broken, match="refused"):
+    with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        Connections(lambda seconds: socket.create_connection(taken.getsockname(), seconds)).ask(
-            "GET", "/", HEADERS, b"", timeout=5
-        )
+        connections = Connections(lambda seconds: socket.create_connection(taken.getsockname(), seconds))
+        with pytest.raises(Broken, match="refused"):
+            connections.ask("GET", "/", HEADERS, b"", timeout=5)
