@@ -28,7 +28,10 @@ export RUFF_CACHE_DIR := $(SUPALOVE_CHECKOUT_CACHE)/ruff
 export MYPY_CACHE_DIR := $(SUPALOVE_CHECKOUT_CACHE)/mypy
 # A file of tests after the other in each of two processes: most of them wait for servers.
 TWO = --numprocesses=2 --dist=loadfile
-PYTEST = pytest --junit-xml=$(SUPALOVE_CHECKOUT_CACHE)/reports/$@.xml $(ARGS)
+# What tests leave to chance begins with this: the same in each run of CI, another one in each of test-long.
+SEED = 0
+export SUPALOVE_SEED = $(SEED)
+PYTEST = pytest --hypothesis-seed=$(SEED) --junit-xml=$(SUPALOVE_CHECKOUT_CACHE)/reports/$@.xml $(ARGS)
 # A target's folders, unless ARGS names others.
 in = $(if $(findstring tests/,$(ARGS)),,$(1))
 
@@ -71,7 +74,10 @@ test-molecule: venv ## The scenario cluster on new hosts: check, converge, idemp
 test-e2e: venv ## Faults, bad input and tenants' traffic on the lab's hosts
 	@$(PYTEST) -m 'not long' $(call in,tests/e2e)
 
-test-long: venv ## What takes longer than CI should
+test-long: SEED := $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+test-long: venv ## What takes longer than CI should, and properties with other examples. SEED=N repeats a run's chance
+	@echo 'SEED=$(SEED)'
+	@$(if $(ARGS),,$(PYTEST) -m hypothesis tests/unit --junit-xml=$(SUPALOVE_CHECKOUT_CACHE)/reports/properties.xml)
 	@SUPALOVE_LAB_KUBE="$$(tests/lab/lab binaries path kube)" $(PYTEST) -m long $(call in,tests/integration tests/e2e)
 
 .PHONY: bench bench-recovery

@@ -31,7 +31,8 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.objects 
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import PROJECT_LABEL
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.context import DATA_PLANE
-from fix_apiserver import ApiServer, free_port, grant, lab_kube, program, running
+from fix_apiserver import ApiServer, grant, lab_kube, program, running
+from fix_ports import free_port
 
 from . import workload
 from .processes import cpu_seconds, peak_memory

@@ -28,7 +28,8 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.p
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.scratch import Scratch, render_scratch
 from fix_archive import Archived, inventory, server_of, start, write
 from fix_container import container, image_of, podman
-from fix_object_store import ObjectStore, free_ports
+from fix_object_store import ObjectStore
+from fix_ports import free_port
 from fix_postgresql import CLUSTER, Server, Shared, Tenant
 from fix_proxy import Proxy
 
@@ -188,7 +189,7 @@ def _folder_of(store: ObjectStore, place: Path, name: str) -> Iterator[_Cluster]
     directory = place / name
     directory.mkdir(mode=0o711)
     with contextlib.ExitStack() as stack:
-        yield _Cluster(directory=directory, uid=new_uid(), store=store, port=free_ports(1)[0], stack=stack)
+        yield _Cluster(directory=directory, uid=new_uid(), store=store, port=free_port(), stack=stack)
 
 
 def _fill(live: _Cluster, sizes: Sizes) -> tuple[Tenant, Tenant]:

@@ -36,7 +36,8 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.p
 from ansible_collections.supalove.platform.plugins.module_utils._engine.retained import MARGIN
 from fix_archive import archiver_image
 from fix_container import container
-from fix_object_store import REGION, ObjectStore, free_ports
+from fix_object_store import REGION, ObjectStore
+from fix_ports import free_port
 
 from .catalogs import FULL_DAYS, Archive
 from .cluster import Figures
@@ -106,7 +107,7 @@ def _window() -> timedelta:
 
 
 def _stored(sizes: Sizes, engines: list[Engine], now: datetime) -> Figures:
-    (port,) = free_ports(1)
+    port = free_port()
     figures: Figures = {}
     with object_store(f"-metricsPort={port}") as store, _tools(store) as tools:
         for engine in engines:

@@ -33,7 +33,8 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.p
 from fix_archive import WALG, Archived, archiver_of, laid_out, server_of
 from fix_certificates import write_certificates
 from fix_container import container, image_of, podman
-from fix_object_store import REGION, ObjectStore, await_answer, free_ports, serve
+from fix_object_store import REGION, ObjectStore, await_answer, serve
+from fix_ports import free_port
 
 # The site's own directory for this: what is measured is a disk.
 PREFIX = "supalove-bench-"
@@ -117,7 +118,7 @@ class OneServer:
         A checkpoint finds WAL that was written while there was no archive, and has that archived, too.
         """
         with contextlib.ExitStack() as stack:
-            made = dataclasses.replace(self._made, stack=stack, port=free_ports(1)[0])
+            made = dataclasses.replace(self._made, stack=stack, port=free_port())
             self._configure(way)
             if way not in (NONE, BY_HAND):
                 made.archiver = archiver_of(made, RUN)

@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -28,6 +27,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.i
 )
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from fix_ports import free_port
 
 BINARY_VARIABLE = "SUPALOVE_LAB_KUBE"
 START_SECONDS = 90
@@ -247,6 +247,18 @@ def _program(stack: contextlib.ExitStack, root: Path, binary: Path, name: str, a
     return program
 
 
+@contextlib.contextmanager
+def unless_outdated() -> Iterator[None]:
+    """Nothing is done to an object that has changed or gone since it was read: who looks again and again does it then,
+    if it is still to be done.
+    """
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        if error.code not in (404, 409):
+            raise
+
+
 def grant(server: ApiServer, name: str, rules: list[dict[str, Any]]) -> None:
     """Give the engine's account a cluster role of this name."""
     group = "rbac.authorization.k8s.io"
@@ -278,13 +290,6 @@ def _give_identity(server: ApiServer) -> None:
     }
     server.kubeconfig.write_text(yaml.safe_dump(config))
     server.kubeconfig.chmod(0o600)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def _write_service_account_key(path: Path) -> None:

@@ -71,11 +71,14 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.r
     DIRECTORY as RESTORE_CONFIG,
 )
 from fix_container import ROOT, as_postgres, container, image_of, logs, podman
-from fix_object_store import REGION, ObjectStore, free_ports
+from fix_object_store import REGION, ObjectStore
+from fix_ports import free_port
 
 WALG = ROOT / "tests/lab/walg/build.py"
 SECONDS = 180
 START_SECONDS = 180
+# What a test leaves to chance begins with it; the Makefile says which it is.
+SEED = int(os.environ.get("SUPALOVE_SEED", "0"))
 REF = "acme"
 TIER = {"cpu": "250m", "memory": "256Mi", "storage": "1Gi"}
 ENGINES = ("wal-g", "barman-cloud")
@@ -93,6 +96,17 @@ def archiver_image() -> str:
             program = str(Path(folder, "wal-g"))
             subprocess.run([sys.executable, str(WALG), program], check=True)
         return image_of("archiver", "--binary", f"wal-g={program}")
+
+
+class NoAnswer(Exception):
+    """The archiver tells nothing, so not this figure either."""
+
+
+class Silence(dict[str, Any]):
+    """What is told by an archiver that does not answer: it is empty, and a figure looked for in it is an error."""
+
+    def __missing__(self, figure: str) -> Any:
+        raise NoAnswer(figure)
 
 
 @dataclasses.dataclass
@@ -135,22 +149,22 @@ class Archived:
         return self.session(user=names_of(Ref(REF), self.uid).owner)
 
     def status(self) -> dict[str, Any]:
-        """What the archiver tells of itself."""
+        """What the archiver tells of itself; `Silence` if it does not answer."""
         done = subprocess.run(
             ["podman", "exec", self.archiver, "/usr/local/bin/supalove-archiver", "status"],
             capture_output=True,
             text=True,
             check=False,
         )
-        return json.loads(done.stdout) if done.returncode == 0 else {}
+        return dict(json.loads(done.stdout)) if done.returncode == 0 else Silence()
 
     def told(self) -> dict[str, Any]:
-        """The same without a program in the container; empty if it does not answer."""
+        """The same without a program in the container."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
             connection.request("GET", "/status")
             return dict(json.loads(connection.getresponse().read()))
-        return {}
+        return Silence()
 
     def ask(self, path: str, **told: Any) -> tuple[int, str]:
         """What a request with an object in JSON gets for an answer: status and text."""
@@ -239,9 +253,10 @@ class Archived:
         self.await_(lambda: any(name.startswith(segment) for name in self.names()), f"{segment} is not archived")
 
     def await_(self, is_so: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
+        """Until it is so. Servers that do not answer yet, or no longer, are asked again."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            with contextlib.suppress(psycopg.OperationalError, FileNotFoundError):
+            with contextlib.suppress(psycopg.OperationalError, FileNotFoundError, NoAnswer):
                 if is_so():
                     return
             time.sleep(0.2)
@@ -338,7 +353,7 @@ def laid_out(
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="supalove-test-", dir=place or memory)))
         directory.chmod(0o711)
         uid = before.uid if before else new_uid()
-        made = Archived(directory=directory, uid=uid, store=store, port=free_ports(1)[0], stack=stack)
+        made = Archived(directory=directory, uid=uid, store=store, port=free_port(), stack=stack)
         _write(made, inventory(store, address or store.address, engine, tier), life)
         if before is not None:
             inherit(made, before)
@@ -358,7 +373,7 @@ def scratch_copy(store: ObjectStore, engine: str, *, life: Life, before: Archive
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="supalove-test-", dir=memory)))
         directory.chmod(0o711)
-        made = Archived(directory=directory, uid=before.uid, store=store, port=free_ports(1)[0], stack=stack)
+        made = Archived(directory=directory, uid=before.uid, store=store, port=free_port(), stack=stack)
         _write(made, inventory(store, store.address, engine), life)
         inherit(made, before)
         config = directory / "config"
@@ -382,7 +397,7 @@ def scratch_copy(store: ObjectStore, engine: str, *, life: Life, before: Archive
 def archiver_beside(directory: Path, store: ObjectStore) -> Iterator[Archived]:
     """An archiver beside a server that is there already. It has no login to the store, so it archives nothing."""
     with contextlib.ExitStack() as stack:
-        made = Archived(directory=directory, uid=new_uid(), store=store, port=free_ports(1)[0], stack=stack)
+        made = Archived(directory=directory, uid=new_uid(), store=store, port=free_port(), stack=stack)
         found = inventory(store, store.address, "wal-g")
         objects = render(found.projects[0], found.platform, Placement(), made.uid)
         for folder in ("spool", "archive-config", "archive-credentials"):

@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ import pytest
 from ansible_collections.supalove.platform.plugins.modules import object_store_bucket
 from fix_apiserver import Program
 from fix_certificates import write_certificates
+from fix_ports import free_port
 
 START_SECONDS = 60
 REGION = "us-east-1"
@@ -117,7 +117,7 @@ def serve(
     directory: Path, *, port: int = 0, launcher: tuple[str, ...] = (), options: tuple[str, ...] = ()
 ) -> ObjectStore:
     """A server on a directory that has certificates; `launcher` is put before its command line, `options` after."""
-    port = port or free_ports(1)[0]
+    port = port or free_port()
     access_key, secret_key = secrets.token_hex(10), secrets.token_hex(20)
     credentials = [{"accessKey": access_key, "secretKey": secret_key}]
     admin = {"name": "admin", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}
@@ -151,8 +151,7 @@ def await_answer(store: ObjectStore) -> None:
 
 
 def _arguments(directory: Path, port: int) -> list[str]:
-    ports = iter(free_ports(2 * len(PARTS) + 1))
-    parts = [f"-{part}.{name}={next(ports)}" for part in PARTS for name in ("port", "port.grpc")]
+    parts = [f"-{part}.{name}={free_port()}" for part in PARTS for name in ("port", "port.grpc")]
     return [
         str(shutil.which("weed")),
         "server",
@@ -165,7 +164,7 @@ def _arguments(directory: Path, port: int) -> list[str]:
         *parts,
         "-s3",
         f"-s3.port={port}",
-        f"-s3.port.grpc={next(ports)}",
+        f"-s3.port.grpc={free_port()}",
         f"-s3.config={directory / 's3.json'}",
         f"-s3.cert.file={directory / 'server.crt'}",
         f"-s3.key.file={directory / 'server.key'}",
@@ -174,9 +173,3 @@ def _arguments(directory: Path, port: int) -> list[str]:
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
     ]
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in found]

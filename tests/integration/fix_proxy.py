@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A TCP proxy in front of a server that can cut its connections, refuse new ones, and be slow."""
+"""A TCP proxy in front of a server that can cut its connections, refuse new ones, be slow, and hold everything up."""
 
 from __future__ import annotations
 
@@ -32,14 +32,20 @@ class Proxy:
         self._delay = delay_seconds
         self._listener = socket.create_server(address)
         self.port = self._listener.getsockname()[1]
+        self._passes = threading.Event()
+        self._passes.set()
         self._open: list[socket.socket] = []
         self._is_up = True
         self._threads = [threading.Thread(target=self._accept, name="proxy")]
         self._threads[0].start()
 
-    def delay(self, seconds: float) -> None:
-        """How much later everything arrives from now on."""
-        self._delay = seconds
+    def hold(self) -> None:
+        """From now on nothing arrives before `release`."""
+        self._passes.clear()
+
+    def release(self) -> None:
+        """What was held arrives, and what comes later."""
+        self._passes.set()
 
     def cut(self) -> None:
         """End every connection; new ones are accepted."""
@@ -58,6 +64,7 @@ class Proxy:
 
     def close(self) -> None:
         self._is_up = False
+        self._passes.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -81,20 +88,20 @@ class Proxy:
                 continue
             self._open += [client, server]
             for source, sink in ((client, server), (server, client)):
-                thread = threading.Thread(target=_pass_on, args=(source, sink, lambda: self._delay), name="proxy")
+                thread = threading.Thread(target=self._pass_on, args=(source, sink), name="proxy")
                 self._threads.append(thread)
                 thread.start()
 
-
-def _pass_on(source: socket.socket, sink: socket.socket, delay_seconds: Callable[[], float]) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            time.sleep(delay_seconds())
-            sink.sendall(data)
-    for one in (source, sink):
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
-    source.close()
+            while data := source.recv(65536):
+                time.sleep(self._delay)
+                self._passes.wait()
+                sink.sendall(data)
+        for one in (source, sink):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        source.close()
 
 
 @pytest.fixture

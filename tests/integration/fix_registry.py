@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fix_apiserver import Program, free_port
+from fix_apiserver import Program
 from fix_certificates import write_certificates
+from fix_ports import free_port
 from lab import binaries
 
 START_SECONDS = 30

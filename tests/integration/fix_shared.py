@@ -23,7 +23,8 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.render.a
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.cluster import render_cluster
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.scratch import Scratch, render_scratch
 from fix_archive import START_SECONDS, Archived, inventory, restored, start, write
-from fix_object_store import ObjectStore, free_ports
+from fix_object_store import ObjectStore
+from fix_ports import free_port
 from fix_postgresql import CLUSTER, Server, Shared
 from fix_proxy import Proxy
 
@@ -113,7 +114,7 @@ def _laid_out(store: ObjectStore, declared: SharedCluster) -> Iterator[ArchivedC
             directory=directory,
             uid=new_uid(),
             store=store,
-            port=free_ports(1)[0],
+            port=free_port(),
             stack=stack,
             declared=declared,
         )

@@ -9,7 +9,6 @@ import itertools
 import json
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +29,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.credenti
 from ansible_collections.supalove.platform.plugins.module_utils._engine.deadline import Backoff
 from fix_apiserver import Program
 from fix_certificates import write_certificates
+from fix_ports import free_port
 
 START_SECONDS = 30
 ROLE = Path(__file__).resolve().parents[2] / "roles/vault"
@@ -88,9 +88,16 @@ class Vault:
     def write(self, path: str, texts: dict[str, str]) -> None:
         self.root.secrets.kv.v2.create_or_update_secret(path, texts, mount_point=self.mount)
 
-    def tokens(self) -> int:
-        """How many are valid; the root's own is one of them."""
-        return len(self.root.list("auth/token/accessors")["data"]["keys"])
+    def tokens(self) -> set[str]:
+        """The accessors of those that are valid; the root's own is one of them."""
+        return set(self.root.list("auth/token/accessors")["data"]["keys"])
+
+    def await_end_of_tokens(self, but: set[str]) -> None:
+        """Until none is left but these. The server removes those that have ended when it gets to it."""
+        end = time.monotonic() + START_SECONDS
+        while left := self.tokens() - but:
+            assert time.monotonic() < end, left
+            time.sleep(0.05)
 
     def let_tokens_live(self, seconds: int) -> None:
         """Of later logins of the engine."""
@@ -134,8 +141,7 @@ class Vault:
 @pytest.fixture(scope="session")
 def vault_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
     directory = tmp_path_factory.mktemp("vault")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     write_certificates(directory)
     (directory / "config.json").write_text(json.dumps(_config(directory, port)))
     program = Program(

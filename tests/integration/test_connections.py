@@ -143,9 +143,9 @@ def test_a_connection_that_was_closed_while_idle_is_replaced_unnoticed(serve):
 
 
 def test_nobody_there_is_broken():
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
-    with pytest.raises(Broken, match="refused"):
-        Connections(lambda seconds: socket.create_connection(("127.0.0.1", port), seconds)).ask(
-            "GET", "/", HEADERS, b"", timeout=5
-        )
+    # Bound and listened on by nobody: it refuses, and no other gets it.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        connections = Connections(lambda seconds: socket.create_connection(taken.getsockname(), seconds))
+        with pytest.raises(Broken, match="refused"):
+            connections.ask("GET", "/", HEADERS, b"", timeout=5)

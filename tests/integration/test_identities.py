@@ -80,10 +80,12 @@ def resources_of(client):
 def await_default_roles(client):
     """The server makes them in the background after its start."""
     path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/system:basic-user"
+    limit = deadline()
     while True:
         try:
-            client.get(path, subject="roles", deadline=deadline())
+            client.get(path, subject="roles", deadline=limit)
         except NotFound:
+            limit.require("the server's own roles")
             time.sleep(0.1)
         else:
             return

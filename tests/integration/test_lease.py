@@ -18,7 +18,9 @@ def test_two_runs_at_once_are_refused(engine, ref):
         target=engine.reconcile, args=({f"{ref}-a": {"tier": "free"}},), kwargs={"wait": True, "timeout_seconds": 8.0}
     )
     first.start()
+    end = time.monotonic() + 20
     while not engine.server.exists(LEASE) or not engine.server.request("GET", LEASE)["spec"].get("holderIdentity"):
+        assert time.monotonic() < end, "nobody holds the lease"
         time.sleep(0.1)
     with pytest.raises(SafetyStop, match="Another run is at work"):
         engine.reconcile({f"{ref}-b": {"tier": "free"}})

@@ -14,6 +14,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
 )
 from ansible_collections.supalove.platform.plugins.module_utils._engine.errors import InvalidSpec, SafetyStop
 from ansible_collections.supalove.platform.plugins.module_utils._engine.steps import Result
+from fix_apiserver import unless_outdated
 from fix_engine import FREE, TIERS, Killed
 from standin_databases import MemoryDatabases
 
@@ -58,9 +59,10 @@ def namespaces_that_go(engine):
         while not stop.wait(0.1):
             for item in engine.server.request("GET", "/api/v1/namespaces")["items"]:
                 if item["metadata"].get("deletionTimestamp") and item["spec"].get("finalizers"):
-                    empty(engine, item["metadata"]["name"])
-                    item["spec"]["finalizers"] = []
-                    engine.server.request("PUT", f"/api/v1/namespaces/{item['metadata']['name']}/finalize", item)
+                    with unless_outdated():
+                        empty(engine, item["metadata"]["name"])
+                        item["spec"]["finalizers"] = []
+                        engine.server.request("PUT", f"/api/v1/namespaces/{item['metadata']['name']}/finalize", item)
 
     thread = threading.Thread(target=work, name="namespace controller")
     thread.start()

@@ -19,17 +19,10 @@ from typing import Any
 import boto3
 import pytest
 from ansible_collections.supalove.platform.plugins.modules import object_store_bucket
+from fix_ports import free_port
 
 LOGIN = {"access_key": "ADMINISTRATOR", "secret_key": "the-secret-of-the-administrator"}
 START_SECONDS = 60
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +35,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     identity = {"name": "administrator", "credentials": [pair], "actions": ["Admin"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     names = ("master", "volume", "filer", "s3")
-    numbers = free_ports(8)
+    numbers = [free_port() for _ in range(8)]
     ports = [f"-{name}.port={number}" for name, number in zip(names, numbers[:4], strict=True)]
     ports += [f"-{name}.port.grpc={number}" for name, number in zip(names, numbers[4:], strict=True)]
     options = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-volume.preStopSeconds=1", "-s3"]
@@ -192,12 +185,12 @@ def test_what_prevents_it_is_said_at_once(address: str, others: dict[str, Any], 
 
 
 def test_a_server_that_does_not_answer_is_waited_for_and_then_named() -> None:
-    [port] = free_ports(1)
+    port = free_port()
     failed = run(f"http://127.0.0.1:{port}", "archive", deadline_seconds=2)
     assert "waited 2 s; last seen: " in failed["msg"]
     assert f"http://127.0.0.1:{port} cannot be reached" in failed["msg"]
 
 
 def test_a_check_takes_a_server_that_does_not_answer_for_an_empty_one() -> None:
-    [port] = free_ports(1)
+    port = free_port()
     assert run(f"http://127.0.0.1:{port}", "archive", check=True)["changed"]

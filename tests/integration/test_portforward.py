@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import threading
+import time
 
 import pytest
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.kubernetes.portforward import tunnel
@@ -119,13 +120,26 @@ def test_an_identity_without_the_right_is_denied(engine, api_server):
         api_server.request(
             "PUT", path, {"metadata": {"name": "engine"}, **{k: role[k] for k in ("apiVersion", "kind", "rules")}}
         )
+        with engine.client() as client:
+            open_until_allowed(client)
 
 
 def open_until_refused(client):
     """The API server's authorizer hears of a new role a moment later."""
-    limit = deadline(10)
+    limit = deadline(30)
     while True:
         open_tunnel(client, limit)
+
+
+def open_until_allowed(client):
+    """As late as it hears of a role without the right, it hears of the one that tests after this one need."""
+    limit = deadline(30)
+    while True:
+        try:
+            return open_tunnel(client, limit)
+        except Denied:
+            limit.require("a tunnel with the role that was put back")
+            time.sleep(0.1)
 
 
 def test_a_tunnel_without_time_is_not_begun(engine):

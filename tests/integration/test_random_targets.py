@@ -10,7 +10,6 @@ import dataclasses
 import datetime
 import os
 import random
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine import l
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archive.recovery import AtTime, plan_recovery
 from ansible_collections.supalove.platform.plugins.module_utils._engine.archives import dumps_of
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.life import TIME, Life
-from fix_archive import Archived, archived
+from fix_archive import SEED, Archived, archived
 from fix_container import podman
 from fix_dumps import load
 from fix_history import (
@@ -134,7 +133,7 @@ class Proof:
     placement: str
     engine: str
     versions: str = ""
-    seed: int = dataclasses.field(default_factory=lambda: secrets.randbits(32))
+    seed: int = SEED
     targets: int = 0
     tried: int = 0
     transactions: int = 0

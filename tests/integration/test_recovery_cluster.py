@@ -32,7 +32,8 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.project.
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.cluster import render_cluster
 from fix_archive import FIRST_IN_CI, START_SECONDS, Archived, inherit, restoring, start, write
 from fix_container import podman
-from fix_object_store import ObjectStore, free_ports
+from fix_object_store import ObjectStore
+from fix_ports import free_port
 from fix_postgresql import CLUSTER, Server, Shared, Tenant
 
 # Before the platform's rules: there is no network, and passwords are to be asked for.
@@ -97,7 +98,7 @@ def running(
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="supalove-test-", dir=memory)))
         directory.chmod(0o711)
-        made = Cluster(directory=directory, uid=new_uid(), store=store, port=free_ports(1)[0], stack=stack)
+        made = Cluster(directory=directory, uid=new_uid(), store=store, port=free_port(), stack=stack)
         made.secret = write(made, objects, first_rule=RULES)
         if before is not None:
             inherit(made, before)

@@ -15,7 +15,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.progress
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
 from ansible_collections.supalove.platform.plugins.module_utils._engine.runtimes import Proof, keep_runtime
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Settings
-from fix_apiserver import grant
+from fix_apiserver import grant, unless_outdated
 from fix_engine import TIERS, DyingClient, Engine, Killed
 
 CLASSES = "/apis/node.k8s.io/v1/runtimeclasses"
@@ -84,14 +84,17 @@ def keep(engine: Engine, name: str, nodes: list[str], **more: Any) -> Any:
 @contextlib.contextmanager
 def pods_that(engine: Engine, status: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
     """Every pod of a proof ends so; gives them as they were made, each with its node's labels at that time."""
-    stop, seen = threading.Event(), {}
+    stop = threading.Event()
+    seen: dict[str, dict[str, Any]] = {}
 
     def work() -> None:
         while not stop.wait(0.1):
             for pod in engine.server.request("GET", f"{PODS}?labelSelector=supalove.cloud/runtime-proof")["items"]:
-                if seen.setdefault(pod["metadata"]["name"], pod) is pod:
-                    pod["node"] = node_of(engine, pod)
-                    engine.server.merge(f"{PODS}/{pod['metadata']['name']}/status", {"status": status})
+                if pod["metadata"]["name"] not in seen:
+                    with unless_outdated():
+                        pod["node"] = node_of(engine, pod)
+                        engine.server.merge(f"{PODS}/{pod['metadata']['name']}/status", {"status": status})
+                        seen[pod["metadata"]["name"]] = pod
 
     thread = threading.Thread(target=work, name="kubelet")
     thread.start()

@@ -17,6 +17,7 @@ from fix_services import (
     POOLER,
     POOLER_WITHOUT_STATEMENTS,
     POSTGRESQL,
+    SECONDS,
     ended,
     new_key,
     service_image,
@@ -410,16 +411,30 @@ def test_what_a_role_may_read_is_described(pod):
 
 
 def test_a_busy_pool_answers_within_its_timeout(pod):
-    threads = [threading.Thread(target=pod.ask, args=("POST", REST, "/rpc/doze", {"seconds": 3})) for _ in range(2)]
+    id = pod.rest(3800)
+    wait_until(lambda: pod.ask("GET", 3801, "/ready").status == 200, id)
+    doze = ("POST", 3800, "/rpc/doze", {"seconds": SECONDS / 2})
+    threads = [threading.Thread(target=pod.ask, args=doze) for _ in range(2)]
     for one in threads:
         one.start()
-    time.sleep(0.5)
-    reply = pod.ask("GET", REST, "/todos")
-    assert (reply.status, reply.body["code"]) == (504, "PGRST003")
-    assert pod.ask("GET", REST + 1, "/live").status == 200
-    for one in threads:
-        one.join()
-    assert "pgrst_db_pool_timeouts_total 1" in pod.ask("GET", REST + 1, "/metrics").body
+    try:
+        await_asleep(pod, 2, id)
+        reply = pod.ask("GET", 3800, "/todos")
+        assert (reply.status, reply.body["code"]) == (504, "PGRST003")
+        assert pod.ask("GET", 3801, "/live").status == 200
+    finally:
+        pod.sql(f"SELECT pg_cancel_backend(pid) {ASLEEP}")
+        for one in threads:
+            one.join()
+    assert "pgrst_db_pool_timeouts_total 1" in pod.ask("GET", 3801, "/metrics").body
+
+
+ASLEEP = "FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+
+
+def await_asleep(pod, count, id):
+    """Until so many sessions of the server doze."""
+    wait_until(lambda: pod.sql(f"SELECT count(*) {ASLEEP}") == str(count), id)
 
 
 def test_a_new_table_is_known_after_a_signal_and_not_before(pod):
@@ -457,11 +472,15 @@ def test_named_statements_fail_behind_a_pool_that_does_not_carry_them(pod):
     wait_until(lambda: pod.ask("GET", 3501, "/ready").status == 200, id)
 
     # Two clients on one session of the server give their first statements the same name.
-    def doze():
+    def doze(seconds):
         with contextlib.suppress(http.client.HTTPException, OSError):
-            pod.ask("POST", 3500, "/rpc/doze", {"seconds": 0.3})
+            pod.ask("POST", 3500, "/rpc/doze", {"seconds": seconds})
 
-    at_once([doze] * 2)
+    first = threading.Thread(target=doze, args=(5,))
+    first.start()
+    await_asleep(pod, 1, id)
+    doze(0)
+    first.join()
     code, log = ended(id)
     assert (code, 'prepared statement "_pg3_0" already exists' in log) == (1, True), log
 

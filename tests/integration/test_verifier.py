@@ -17,7 +17,9 @@ from fix_container import container, image_of, in_network_of, is_running, logs, 
 
 PORT = 8080
 SECONDS = 10
-READ_SECONDS, IDLE_SECONDS, CONNECTIONS = 1, 4, 20
+READ_SECONDS, IDLE_SECONDS = 2, 8
+# Longer than anything here takes, on whatever machine.
+LONG_SECONDS = 60
 KEY, OTHER = (f"sb_secret_{secrets.token_urlsafe(32)}" for _ in range(2))
 
 
@@ -103,9 +105,7 @@ def running(**settings: int) -> Iterator[Verifier]:
 
 @pytest.fixture(scope="module")
 def verifier() -> Iterator[Verifier]:
-    with running(
-        read_seconds=READ_SECONDS, idle_seconds=IDLE_SECONDS, connections=CONNECTIONS, drain_seconds=1
-    ) as made:
+    with running(read_seconds=READ_SECONDS, idle_seconds=IDLE_SECONDS, drain_seconds=1) as made:
         yield made
         assert is_running(made.id), logs(made.id)
         said = logs(made.id)
@@ -258,7 +258,14 @@ def test_a_client_that_wants_no_more_is_closed_behind_its_answer(verifier, last)
 @pytest.mark.parametrize("begun", [b"", b"GET / HT", request(f"apikey: {KEY}")[:-2]])
 def test_a_slow_client_is_cut_however_much_it_trickles(verifier, begun):
     began = time.monotonic()
-    with verifier.connect() as connection, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    with verifier.connect() as connection:
+        assert is_cut(connection, begun)
+    assert time.monotonic() - began > READ_SECONDS * 0.5
+
+
+def is_cut(connection: socket.socket, begun: bytes) -> bool:
+    """Whether it ends before we have trickled for long: a byte at a time, if anything is begun."""
+    try:
         connection.sendall(begun)
         for byte in b"X-Slow: " + b"x" * 100:
             time.sleep(0.2)
@@ -267,17 +274,22 @@ def test_a_slow_client_is_cut_however_much_it_trickles(verifier, begun):
             connection.settimeout(0.01)
             with contextlib.suppress(TimeoutError):
                 if ends(connection):
-                    break
-    assert READ_SECONDS * 0.5 < time.monotonic() - began < READ_SECONDS + 3
+                    return True
+    except (BrokenPipeError, ConnectionResetError):
+        return True
+    return False
 
 
 def test_a_client_that_does_not_take_its_answers_is_cut(verifier):
-    began = time.monotonic()
-    with verifier.connect() as connection, contextlib.suppress(TimeoutError, BrokenPipeError, ConnectionResetError):
-        connection.settimeout(READ_SECONDS + 4)
-        while True:
-            connection.sendall(request(f"apikey: {KEY}") * 500)
-    assert time.monotonic() - began < READ_SECONDS + 4
+    with verifier.connect() as connection:
+        connection.settimeout(LONG_SECONDS)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            send_for_ever(connection, request(f"apikey: {KEY}") * 500)
+
+
+def send_for_ever(connection: socket.socket, data: bytes) -> None:
+    while True:
+        connection.sendall(data)
 
 
 def test_an_idle_connection_is_kept_longer_than_a_slow_one_and_not_for_ever(verifier):
@@ -288,13 +300,15 @@ def test_an_idle_connection_is_kept_longer_than_a_slow_one_and_not_for_ever(veri
         connection.sendall(request())
         assert receive(connection).status == 401
         began = time.monotonic()
+        connection.settimeout(LONG_SECONDS)
         assert ends(connection)
-        assert IDLE_SECONDS - 1 < time.monotonic() - began < IDLE_SECONDS + 3
+        assert time.monotonic() - began > IDLE_SECONDS - 1
 
 
-def test_more_connections_than_allowed_are_turned_away_and_the_others_served(verifier):
-    with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(verifier.connect()) for _ in range(CONNECTIONS)]
+def test_more_connections_than_allowed_are_turned_away_and_the_others_served():
+    limits = {"connections": 20, "read_seconds": LONG_SECONDS, "drain_seconds": 0}
+    with running(**limits) as verifier, contextlib.ExitStack() as stack:
+        held = [stack.enter_context(verifier.connect()) for _ in range(20)]
         for connection in held:
             connection.sendall(request())
             assert receive(connection).status == 401
@@ -305,13 +319,16 @@ def test_more_connections_than_allowed_are_turned_away_and_the_others_served(ver
 
 
 def test_told_to_stop_it_answers_what_still_comes_and_then_ends():
-    with running(read_seconds=2, drain_seconds=2) as verifier, verifier.connect() as kept, verifier.connect() as begun:
+    limits = {"read_seconds": LONG_SECONDS, "drain_seconds": 6}
+    with running(**limits) as verifier, verifier.connect() as kept, verifier.connect() as begun:
         kept.sendall(request())
         receive(kept)
         whole = request(f"apikey: {KEY}")
         begun.sendall(whole[:20])
         podman("kill", "--signal", "TERM", verifier.id)
-        time.sleep(0.5)
+        end = time.monotonic() + LONG_SECONDS
+        while "stops; " not in logs(verifier.id):
+            assert time.monotonic() < end, logs(verifier.id)
         # The Service may not know yet that the pod goes.
         assert verifier.ask(f"apikey: {KEY}").headers["connection"] == "close"
         kept.sendall(whole)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from fix_container import ROOT
-from fix_object_store import free_ports
+from fix_ports import free_port
 from fix_walg import DATA, REAL, Archive, Host, Site, recover
 
 SEGMENT = "000000010000000000000003"
@@ -35,7 +35,7 @@ def key(value: str = "") -> dict[str, str]:
 
 
 def unreachable(environment: dict[str, str]) -> dict[str, str]:
-    return environment | {"AWS_ENDPOINT": f"https://127.0.0.1:{free_ports(1)[0]}"}
+    return environment | {"AWS_ENDPOINT": f"https://127.0.0.1:{free_port()}"}
 
 
 @pytest.mark.parametrize("name", ["000000010000000000000099", "00000002.history"])

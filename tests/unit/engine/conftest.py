@@ -8,6 +8,9 @@ import sys
 sys.path.insert(0, os.environ["SUPALOVE_COLLECTIONS"])
 sys.path.insert(0, os.path.dirname(__file__))
 
+# What is for both kinds of tests is there. Some files are called alike: those here come first.
+sys.path.append(os.path.join(os.path.dirname(__file__), "../../integration"))
+
 from hypothesis import settings
 
 # How long an example takes says how busy the machine is.

@@ -14,16 +14,11 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.isolatio
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.model import Platform
 from ansible_collections.supalove.platform.plugins.module_utils._engine.render.probe import PROGRAM, render_probe
 from ansible_collections.supalove.platform.plugins.module_utils._engine.verify import dns_question
+from fix_ports import free_port
 
 from .builders import objects_of, one
 
 HERE = "127.0.0.1"
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as found:
-        found.bind((HERE, 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.fixture
@@ -31,7 +26,7 @@ def probe() -> Iterator[tuple[int, int, int]]:
     """Its ports: for orders, UDP and TCP."""
     perl = shutil.which("perl")
     assert perl, "Perl is in every Debian and in the images"
-    ports = (free_port(), free_port(socket.SOCK_DGRAM), free_port())
+    ports = (free_port(), free_port(), free_port())
     with subprocess.Popen([perl, "-e", PROGRAM, *map(str, ports)], stderr=subprocess.PIPE, text=True) as running:
         try:
             await_listening(ports[0])
@@ -72,7 +67,7 @@ def test_a_probe_says_of_each_target_in_order_whether_it_answered(probe: tuple[i
             f"tcp {HERE} {free_port()}",
             f"udp {HERE} {udp}",
             f"udp {HERE} {silent.getsockname()[1]}",
-            f"udp {HERE} {free_port(socket.SOCK_DGRAM)}",
+            f"udp {HERE} {free_port()}",
             f"tcp {HERE} {server.getsockname()[1]}",
         ]
         assert answers(orders, *targets) == ["open", "closed", "open", "closed", "closed", "open"]

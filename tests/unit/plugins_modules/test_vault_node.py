@@ -19,16 +19,18 @@ COLLECTIONS = Path(vault_node.__file__).parents[5]
 
 def run(**arguments: Any) -> dict[str, Any]:
     """The module as Ansible runs it, against a port on which nobody is."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"https://127.0.0.1:{free.getsockname()[1]}"
-    done = subprocess.run(
-        [sys.executable, "-P", str(vault_node.__file__)],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": {"url": url, **arguments}}),
-        env={**os.environ, "PYTHONPATH": str(COLLECTIONS)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    # Bound and listened on by nobody: it refuses, and no other gets it.
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"https://127.0.0.1:{taken.getsockname()[1]}"
+        done = subprocess.run(
+            [sys.executable, "-P", str(vault_node.__file__)],
+            input=json.dumps({"ANSIBLE_MODULE_ARGS": {"url": url, **arguments}}),
+            env={**os.environ, "PYTHONPATH": str(COLLECTIONS)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
