@@ -56,6 +56,8 @@ CONFIG_ANNOTATION = f"{GROUP}/config"
 # On the namespace of a copy of a PostgreSQL that is thrown away, and until when somebody may want it.
 SCRATCH_LABEL = f"{GROUP}/scratch"
 EXPIRES_ANNOTATION = f"{GROUP}/expires"
+# What Kubernetes itself writes on every namespace: its name.
+NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 # Of every PostgreSQL, a copy that is thrown away included.
 POSTGRESQL_POD = "postgresql-0"
 # On what a verification of isolation makes for itself, and removes.

@@ -23,6 +23,7 @@ from ..project.names import (
 )
 from ..project.placement import Placement
 from ..project.vocabulary import OPENSHIFT_ROUTES
+from ..service_keys import POOLER_HOST, POOLER_PORT
 
 DATA_PLANE = "node.supalove.cloud/data-plane"
 
@@ -32,11 +33,11 @@ class Context:
     """A project with its uid and derived names, and the few words that several of its objects share."""
 
     POSTGRESQL: ClassVar[str] = "postgresql"
-    POOLER: ClassVar[str] = "pooler"
+    POOLER: ClassVar[str] = POOLER_HOST
     CREDENTIALS: ClassVar[str] = "credentials"
     SERVICE_ACCOUNT: ClassVar[str] = "project"
     POSTGRESQL_PORT: ClassVar[int] = 5432
-    POOLER_PORT: ClassVar[int] = 6432
+    POOLER_PORT: ClassVar[int] = POOLER_PORT
     # Recovery after a crash can be long, and a restart would only begin it anew. As long in supalove-postgresql.
     START_SECONDS: ClassVar[int] = 3600
     # What clients call their database; the real name contains the uid and stays hidden.

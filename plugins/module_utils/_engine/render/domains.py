@@ -16,6 +16,7 @@ from ..project.model import Platform
 from ..project.names import (
     COMPONENT_LABEL,
     GATEWAY_API,
+    NAMESPACE_NAME_LABEL,
     PLATFORM_LABEL,
     PROJECT_LABEL,
     UID_LABEL,
@@ -31,7 +32,6 @@ from .traefik import PORTS, WEBSECURE
 # Of the route beside that of the platform's name, and the component of all objects here.
 DOMAINS = "domains"
 # Kubernetes gives it to each namespace itself, so no other can bear it.
-_NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ def render_domains(platform: Platform, owner: Owner, domains: Collection[str]) -
 
 def _listener(owner: Owner, domain: str) -> Body:
     """For routes of the project's namespace alone: nobody else's can claim the name."""
-    selector = {"matchLabels": {_NAMESPACE_NAME: namespace_of(owner.ref)}}
+    selector = {"matchLabels": {NAMESPACE_NAME_LABEL: namespace_of(owner.ref)}}
     certificate = {"group": "", "kind": "Secret", "name": secret_name_of(owner.uid, domain)}
     return {
         "name": domain,

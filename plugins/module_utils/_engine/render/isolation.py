@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..objects import Body, Desired, ObjectId
 from ..project.model import Auth, Platform, Project
-from ..project.names import CLUSTER_LABEL, COMPONENT_LABEL, Ref, namespace_of
+from ..project.names import CLUSTER_LABEL, COMPONENT_LABEL, NAMESPACE_NAME_LABEL, Ref, namespace_of
 from ..project.vocabulary import OPENSHIFT_ROUTES
 from ..service_keys import AUTH
 from .archive import archive_egress
@@ -74,7 +74,7 @@ def _project(context: Context) -> Desired:
 def _gateway_ingress(context: Context) -> list[Body]:
     if not context.project.tier.has_services:
         return []
-    gateway = {"kubernetes.io/metadata.name": gateway_namespace_of(context.platform)}
+    gateway = {NAMESPACE_NAME_LABEL: gateway_namespace_of(context.platform)}
     labels = ROUTER_LABELS if context.platform.gateway_kind == OPENSHIFT_ROUTES else (gateway,)
     ports = [_tcp(port) for port in (REST_PORT, AUTH_PORT, context.POOLER_PORT)]
     return [{"from": [{"namespaceSelector": {"matchLabels": dict(one)}} for one in labels], "ports": ports}]
@@ -144,7 +144,7 @@ def dns_egress() -> Body:
 def _cluster_dns() -> Body:
     """CoreDNS as K3s deploys it."""
     return {
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+        "namespaceSelector": {"matchLabels": {NAMESPACE_NAME_LABEL: "kube-system"}},
         "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
     }
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ...credentials import Secret
 from ...errors import EngineError
 from ...service_health import Fault, Probe, code_in
+from ...service_keys import KEY_HEADER
 
 AGENT = "supalove"
 CONNECT_SECONDS = 5.0
@@ -87,7 +88,7 @@ class Gateway:
         connection.sock.settimeout(self._target.answer_seconds)
         headers = {"Accept": "application/json", "User-Agent": AGENT, "Connection": "close"}
         try:
-            connection.request("GET", path, headers={**headers, **({"apikey": key.reveal()} if key else {})})
+            connection.request("GET", path, headers={**headers, **({KEY_HEADER: key.reveal()} if key else {})})
             with connection.getresponse() as answer:
                 code = "" if answer.status == 200 else _code_of(answer)
                 return Probe(status=answer.status, code=code)
