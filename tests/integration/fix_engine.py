@@ -118,7 +118,7 @@ class Engine:
     ) -> Report:
         """One run; without controllers it does not wait unless told to."""
         inventory = parse(projects=projects, tiers=tiers, platform={"namespace": self.namespace, **(platform or {})})
-        wanted = Settings(**{"wait": False, "lease_seconds": 3.0, "timeout_seconds": 30.0, **settings})
+        wanted = Settings(**{"wait": False, "timeout_seconds": 30.0, **settings})
         with self.client(client if dies_after is None else DyingClient) as made:
             if isinstance(made, DyingClient):
                 made.may_write = dies_after or 0
@@ -148,13 +148,25 @@ class Engine:
         return {key: base64.b64decode(text).decode() for key, text in data.items()}
 
     def free_lease(self) -> None:
-        """What time does to the lease of a dead holder; one test sees time do it."""
-        if self.server.exists(LEASE):
-            self.server.merge(LEASE, {"spec": {"holderIdentity": None}})
+        """What time does to the lease of a dead holder."""
+        self._merge_lease({"holderIdentity": None})
+
+    def shorten_lease(self) -> None:
+        """The next run waits for the end of a dead holder's lease, and not for as long as a live one needs it."""
+        self._merge_lease({"leaseDurationSeconds": 3})
+
+    def _merge_lease(self, spec: dict[str, Any]) -> None:
+        path = LEASE.replace(NAMESPACE, self.namespace)
+        if self.server.exists(path):
+            self.server.merge(path, {"spec": spec})
 
     @contextlib.contextmanager
-    def ready_workloads(self, *refs: str) -> Iterator[None]:
-        """Does the controllers' part: every workload of the projects, or of namespaces s-..., becomes ready."""
+    def ready_workloads(self, *refs: str, jobs_only: bool = False) -> Iterator[None]:
+        """Does the controllers' part: every workload of the projects, or of namespaces s-..., becomes ready.
+
+        With `jobs_only` clients can be held while a PostgreSQL restarts, and it does not come back.
+        """
+        plurals = () if jobs_only else ("statefulsets", "deployments")
         stop = threading.Event()
         clusters = [ref.removeprefix("s-") for ref in refs if ref.startswith("s-")]
         label, names = (CLUSTER_LABEL, clusters) if clusters else (PROJECT_LABEL, refs)
@@ -162,7 +174,7 @@ class Engine:
 
         def work() -> None:
             while not stop.wait(0.1):
-                for plural in ("statefulsets", "deployments"):
+                for plural in plurals:
                     # The server may be one that a test has stopped.
                     with contextlib.suppress(OSError):
                         self._make_ready(plural, query)

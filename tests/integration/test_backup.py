@@ -247,9 +247,9 @@ def test_without_waiting_it_is_asked_for_unless_one_runs(engine, project, figure
 
 def test_one_that_does_not_end_in_time_goes_on_and_is_named(engine, project, figures):
     figures.ask = lambda _full: figures.note(backup_running=True) or True
-    (outcome,) = back_up(engine, project, timeout_seconds=4)
+    (outcome,) = back_up(engine, project, timeout_seconds=8)
     assert outcome.result is Result.WAITING
-    assert outcome.reason.endswith("was asked for and is running; it did not end within 4 s, and goes on")
+    assert outcome.reason.endswith("was asked for and is running; it did not end within 8 s, and goes on")
 
 
 def test_a_backup_that_fails_and_one_that_is_lost_say_why(engine, project, figures):

@@ -136,10 +136,10 @@ def open_many(shared, stack):
 
 def test_a_silent_server_is_left_at_the_deadline(shared):
     with shared.session() as session:
-        started = time.monotonic()
+        answered = time.monotonic() + 50
         with pytest.raises(DeadlineExceeded):
-            session.query("SELECT pg_catalog.pg_sleep(30)", subject="it", deadline=deadline(0.5))
-        assert time.monotonic() - started < 5
+            session.query("SELECT pg_catalog.pg_sleep(50)", subject="it", deadline=deadline(0.5))
+        assert time.monotonic() < answered, "it was waited for"
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("deadline")]
 
 

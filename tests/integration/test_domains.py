@@ -108,7 +108,7 @@ class Site:
                 platform,
                 lookup=lambda name, deadline: resolvers.texts(name, deadline=deadline),
                 certificates=certificates,
-                settings=Settings(**{"timeout_seconds": 60.0, "lease_seconds": 3.0, **settings}),
+                settings=Settings(**{"timeout_seconds": 60.0, **settings}),
                 progress=Silent(),
             )
 

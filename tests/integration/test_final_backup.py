@@ -131,7 +131,7 @@ def test_a_run_that_was_killed_between_dump_and_drop_is_finished_without_another
     store.databases.may_write = 0
     with namespaces_that_go(store):
         with pytest.raises(Killed):
-            store.reconcile({}, lease_seconds=30.0, **told)
+            store.reconcile({}, **told)
         assert len(archiver.archives.objects) == 1
         store.databases.may_write = 10**9
         store.free_lease()
@@ -147,7 +147,7 @@ def test_a_run_that_was_killed_after_the_drop_does_not_ask_for_a_dump_of_nothing
     store.databases.may_write = 1
     with namespaces_that_go(store):
         with pytest.raises(Killed):
-            store.reconcile({}, lease_seconds=30.0, **told)
+            store.reconcile({}, **told)
         store.databases.may_write = 10**9
         store.free_lease()
         assert store.reconcile({}, **told).succeeded

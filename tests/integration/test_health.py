@@ -153,7 +153,7 @@ class Site:
                     refs=refs or None,
                     rules=rules or Rules(),
                     patience=patience,
-                    settings=Settings(**{"lease_seconds": 3.0, "timeout_seconds": 60.0, **settings}),
+                    settings=Settings(**{"timeout_seconds": 60.0, **settings}),
                     progress=Silent(),
                 )
             finally:
@@ -434,7 +434,7 @@ def test_nothing_is_restarted_while_another_run_is_at_work(site: Site, ref: str)
     site.front.says[ref, "rest"] = 503
     with (
         site.engine.client() as client,
-        Lease(client, site.engine.namespace, seconds=3.0, progress=Silent(), deadline=deadline()),
+        Lease(client, site.engine.namespace, seconds=6.0, progress=Silent(), deadline=deadline()),
     ):
         found = site.one(ref)
     assert (found.state, found.restarted) == (State.DOWN, ())

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +15,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.backends
 from ansible_collections.supalove.platform.plugins.module_utils._engine.backends.postgresql.plan import plan_databases
 from ansible_collections.supalove.platform.plugins.module_utils._engine.databases import API_GROUPS
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.names import UID_PATTERN
-from ansible_collections.supalove.platform.plugins.module_utils._engine.render.cluster_sql import (
-    ADVISORY_LOCKS,
-    REAPER_SECONDS,
-)
+from ansible_collections.supalove.platform.plugins.module_utils._engine.render.cluster_sql import ADVISORY_LOCKS
 from fix_postgresql import CLUSTER, Server, Shared, Tenant
 from fix_proxy import Proxy
 
@@ -358,27 +354,29 @@ def test_a_flood_of_notifications_is_bounded(pair):
 
 
 OFFENCES = {
-    "a transaction that never ends": "BEGIN; SELECT pg_sleep(120)",
+    "a transaction that never ends": "BEGIN; SELECT pg_sleep(60)",
     "a transaction that does nothing": "BEGIN; SELECT 1",
-    "a statement that never ends": "SELECT count(*) FROM generate_series(1, 100000000000)",
+    "a statement that never ends": "DO $$ BEGIN LOOP PERFORM 1; END LOOP; END $$",
     "a great many locks": f"SELECT pg_advisory_lock(i) FROM generate_series(1, {ADVISORY_LOCKS + 1}) AS i",
 }
+# A session that is ended; not a statement that fails. Who waits for a notification sees no more than the end.
+BY_OTHERS = re.compile("due to administrator command|server closed the connection")
 LIFTED = ("statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout", "lock_timeout")
 
 
 def test_who_lifts_all_limits_is_ended_by_the_reaper_and_nobody_else_is(pair):
-    ended: dict[str, float] = {}
+    ended: dict[str, str] = {}
 
     def offend(name: str, statement: str) -> None:
-        started = time.monotonic()
-        with contextlib.suppress(psycopg.OperationalError), pair[0].connect() as connection:
-            for setting in LIFTED:
-                connection.execute(f"SET {setting} = 0")
-            connection.execute(statement)
-            # Blocks until something comes from the server, which can only be the end.
-            next(connection.notifies(timeout=30), None)
-            return
-        ended[name] = time.monotonic() - started
+        try:
+            with pair[0].connect() as connection:
+                for setting in LIFTED:
+                    connection.execute(f"SET {setting} = 0")
+                connection.execute(statement)
+                # Blocks until something comes from the server, which can only be the end.
+                next(connection.notifies(timeout=60), None)
+        except psycopg.OperationalError as error:
+            ended[name] = str(error)
 
     with pair[1].connect() as neighbour:
         threads = [threading.Thread(target=offend, args=pair_) for pair_ in OFFENCES.items()]
@@ -387,5 +385,5 @@ def test_who_lifts_all_limits_is_ended_by_the_reaper_and_nobody_else_is(pair):
         for thread in threads:
             thread.join()
         assert set(ended) == set(OFFENCES)
-        assert max(ended.values()) < CLUSTER.max_transaction_seconds + 2 * REAPER_SECONDS + 5
+        assert [one for one in ended.items() if not BY_OTHERS.search(one[1])] == []
         assert neighbour.execute("SELECT 1").fetchone() == (1,)

@@ -14,7 +14,6 @@ import pytest
 from fix_fifty import WITH_SHARED, a_platform_of_fifty
 
 DRIVER = Path(__file__).with_name("killed_run.py")
-LEASE_SECONDS = 3.0
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 
 
@@ -24,7 +23,7 @@ def killed(fifty, *, writes, milliseconds, how):
         "kubeconfig": str(fifty.engine.server.kubeconfig),
         "databases": str(fifty.directory),
         "inventory": {"projects": fifty.projects, "tiers": WITH_SHARED, "platform": fifty.platform},
-        "settings": {"timeout_seconds": 120.0, "lease_seconds": LEASE_SECONDS},
+        "settings": {"timeout_seconds": 120.0},
         "fuse": {"writes": writes, "milliseconds": milliseconds, "signal": how},
     }
     with fifty.engine.ready_workloads(*fifty.projects):
@@ -52,7 +51,8 @@ def test_a_killed_run_and_one_more_are_as_good_as_an_undisturbed_one(prepared, u
     point = a_point(seed, undisturbed.first.writes)
     print(f"seed {seed}: {point} of {undisturbed.first.writes} writes")
     assert killed(fifty, **point) == -point["how"]
-    report = fifty.reconcile(lease_seconds=LEASE_SECONDS)
+    fifty.engine.shorten_lease()
+    report = fifty.reconcile()
     assert report.succeeded, report
     state = fifty.state()
     assert state.keys() == undisturbed.state.keys()

@@ -179,7 +179,7 @@ def test_prune_refuses_what_looks_like_an_accident(own_engine, ref, listed, sett
 
 def test_prune_of_a_project_whose_tier_has_gone_fails_that_project_only(own_engine, ref):
     own_engine.settle({ref: {"tier": "free"}, f"{ref}b": {"tier": "free"}})
-    report = own_engine.reconcile({ref: {"tier": "other"}}, tiers={"other": FREE}, prune=True)
+    report = own_engine.settle({ref: {"tier": "other"}}, tiers={"other": FREE}, prune=True)
     assert results(report)[f"{ref}b"] == "failed"
     assert "no longer fits the tiers" in report.outcomes[-1].failure.reason
 
@@ -235,8 +235,7 @@ def test_a_purge_killed_between_two_of_its_steps_is_finished_by_the_next(engine,
         engine.databases.may_write = dies_after - 1
     with namespaces_that_go(engine):
         with pytest.raises(Killed):
-            # A lease that needs no renewal meanwhile: that would be a write, too.
-            engine.reconcile({}, dies_after=None if in_postgresql else dies_after, lease_seconds=30.0, **options)
+            engine.reconcile({}, dies_after=None if in_postgresql else dies_after, **options)
         engine.databases.may_write = 10**9
         engine.free_lease()
         assert engine.reconcile({}, **options).succeeded
@@ -273,7 +272,7 @@ def test_a_namespace_stuck_in_its_deletion_is_told_and_the_next_run_goes_on(engi
     engine.settle({ref: {"tier": "free"}})
     uid = engine.record(ref)["status"]["uid"]
     engine.settle({ref: {"tier": "free", "state": "absent"}})
-    stuck = engine.reconcile({}, **purge_of(ref, uid), timeout_seconds=3.0)
+    stuck = engine.reconcile({}, **purge_of(ref, uid), timeout_seconds=8.0)
     assert "is being deleted and still there" in stuck.outcomes[0].failure.reason
     assert engine.record(ref)["status"]["uid"] == uid
     refused = engine.reconcile({ref: {"tier": "free"}})
@@ -312,7 +311,8 @@ def test_a_change_that_restarts_many_goes_to_the_canary_first_and_then_in_waves(
 def test_a_change_that_fails_on_the_canary_is_held_back_and_the_next_run_resumes(engine, ref):
     engine.settle(many(ref))
     changed = many(ref, memory="512Mi")
-    report = engine.reconcile(changed, wave_size=2, wait=True, timeout_seconds=4.0)
+    with engine.ready_workloads(*changed, jobs_only=True):
+        report = engine.reconcile(changed, wave_size=2, wait=True, timeout_seconds=12.0)
     assert results(report) == {f"{ref}a": "waiting", **{f"{ref}{letter}": "held" for letter in "bcde"}}
     assert "held back" in report.outcomes[1].held
     quota = engine.server.request("GET", f"/api/v1/namespaces/p-{ref}e/resourcequotas/project")
@@ -326,7 +326,7 @@ def test_a_change_that_fails_on_the_canary_is_held_back_and_the_next_run_resumes
 def test_new_projects_are_not_held_back_by_a_change_of_others(engine, ref):
     engine.settle(many(ref))
     report = engine.reconcile(
-        {**many(ref, memory="512Mi"), f"{ref}z": {"tier": "free"}}, wave_size=2, wait=True, timeout_seconds=4.0
+        {**many(ref, memory="512Mi"), f"{ref}z": {"tier": "free"}}, wave_size=2, wait=True, timeout_seconds=8.0
     )
     assert results(report)[f"{ref}z"] == "waiting"
     assert engine.server.exists(f"/api/v1/namespaces/p-{ref}z")

@@ -97,20 +97,31 @@ def test_a_database_that_is_open_is_neither_dumped_nor_retired(live: Archived) -
 
 
 def test_what_is_closed_and_forgotten_is_opened_when_its_time_is_up(live: Archived) -> None:
-    token = close(live, seconds=2)
+    close(live)
     assert not may_enter(live)
+    token = close(live, seconds=1)
     live.await_(lambda: may_enter(live), "it is not opened")
     assert live.ask("/retire", database=live.database, token=token, kept=f"{live.database}{KEPT}")[0] == 409
 
 
 def test_only_what_is_closed_is_held_closed(live: Archived) -> None:
     assert live.ask("/hold", database=live.database, token=NO_TOKEN, seconds=60)[0] == 409
-    token = close(live, seconds=2)
-    assert live.ask("/hold", database=live.database, token=token, seconds=60) == (200, "done")
+    token = closed_for_two_seconds_and_held(live)
     time.sleep(3)
     assert not may_enter(live)
     assert live.ask("/hold", database=live.database, token=token, seconds=1) == (200, "done")
     live.await_(lambda: may_enter(live), "it is not opened")
+
+
+def closed_for_two_seconds_and_held(live: Archived) -> str:
+    """The token. On a machine that is slow the two seconds may be over before it is held, and nothing was proven."""
+    for _try in range(10):
+        token = close(live, seconds=2)
+        answer = live.ask("/hold", database=live.database, token=token, seconds=60)
+        if answer == (200, "done"):
+            return token
+        assert answer[0] == 409
+    pytest.fail("it is never held")
 
 
 def test_what_was_opened_and_closed_once_more_is_not_retired_by_who_closed_it_before(live: Archived) -> None:

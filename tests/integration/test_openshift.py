@@ -14,7 +14,7 @@ from ansible_collections.supalove.platform.plugins.module_utils._engine.errors i
 from ansible_collections.supalove.platform.plugins.module_utils._engine.project.parse import parse
 from ansible_collections.supalove.platform.plugins.module_utils._engine.settings import Drift, Settings
 from fix_engine import LEASE, NAMESPACE, Engine
-from fix_openshift import PLATFORM
+from fix_openshift import PLATFORM, START_SECONDS
 
 WITH_GATEWAY = {"domain": "example.com", "gateway_kind": "gateway"}
 RATE = "haproxy.router.openshift.io/rate-limit-connections.rate-http"
@@ -158,9 +158,9 @@ def may(engine: Engine, resource: str, verb: str) -> bool:
 
 def await_worker(engine: Engine, *, may_write: bool) -> None:
     """The authorizer hears of a changed role a moment later."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + START_SECONDS
     while may(engine, "routes", "create") is not may_write:
-        assert time.monotonic() < end
+        assert time.monotonic() < end, f"the worker may {'not ' * may_write}write routes"
         time.sleep(0.1)
 
 

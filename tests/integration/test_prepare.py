@@ -75,7 +75,7 @@ def test_shared_clusters_are_made_and_left_alone_by_the_next_run(engine, ref):
 
 
 def test_a_shared_cluster_that_does_not_get_ready_is_named(engine, ref):
-    report = engine.prepare(platform=two_clusters(ref), timeout_seconds=3.0)
+    report = engine.prepare(platform=two_clusters(ref), timeout_seconds=8.0)
     assert f"StatefulSet/s-{ref}-a/postgresql" in report.outcomes[0].failure.object
     assert engine.prepare(platform=two_clusters(ref), wait=False).succeeded
 
@@ -85,7 +85,7 @@ def test_shared_clusters_restart_one_after_the_other_and_no_further_after_a_fail
     with engine.ready_workloads(*(f"s-{name}" for name in names)):
         engine.prepare(platform=two_clusters(ref))
     before = [generation(engine, name) for name in names]
-    report = engine.prepare(platform=two_clusters(ref, memory="2Gi"), timeout_seconds=4.0)
+    report = engine.prepare(platform=two_clusters(ref, memory="2Gi"), timeout_seconds=8.0)
     assert report.outcomes[0].failure.object == f"StatefulSet/s-{names[0]}/postgresql"
     assert [generation(engine, name) for name in names] == [before[0] + 1, before[1]]
     with engine.ready_workloads(*(f"s-{name}" for name in names)):

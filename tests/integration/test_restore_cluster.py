@@ -70,7 +70,7 @@ class Site:
 
     def restore(self, target=MOMENT, *, projects=None, dies_after=None, cluster="", **settings):
         inventory = parse(projects=projects or self.projects, tiers=WITH_SHARED, platform=self.platform)
-        wanted = Settings(**{"lease_seconds": 3.0, "timeout_seconds": 30.0, **settings})
+        wanted = Settings(**{"timeout_seconds": 30.0, **settings})
         with (
             self.engine.client(Client if dies_after is None else DyingClient) as client,
             self.engine.ready_workloads(f"s-{self.name}"),

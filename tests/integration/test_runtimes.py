@@ -252,7 +252,7 @@ def test_another_runtime_is_another_template_and_taking_it_away_as_well(engine, 
     project = {ref: {"tier": "free"}}
     for runtime in (None, name, None):
         tiers = {"free": {**TIERS["free"], **({"runtime_class": runtime} if runtime else {})}}
-        assert engine.reconcile(project, tiers=tiers, platform=given(name)).succeeded
+        assert engine.settle(project, tiers=tiers, platform=given(name)).succeeded
         spec = engine.server.request("GET", path)["spec"]["template"]["spec"]
         assert spec.get("runtimeClassName") == runtime
 

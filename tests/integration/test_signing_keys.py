@@ -48,10 +48,14 @@ def is_good(keys, kid, signature, message):
 
 
 class Traffic:
-    """Signs with what the Secret says now or said a while ago, and verifies with what it says now or said then."""
+    """Signs with what the Secret says now or said a while ago, and verifies with what it says now or said then.
 
-    def __init__(self, read):
+    `lag`: seconds, how long ago that is at the most.
+    """
+
+    def __init__(self, read, *, lag=LAG):
         self._read = read
+        self._lag = lag
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="traffic")
         self.tried = 0
@@ -70,10 +74,13 @@ class Traffic:
         seen = collections.deque()
         tokens = collections.deque()
         while not self._stop.is_set():
+            # The moment before the question: however long the answer took, it is no older than this.
+            seen.append((time.monotonic(), self._read()))
             now = time.monotonic()
-            seen.append((now, self._read()))
-            while seen[0][0] < now - LAG:
+            while seen and seen[0][0] < now - self._lag:
                 seen.popleft()
+            if not seen:
+                continue
             while tokens and tokens[0][0] < now - TOKEN:
                 tokens.popleft()
             message = str(now).encode()
@@ -108,7 +115,7 @@ def rotated(engine, vault, ref):
                 end_previous=end,
                 settle_seconds=settle,
                 # Projects of other tests have no secrets in this Vault, and must not hold this one back.
-                settings=Settings(lease_seconds=3.0, timeout_seconds=30.0, wave_failures=1000, **settings),
+                settings=Settings(timeout_seconds=30.0, wave_failures=1000, **settings),
                 progress=Silent(),
             )
         (outcome,) = [one for one in report.outcomes if one.ref == ref]
@@ -135,12 +142,20 @@ def test_no_token_is_refused_while_the_key_is_rotated_twice(engine, vault, ref, 
 
 def test_traffic_that_is_rotated_too_fast_is_refused(engine, ref, rotated):
     """What the times are for; and the test above would see it."""
-    with Traffic(lambda: engine.secret(ref)) as traffic:
-        time.sleep(LAG)
+    # So far behind that however long a rotation takes, it is too fast.
+    with Traffic(lambda: engine.secret(ref), lag=600.0) as traffic:
+        until(lambda: traffic.tried, "nothing is signed")
+        assert traffic.refused == []
         for end in (False, False, True):
             assert rotated(end=end, settle=0).result is Result.CHANGED
-        time.sleep(LAG)
-    assert traffic.refused
+        until(lambda: traffic.refused, "nothing is refused")
+
+
+def until(is_so, what):
+    end = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
 
 
 def test_a_key_does_not_sign_before_its_time_nor_end_before_its_tokens(rotated):

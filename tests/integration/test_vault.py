@@ -88,7 +88,7 @@ def test_a_secret_that_was_lost_comes_back_with_the_same_values(engine, vault, r
     before = engine.secret(ref)
     engine.server.answer("DELETE", f"/api/v1/namespaces/p-{ref}/secrets/credentials")
     with vault.store() as store:
-        report = engine.reconcile({ref: FREE}, platform=vault.platform(), vault=store, drift=Drift.FULL)
+        report = engine.settle({ref: FREE}, platform=vault.platform(), vault=store, drift=Drift.FULL)
     assert report.succeeded, report
     assert engine.secret(ref) == before
 
