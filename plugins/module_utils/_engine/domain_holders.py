@@ -23,7 +23,7 @@ class Holders:
     """Who has which name, while a run goes from project to project."""
 
     def __init__(self, claims: Iterable[Claim], left_over: Mapping[str, object] = MappingProxyType({})) -> None:
-        """`left_over`: names that still lead to what no project of these has, by what that is."""
+        """`left_over`: names that a Gateway without a project still lets in, each with that Gateway."""
         self._left_over = left_over
         self._claims = {one.ref: one for one in sorted(claims, key=lambda one: one.ref)}
         # Whose it is, and behind that one whoever has not let go of it either.

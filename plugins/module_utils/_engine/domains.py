@@ -295,7 +295,7 @@ def _claim_of(record: Record, mine: Iterable[Live]) -> Claim:
 
 
 def _shown_by(live: Live) -> tuple[str, ...]:
-    """The names that a Gateway lets in; what is none lets nobody in."""
+    """The names that a Gateway lets in; none for another object."""
     if live.id.kind != "Gateway" or live.body is None:
         return ()
     return tuple(str(one.get("hostname", "")) for one in live.body["spec"]["listeners"])

@@ -157,6 +157,7 @@ def test_a_setting_of_auth_that_is_none_is_told(auth, key, allowed):
                 ["https://a.acme.example,https://b.acme.example"],
                 ["https://{a,b}.acme.example"],
                 ["https://a.acme.example/[a"],
+                ["http://[::1]:3000/**"],
                 ["http://app.acme.example"],
                 ["myapp://in"],
                 ["javascript:alert(1)"],
@@ -289,16 +290,16 @@ def test_what_is_secret_is_in_the_environment_of_no_container():
 
 
 @pytest.mark.parametrize("key", ["smtp.password", "github.secret", "google.secret"])
-@pytest.mark.parametrize("found", ["missing", "empty"])
+@pytest.mark.parametrize("found", ["missing", "", "\n"])
 def test_without_one_of_them_auth_does_not_begin_and_it_is_named(key, found, tmp_path):
-    own = {**SECRETS, key: ""}
+    own = {**SECRETS, key: found}
     if found == "missing":
         del own[key]
     done = run_before(WHOLE_AUTH, own, tmp_path)
     assert (done.returncode, done.stderr) == (1, f"the Secret auth-own has no {key}\n")
 
 
-@pytest.mark.parametrize("value", ["it's", "two\nlines", "ends with \\"])
+@pytest.mark.parametrize("value", ["it's", "two\nlines", "of Windows\r\n", "ends with \\"])
 def test_a_secret_that_the_file_cannot_hold_is_told_and_not_shown(value, tmp_path):
     done = run_before(WHOLE_AUTH, {**SECRETS, "github.secret": value}, tmp_path)
     assert done.returncode == 1

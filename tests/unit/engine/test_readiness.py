@@ -71,6 +71,18 @@ def restarting(said):
         ),
         (restarting({"message": "it has no key\n"}), "own ended with 1: it has no key (CrashLoopBackOff)"),
         (restarting({}), "own ended with 1: Error (CrashLoopBackOff)"),
+        (
+            {
+                "containerStatuses": [
+                    {
+                        "name": "a",
+                        "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no image b"}},
+                        "lastState": ENDED,
+                    }
+                ]
+            },
+            "a: ImagePullBackOff no image b",
+        ),
         # Between its end and the back-off the kubelet says nothing of that it waits.
         ({"initContainerStatuses": [{"name": "own", "state": ENDED}]}, "own ended with 1: it has no key"),
         ({"initContainerStatuses": [{"name": "own", "state": {"terminated": {"exitCode": 0}}}]}, ""),
@@ -106,3 +118,17 @@ def test_what_becomes_of_a_pod_that_is_about_to_go_is_no_trouble():
         "status": {"containerStatuses": [{"state": ENDED}]},
     }
     assert trouble_of(pod) == ""
+
+
+def test_a_rollout_that_failed_says_what_is_the_matter_with_its_pods():
+    id = ObjectId(kind="Deployment", namespace="p-a", name="pooler")
+    seen = Seen(waiting={id: UNSEEN})
+    seen.take("Pod", {"type": "ADDED", "object": a_pod("new", "ImagePullBackOff")})
+    late = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "timed out"}
+    meta = {"name": "pooler", "namespace": "p-a", "generation": 2}
+    status = {"observedGeneration": 2, "conditions": [late]}
+    seen.take(
+        "Deployment", {"type": "MODIFIED", "object": {"metadata": meta, "spec": {"replicas": 1}, "status": status}}
+    )
+    answer = seen.result({})[id]
+    assert (answer.state, answer.reason) == (State.FAILED, "timed out (c: ImagePullBackOff)")

@@ -73,7 +73,8 @@ def is_redirect(text: str) -> bool:
     (True, False)
     """
     found = _HTTPS.fullmatch(text) or _LOCAL.fullmatch(text) or _APP.fullmatch(text)
-    if found is None or len(text) > LONGEST_URL or not _PATH_PATTERN.fullmatch(found["path"] or ""):
+    # To GoTrue brackets are one out of some characters.
+    if found is None or "[" in text or len(text) > LONGEST_URL or not _PATH_PATTERN.fullmatch(found["path"] or ""):
         return False
     return found.re is not _HTTPS or _is_host_pattern(found["host"])
 

@@ -56,7 +56,7 @@ CONFIG_ANNOTATION = f"{GROUP}/config"
 # On the namespace of a copy of a PostgreSQL that is thrown away, and until when somebody may want it.
 SCRATCH_LABEL = f"{GROUP}/scratch"
 EXPIRES_ANNOTATION = f"{GROUP}/expires"
-# What Kubernetes itself writes on every namespace: its name.
+# What Kubernetes itself writes on every namespace, so that no other can bear it: its name.
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 # Of every PostgreSQL, a copy that is thrown away included.
 POSTGRESQL_POD = "postgresql-0"

@@ -30,15 +30,17 @@ shift 2
 cat "$before" > {OWN_FILE}
 for pair; do
   name=${{pair%%=*}} key=${{pair#*=}}
-  if [ ! -s "{OWN_DIRECTORY}/$key" ]; then
+  value=
+  if [ -e "{OWN_DIRECTORY}/$key" ]; then
+    value=$(cat "{OWN_DIRECTORY}/$key")
+  fi
+  if [ -z "$value" ]; then
     echo "the Secret $secret has no $key" >&2
     exit 1
   fi
-  value=$(cat "{OWN_DIRECTORY}/$key")
   case $value in
-    *\'*|*\\|*"
-"*)
-      echo "$key in the Secret $secret has a single quote or a line break in it, or ends with a backslash" >&2
+    *\'*|*\\|*[[:cntrl:]]*)
+      echo "$key in the Secret $secret has a single quote or a control character in it, or ends with a backslash" >&2
       exit 1 ;;
   esac
   printf "%s='%s'\n" "$name" "$value" >> {OWN_FILE}

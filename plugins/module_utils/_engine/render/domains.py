@@ -31,7 +31,6 @@ from .traefik import PORTS, WEBSECURE
 
 # Of the route beside that of the platform's name, and the component of all objects here.
 DOMAINS = "domains"
-# Kubernetes gives it to each namespace itself, so no other can bear it.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

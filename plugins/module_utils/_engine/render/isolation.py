@@ -24,7 +24,7 @@ ROUTER_LABELS = (
 # Where providers are asked, each at a name of its own.
 HTTPS_PORT = 443
 # What of IPv4 is no public address, in IANA's registry of special-purpose addresses, and may be pods, Services, nodes
-# or a cloud's metadata: RFC 6890, 1918, 6598, 3927, 2544. A pod's own loopback goes by no policy.
+# or a cloud's metadata: RFC 6890, 1918, 6598, 3927, 2544, 1112. A pod's own loopback goes by no policy.
 PRIVATE_NETWORKS = (
     "10.0.0.0/8",
     "100.64.0.0/10",
@@ -33,6 +33,7 @@ PRIVATE_NETWORKS = (
     "192.0.0.0/24",
     "192.168.0.0/16",
     "198.18.0.0/15",
+    "240.0.0.0/4",
 )
 
 

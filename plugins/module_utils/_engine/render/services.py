@@ -166,7 +166,7 @@ def _auth(context: Context, config: Mapping[str, str]) -> _Service:
             "readinessProbe": _probe("/health", "http", period=10, failures=2),
             "livenessProbe": _probe("/health", "http", period=20, failures=3),
         },
-        before=[*adding, *_preparing(context, environment)],
+        before=[*_preparing(context, environment), *adding],
         volumes=[{"name": "prepare", "configMap": {"name": AUTH}}, *own_volumes(own)],
         mounts=[{"name": "settings", "mountPath": SETTINGS_DIRECTORY, "readOnly": True}] if adding else [],
         config=config,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import re
 
 import pytest
@@ -65,28 +66,58 @@ SET client_encoding = 'UTF8';
 GRANT SELECT ON TABLE public."odd ""name""
 GRANT ALL ON TABLE public.inner TO anon;
 " TO anon;
-GRANT SELECT(id),UPDATE(id) ON TABLE public.rows TO authenticated WITH GRANT OPTION;
+GRANT SELECT(id),UPDATE("a b") ON TABLE public.rows TO authenticated WITH GRANT OPTION;
 GRANT ALL ON TABLE public.rows TO p_abcdefgh2345_probe;
-GRANT ALL ON TABLE public.rows TO "anon;";
-GRANT ALL ON TABLE public.rows TO anon; \\! true
-GRANT ALL ON TABLE public.:rows TO anon;
-SET SESSION AUTHORIZATION anon;
 REVOKE ALL ON FUNCTION public.secret(a integer[], VARIADIC b "My Type") FROM PUBLIC;
 ALTER DEFAULT PRIVILEGES FOR ROLE p_abcdefgh2345_owner IN SCHEMA public GRANT ALL ON TABLES TO anon;
-ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON TABLES TO anon;
+ALTER DEFAULT PRIVILEGES FOR ROLE p_abcdefgh2345_owner REVOKE ALL ON FUNCTIONS FROM PUBLIC;
 """
 CARRIED = [
+    "SET client_encoding = 'UTF8';",
     'GRANT SELECT ON TABLE public."odd ""name""\nGRANT ALL ON TABLE public.inner TO anon;\n" TO anon;',
-    "GRANT SELECT(id),UPDATE(id) ON TABLE public.rows TO authenticated WITH GRANT OPTION;",
+    'GRANT SELECT(id),UPDATE("a b") ON TABLE public.rows TO authenticated WITH GRANT OPTION;',
     'REVOKE ALL ON FUNCTION public.secret(a integer[], VARIADIC b "My Type") FROM PUBLIC;',
     "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO anon;",
+    "ALTER DEFAULT PRIVILEGES REVOKE ALL ON FUNCTIONS FROM PUBLIC;",
 ]
+ROLES = {"PUBLIC", "anon", "authenticated"}
 
 
-def test_rights_are_carried_into_another_project_where_they_mean_the_same_and_are_nothing_but_sql(archiver_package):
-    lines = SCRIPT.splitlines(keepends=True)
-    assert list(archiver_package.rights.carried(lines, {"PUBLIC", "anon", "authenticated"})) == CARRIED
-    assert list(archiver_package.rights.carried(lines, {"PUBLIC"})) == [CARRIED[2]]
+def test_rights_are_carried_into_another_project_where_they_mean_the_same(archiver_package):
+    assert list(archiver_package.rights.carried(io.StringIO(SCRIPT), ROLES)) == CARRIED
+    assert list(archiver_package.rights.carried(io.StringIO(SCRIPT), {"nobody"})) == CARRIED[:1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'GRANT ALL ON TABLE public.rows TO "anon;";',
+        "GRANT ALL ON TABLE public.rows TO anon; \\! true",
+        "GRANT ALL ON TABLE public.:rows TO anon;",
+        # To psql the quotes are inside of a text, and what is between them is not.
+        'GRANT $$ " $$ \\! true #" TO anon;',
+        'GRANT ALL ON $x$ " $x$ \\c - postgres " TO anon;',
+        "GRANT ALL ON TABLE ' \" ' \\! true \" TO anon;",
+        'GRANT ALL ON TABLE a --" \n\\! true \n" TO anon;',
+        'GRANT ALL ON TABLE a /*" */ \\! true " TO anon;',
+        'GRANT ALL ON TABLE U&"x" TO anon;',
+        "GRANT p_abcdefgh2345_owner TO anon;",
+        "GRANT ALL ON TABLE public.rows TO p_other GRANTED BY x TO anon;",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON TABLES TO anon;",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA public FOR ROLE x GRANT ALL ON TABLES TO anon;",
+        "SET client_encoding = 'SJIS';",
+        "SET SESSION AUTHORIZATION anon;",
+    ],
+)
+def test_what_is_more_than_one_statement_about_a_right_is_not_let_through_to_psql(archiver_package, line):
+    """A dump that was made by hand ran commands in the archiver, which reaches the databases of all."""
+    assert list(archiver_package.rights.carried(io.StringIO(f"{line}\n"), ROLES)) == []
+
+
+@pytest.mark.parametrize("text", ['"' + "a\n" * 40_000, "GRANT " + "a" * 70_000])
+def test_a_statement_without_an_end_is_refused_before_it_takes_the_archivers_memory(archiver_package, text):
+    with pytest.raises(ValueError, match="longer than 65536 bytes"):
+        list(archiver_package.rights.carried(io.StringIO(text), ROLES))
 
 
 def test_the_groups_whose_rights_are_carried_are_the_engines(archiver_package):

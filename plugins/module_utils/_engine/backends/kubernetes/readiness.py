@@ -111,7 +111,7 @@ def trouble_of(pod: Body) -> str:
     for container in _containers(status):
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            last = _ended(container, "lastState")
+            last = _ended(container, "lastState") if waiting["reason"] == "CrashLoopBackOff" else ""
             said = f"{container['name']}: {waiting['reason']} {waiting.get('message', '')}".rstrip()
             return f"{last} ({waiting['reason']})" if last else said
         if words := _ended(container, "state"):

@@ -47,8 +47,12 @@ class Seen:
                 self.done[id] = self.waiting.pop(id)
 
     def result(self, errors: Mapping[str, str]) -> dict[ObjectId, Readiness]:
-        """Every answer; one that still waits says what is the matter with its pods, or with the watch of its kind."""
-        return {**self.done, **{id: self._explained(id, answer, errors) for id, answer in self.waiting.items()}}
+        """Every answer; one that is not ready says what is the matter with its pods, or with the watch of its kind."""
+        answers = {**self.done, **self.waiting}
+        return {
+            id: answer if answer.state is State.READY else self._explained(id, answer, errors)
+            for id, answer in answers.items()
+        }
 
     def _explained(self, id: ObjectId, answer: Readiness, errors: Mapping[str, str]) -> Readiness:
         pods = self.troubles.get((id.namespace, id.name), {})

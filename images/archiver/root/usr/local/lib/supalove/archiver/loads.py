@@ -6,11 +6,12 @@ from __future__ import annotations
 import datetime
 import os
 import re
+import secrets
 import shutil
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from . import rights, sql
 from .config import SOCKETS
@@ -192,18 +193,27 @@ class Loads:
 
     def _give_rights(self, names: _Names, dump: Path, chosen: Path) -> None:
         """In another project there are other logins, and the same groups."""
-        entries, script = self._folder / "entries", self._folder / "rights"
+        entries, script, given = (self._folder / name for name in ("entries", "script", "given"))
         with chosen.open("rb") as lines, entries.open("wb") as file:
             file.writelines(rights.listed(lines))
         argv = ["pg_restore", "--no-owner", f"--use-list={entries}", f"--file={script}", str(dump)]
-        demand(run(argv, environment={}, seconds=SECONDS, memory=MEMORY), "reading the dump's rights")
+        read = run(argv, environment={}, seconds=SECONDS, memory=MEMORY, watch=self._no_room)
+        demand(read, "reading the dump's rights")
         roles = {rights.EVERYBODY, *sql.rows(demand(sql.ask(sql.GROUPS), "looking for groups"))}
-        with script.open(encoding="utf-8", errors="replace") as lines:
-            statements = ['SET ROLE :"owner";', *rights.carried(lines, roles)]
-        given = sql.ask(
-            "\n".join(statements), variables=names.told, database=names.new, user=names.loader, seconds=SECONDS
-        )  # fmt: skip
-        demand(given, "giving the dump's rights")
+        with _bytes_of(script, "r") as told, _bytes_of(given, "w") as file:
+            file.write(f"\\restrict {secrets.token_hex()}\n")
+            try:
+                file.writelines(f"{right}\n" for right in rights.carried(told, roles))
+            except ValueError as error:
+                raise WorkError(str(error)) from error
+        done = sql.ask(
+            sql.GIVE_RIGHTS,
+            variables={**names.told, "given": str(given)},
+            database=names.new,
+            user=names.loader,
+            seconds=SECONDS,
+        )
+        demand(done, "giving the dump's rights")
 
     def _finish(self, names: _Names, *, same: bool) -> None:
         if not same:
@@ -260,6 +270,11 @@ class _Names:
     def told(self) -> dict[str, str]:
         """As variables of psql."""
         return {"live": self.live, "new": self.new, "owner": self.owner, "loader": self.loader}
+
+
+def _bytes_of(file: Path, mode: str) -> TextIO:
+    """A character for each byte, and no line break but the usual one."""
+    return cast("TextIO", file.open(mode, encoding="latin-1", newline="\n"))
 
 
 def _kept(line: str) -> dict[str, Any]:

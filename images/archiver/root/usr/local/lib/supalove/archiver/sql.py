@@ -134,6 +134,12 @@ ANALYZE;
 # Groups without login that mean the same in all projects, if the server has them (the engine's databases.py).
 GROUPS = "SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated', 'service_role')"
 
+# What a dump says of rights, as rights.py has let it through.
+GIVE_RIGHTS = """
+SET ROLE :"owner";
+\\i :'given'
+"""
+
 # In another project's database nothing may hang on roles but its own: they could never be dropped.
 STRANGERS = """
 SELECT DISTINCT pg_get_userbyid(refobjid) FROM pg_shdepend JOIN pg_database ON pg_database.oid = dbid
