@@ -137,7 +137,7 @@ GROUPS = "SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated'
 # What a dump says of rights, as rights.py has let it through.
 GIVE_RIGHTS = """
 SET ROLE :"owner";
-\\i :'given'
+\\i :given
 """
 
 # In another project's database nothing may hang on roles but its own: they could never be dropped.
