@@ -4,7 +4,7 @@
 A function whose rights are left behind can be called by everybody, over the API as well. `pg_restore --file` writes
 rights as statements, each about one role. They run as the project's own user, as all of a dump does. But who made the
 dump may have written them by hand, and psql does more than SQL: only what is sure to be one statement about one right
-is let through, and the session is one of `\\restrict`.
+is let through, and psql is told to take no commands of its own any more.
 
 Texts are as bytes are, a character each (latin-1): what is quoted may be in any encoding.
 """
