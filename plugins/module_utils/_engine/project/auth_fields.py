@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from . import fields
-from .fields import TEXT, Field, Kind, is_host
+from .fields import Field, is_host
 
 # Those of ProviderConfiguration in GoTrue's internal/conf/configuration.go that need an id and a secret and nothing
 # else: keycloak needs an address, too; linkedin and slack have given way to their successors.
@@ -94,25 +94,6 @@ def _is_name(text: str) -> bool:
     return 0 < len(text) <= 64 and text.isprintable() and not set(text) & set('$"<>\\')
 
 
-def _redirects() -> Kind:
-    """Patterns of addresses, in their one order."""
-    allowed = (
-        f"a list of at most {MOST_REDIRECTS} addresses, each once: https:// and a host, whose first label may have a "
-        "*, http://localhost, or an app's own scheme such as org.example.app://, and a path that may have * and **"
-    )
-
-    def read(value: object) -> tuple[str, ...]:
-        if not isinstance(value, list | tuple) or len(value) > MOST_REDIRECTS:
-            raise ValueError(allowed)
-        found = [one for one in value if isinstance(one, str) and is_redirect(one)]
-        if len(found) < len(value) or len({*found}) < len(found):
-            raise ValueError(allowed)
-        return tuple(sorted(found))
-
-    schema = {"type": "array", "items": TEXT, "maxItems": MOST_REDIRECTS, "uniqueItems": True, "description": allowed}
-    return Kind(read=read, write=list, schema=schema, stored={"type": "array", "items": TEXT})
-
-
 AUTH = (
     Field(
         name="site_url",
@@ -122,7 +103,13 @@ AUTH = (
     ),
     Field(
         name="redirect_urls",
-        kind=_redirects(),
+        kind=fields.several(
+            is_redirect,
+            f"a list of at most {MOST_REDIRECTS} addresses, each once: https:// and a host, whose first label may "
+            "have a *, http://localhost, or an app's own scheme such as org.example.app://, and a path that may have * "
+            "and **",
+            most=MOST_REDIRECTS,
+        ),
         about="Where else an application may have them sent. One asterisk stands for what is between dots and slashes, "
         "two stand for anything.",
     ),
@@ -163,7 +150,7 @@ MAIL = (
     ),
     Field(
         name="user",
-        kind=fields.matching(lambda text: _LOGIN.fullmatch(text) is not None, "a login without spaces and without $"),
+        kind=fields.of_form(_LOGIN, "a login without spaces and without $"),
         about=f"Login at the mail server, with the password {MAIL_PASSWORD} of the Secret. By default there is none.",
     ),
 )
@@ -171,7 +158,7 @@ MAIL = (
 PROVIDER = (
     Field(
         name="client_id",
-        kind=fields.matching(lambda text: _CLIENT_ID.fullmatch(text) is not None, "an id as the provider gives it"),
+        kind=fields.of_form(_CLIENT_ID, "an id as the provider gives it"),
         about=f"Id of the application at the provider; its secret is PROVIDER.{PROVIDER_SECRET} of the Secret.",
     ),
 )

@@ -135,6 +135,26 @@ def matching(is_right: Callable[[str], bool], allowed: str, *, pattern: str | No
     return Kind(read=read, write=str, schema=schema, stored=TEXT)
 
 
+def of_form(form: re.Pattern[str], allowed: str) -> Kind:
+    """A text that has a form as a whole; `allowed` says it in words."""
+    return matching(lambda text: form.fullmatch(text) is not None, allowed)
+
+
+def several(is_right: Callable[[str], bool], allowed: str, *, most: int) -> Kind:
+    """A list of such texts, at most `most` of them, each once, in their one order."""
+
+    def read(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or len(value) > most:
+            raise ValueError(allowed)
+        found = [_text(one) for one in value]
+        if len({*found}) < len(found) or not all(map(is_right, found)):
+            raise ValueError(allowed)
+        return tuple(sorted(found))
+
+    schema = {"type": "array", "items": TEXT, "maxItems": most, "uniqueItems": True, "description": allowed}
+    return Kind(read=read, write=list, schema=schema, stored={"type": "array", "items": TEXT})
+
+
 def _is_own_namespace(text: str) -> bool:
     return is_dns_label(text) and text != "default" and not text.startswith(("kube-", *NAMESPACE_PREFIXES))
 
@@ -165,25 +185,13 @@ def is_dns_name(text: str) -> bool:
 
 
 DNS_NAME = matching(is_dns_name, "a DNS name such as example.org")
-PROVISIONER = matching(
-    lambda text: _PROVISIONER.fullmatch(text) is not None, "a provisioner's name such as rancher.io/local-path"
-)
-HTTPS_ADDRESS = matching(
-    lambda text: _HTTPS_ADDRESS.fullmatch(text) is not None,
-    "an address such as https://vault.example.org:8200, without a path",
-)
-KMS_KEY = matching(
-    lambda text: _KMS_KEY.fullmatch(text) is not None,
-    "the id, the alias or the ARN of a key, such as alias/archives: letters, digits, and : / _ . -",
+PROVISIONER = of_form(_PROVISIONER, "a provisioner's name such as rancher.io/local-path")
+HTTPS_ADDRESS = of_form(_HTTPS_ADDRESS, "an address such as https://vault.example.org:8200, without a path")
+KMS_KEY = of_form(
+    _KMS_KEY, "the id, the alias or the ARN of a key, such as alias/archives: letters, digits, and : / _ . -"
 )
 IMAGE = matching(_is_pinned_image, "an image with a tag other than latest, or a digest")
-
-
-def _is_pem(text: str) -> bool:
-    return _PEM.fullmatch(text) is not None
-
-
-CERTIFICATES = matching(_is_pem, "certificates in PEM, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----")
+CERTIFICATES = of_form(_PEM, "certificates in PEM, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----")
 
 
 def networks() -> Kind:
@@ -213,17 +221,7 @@ def is_host(text: str) -> bool:
 def hosts(most: int) -> Kind:
     """Host names, at most `most` of them, in their one order."""
     allowed = f"a list of at most {most} host names in lower case such as api.example.org, each once"
-
-    def read(value: object) -> tuple[str, ...]:
-        if not isinstance(value, list | tuple) or len(value) > most:
-            raise ValueError(allowed)
-        names = [_text(one) for one in value]
-        if len({*names}) < len(names) or not all(map(is_host, names)):
-            raise ValueError(allowed)
-        return tuple(sorted(names))
-
-    schema = {"type": "array", "items": TEXT, "maxItems": most, "uniqueItems": True, "description": allowed}
-    return Kind(read=read, write=list, schema=schema, stored={"type": "array", "items": TEXT})
+    return several(is_host, allowed, most=most)
 
 
 def _text(value: object) -> str:

@@ -13,6 +13,7 @@ container that ends before Auth begins adds it to the file that Auth reads. GoTr
 from __future__ import annotations
 
 from ..objects import Body
+from ..project.auth import secret_keys
 from ..project.auth_fields import MAIL_PASSWORD, PROVIDER_SECRET
 from ..project.model import Auth, Mail
 from ..service_keys import AUTH_FILE
@@ -73,16 +74,15 @@ def own_command(auth: Auth, before: str) -> list[str]:
     """What adds the user's secrets to the settings in a file; nothing where there are none."""
     if auth.secret is None:
         return []
-    keys = {f"{_provider(name)}_SECRET": f"{name}.{PROVIDER_SECRET}" for name, _client_id in auth.providers}
-    if auth.mail is not None and auth.mail.user is not None:
-        keys = {"GOTRUE_SMTP_PASS": MAIL_PASSWORD, **keys}
-    return ["sh", "-c", _ADD, "sh", auth.secret, before, *(f"{name}={key}" for name, key in keys.items())]
+    return ["sh", "-c", _ADD, "sh", auth.secret, before, *(f"{_variable_of(key)}={key}" for key in secret_keys(auth))]
 
 
 def own_volumes(auth: Auth) -> list[Body]:
     """The user's Secret, and in memory the file with all. That the Secret may be missing is for whoever says which."""
+    if auth.secret is None:
+        return []
     own = {"name": "own", "secret": {"secretName": auth.secret, "defaultMode": 0o440, "optional": True}}
-    return [own, empty_dir("settings", "1Mi", in_memory=True)] if auth.secret is not None else []
+    return [own, empty_dir("settings", "1Mi", in_memory=True)]
 
 
 def _mail(mail: Mail) -> dict[str, str]:
@@ -94,6 +94,13 @@ def _mail(mail: Mail) -> dict[str, str]:
         "GOTRUE_SMTP_ADMIN_EMAIL": mail.sender,
         **{f"GOTRUE_SMTP_{name}": value for name, value in said.items() if value is not None},
     }
+
+
+def _variable_of(key: str) -> str:
+    """Which variable has what is secret under a key."""
+    if key == MAIL_PASSWORD:
+        return "GOTRUE_SMTP_PASS"
+    return f"{_provider(key.removesuffix(f'.{PROVIDER_SECRET}'))}_SECRET"
 
 
 def _provider(name: str) -> str:
